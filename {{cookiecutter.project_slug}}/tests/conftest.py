@@ -3,6 +3,7 @@ from collections.abc import Iterator
 import pytest
 import redis.asyncio
 import uvloop
+
 from service.stores.embedded import EmbeddedServer
 
 

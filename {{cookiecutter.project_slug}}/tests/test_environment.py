@@ -1,7 +1,7 @@
-import re
 from pathlib import Path
 
 import pytest
+
 from service.environment import SettingsError, example_file, load_settings, unknown_variables
 from service.settings import Settings
 

@@ -75,7 +75,10 @@ def _unsafe(settings: Settings) -> Iterator[tuple[str, str]]:
     if 0 < settings.grace_period_seconds < drain:
         sum_of = f"DRAIN_DELAY_SECONDS + TIMEOUT_DRAIN_SECONDS + {CLOSE_SECONDS} to close"
         grace = settings.grace_period_seconds
-        yield "grace_period_seconds", f"{grace:g} s is less than a stop takes: {drain:g} s = {sum_of}"
+        yield (
+            "grace_period_seconds",
+            f"{grace:g} s is less than a stop takes: {drain:g} s = {sum_of}",
+        )
     if settings.session_idle_seconds > settings.session_absolute_seconds:
         yield "session_idle_seconds", "must not exceed SESSION_ABSOLUTE_SECONDS"
     if settings.production:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import redis
+
 from service.stores.embedded import EmbeddedServer
 
 OWNER = """
