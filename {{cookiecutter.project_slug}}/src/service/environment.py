@@ -73,7 +73,7 @@ def _unsafe(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "admin_port", "must differ from PORT; 0 switches the admin port off"
     drain = settings.drain_delay_seconds + settings.timeout_drain_seconds + CLOSE_SECONDS
     if 0 < settings.grace_period_seconds < drain:
-        sum_of = f"DRAIN_DELAY_SECONDS + TIMEOUT_DRAIN_SECONDS + {CLOSE_SECONDS} to close"
+        sum_of = f"DRAIN_DELAY_SECONDS + TIMEOUT_DRAIN_SECONDS + {CLOSE_SECONDS}"
         grace = settings.grace_period_seconds
         yield (
             "grace_period_seconds",

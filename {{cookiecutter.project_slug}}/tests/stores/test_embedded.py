@@ -45,6 +45,7 @@ def test_it_is_gone_after_its_owner_was_killed():
         text=True,
         env={**os.environ, "PYTHONPATH": "src"},
     )
+    assert owner.stdout is not None
     with owner:
         path = Path(owner.stdout.readline().strip())
         owner.send_signal(signal.SIGKILL)
