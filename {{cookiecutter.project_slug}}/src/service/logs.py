@@ -1,0 +1,154 @@
+"""One JSON line per event on stdout, or a readable line on a terminal."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import structlog
+from structlog.contextvars import get_contextvars
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+TERMINAL_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+JSON_CONTROLS = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+def configure_logs(level: str = "info", format: str = "auto", worker: int | None = None) -> None:  # noqa: A002 - the setting's name
+    """Send structlog's events and the records of `logging` and `warnings` to stdout in one form.
+
+    `format` is `json`, `console` or `auto`, which is `console` on a terminal. `worker` is the slot
+    number that each line carries. Call it again in a forked process to change it: loggers that
+    were used before follow.
+    """
+    console = format == "console" or (format == "auto" and sys.stdout.isatty())
+    render: Processor = render_console() if console else render_json
+    prepare: list[Processor] = [Stamp(worker), structlog.processors.format_exc_info]
+    configure_structlog(LEVELS[level], [*prepare, render])
+    configure_stdlib(LEVELS[level], prepare, render)
+
+
+def configure_structlog(level: int, processors: list[Processor]) -> None:
+    """Set structlog up, and every logger that is in use already."""
+    # Loggers in use keep a reference to the list of processors: changing it in place reaches them.
+    live = structlog.get_config()["processors"] if structlog.is_configured() else []
+    live[:] = processors
+    structlog.configure(
+        processors=live,
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.BytesLoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+
+
+def configure_stdlib(level: int, prepare: list[Processor], render: Processor) -> None:
+    """Give the root logger one handler, so that records of libraries take the same form."""
+    handler = StdoutHandler()
+    handler.addFilter(not_yet_logged)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *prepare,
+                as_text(render),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [
+        handler,
+        *(other for other in root.handlers if not isinstance(other, StdoutHandler)),
+    ]
+    root.setLevel(level)
+    logging.captureWarnings(capture=True)
+
+
+class StdoutHandler(logging.Handler):
+    """Write each record as one line through the same buffer as structlog, so that order holds."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            structlog.BytesLogger().msg(self.format(record).encode("utf-8", "backslashreplace"))
+        except Exception:  # noqa: BLE001 - the contract of logging: a log line never raises
+            self.handleError(record)
+
+
+class Stamp:
+    """Put time, level and event first, then what is bound to the request, then the event's own."""
+
+    def __init__(self, worker: int | None) -> None:
+        self.fixed = {} if worker is None else {"worker": worker}
+
+    def __call__(self, _: WrappedLogger, method: str, fields: EventDict) -> EventDict:
+        return {
+            "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+            "level": "error" if method == "exception" else method,
+            "event": fields.pop("event", ""),
+            **self.fixed,
+            **get_contextvars(),
+            **fields,
+        }
+
+
+def not_yet_logged(record: logging.LogRecord) -> bool:
+    """Refuse the server's record of an exception that ErrorsMiddleware has logged already."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not getattr(error, "is_logged", False)
+
+
+def render_json(_: WrappedLogger, __: str, fields: EventDict) -> bytes:
+    """Return one line of JSON; whatever the values hold, it stays one line and never fails."""
+    try:
+        line = orjson.dumps(fields, default=repr, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:
+        # Lone surrogates and integers above 64 bits.
+        return json.dumps(fields, default=repr, skipkeys=True).encode()
+    # JSON escapes the C0 controls only; some viewers break lines or obey commands at others.
+    return line if line.isascii() else JSON_CONTROLS.sub(json_escape, line.decode()).encode()
+
+
+def render_console() -> Processor:
+    """Return a renderer of coloured lines in which no value can draw another line."""
+    renderer = structlog.dev.ConsoleRenderer(
+        exception_formatter=structlog.dev.plain_traceback, sort_keys=False
+    )
+
+    def render(logger: WrappedLogger, method: str, fields: EventDict) -> bytes:
+        exception = fields.pop("exception", None)
+        safe = {name: terminal_safe(value) for name, value in fields.items()}
+        lines = [str(renderer(logger, method, safe))]
+        lines += [f"    {terminal_safe(line)}" for line in (exception or "").splitlines()]
+        return "\n".join(lines).encode("utf-8", "backslashreplace")
+
+    return render
+
+
+def as_text(render: Processor) -> Processor:
+    """Return a renderer for `logging`, whose formatters return text."""
+
+    def render_text(logger: WrappedLogger, method: str, fields: EventDict) -> str:
+        line = render(logger, method, fields)
+        return line.decode() if isinstance(line, bytes) else str(line)
+
+    return render_text
+
+
+def terminal_safe(value: Any) -> Any:
+    """Return text whose control characters are spelled out; anything else as it is."""
+    return TERMINAL_CONTROLS.sub(terminal_escape, value) if isinstance(value, str) else value
+
+
+def terminal_escape(found: re.Match[str]) -> str:
+    """Return the Python escape of one character."""
+    return found[0].encode("unicode_escape").decode()
+
+
+def json_escape(found: re.Match[str]) -> str:
+    """Return the JSON escape of one character."""
+    return f"\\u{ord(found[0]):04x}"
