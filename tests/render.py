@@ -1,0 +1,50 @@
+"""Render the template from its tracked files: `python tests/render.py OUT [question=answer ...]`."""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from cookiecutter.exceptions import CookiecutterException
+from cookiecutter.main import cookiecutter
+
+ROOT = Path(__file__).resolve().parent.parent
+SERVICE = "{{cookiecutter.project_slug}}"
+
+
+def tracked_files() -> list[str]:
+    """Return what git tracks and the working tree still holds, as paths relative to the root."""
+    command = ["git", "-C", str(ROOT), "ls-files", "-z"]
+    listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return [name for name in listed.split("\0") if name and (ROOT / name).is_file()]
+
+
+def copy_tracked(folder: Path) -> Path:
+    """Copy the tracked files as they are now: no cache or virtual environment gets into a render."""
+    for name in tracked_files():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+def render(template: Path, out: Path, **answers: object) -> Path:
+    """Render without questions into a folder of `out` named by the slug, and return that folder."""
+    return Path(
+        cookiecutter(
+            str(template), no_input=True, extra_context=answers, output_dir=str(out), default_config=True
+        )
+    )
+
+
+def main(out: str, *answers: str) -> None:
+    with tempfile.TemporaryDirectory() as copy:
+        template = copy_tracked(Path(copy) / "perf-template")
+        try:
+            print(render(template, Path(out), **dict(answer.split("=", 1) for answer in answers)))
+        except CookiecutterException as error:
+            sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
