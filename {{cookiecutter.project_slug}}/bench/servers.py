@@ -1,0 +1,118 @@
+"""Start the servers that are compared, each on the CPU it is pinned to."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+START_SECONDS = 30.0
+
+
+class Server:
+    """A running server: its base URL, the process and the seconds to its first answer."""
+
+    def __init__(self, url: str, process: subprocess.Popen[bytes], start_seconds: float) -> None:
+        self.url = url
+        self.process = process
+        self.start_seconds = start_seconds
+
+    def pss_mib(self) -> list[float]:
+        """Return the proportional set size of every process of the server, largest last."""
+        pids = [self.process.pid, *_descendants(self.process.pid)]
+        return sorted(filter(None, (_pss_mib(pid) for pid in pids)))
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def started(
+    command: list[str], *, port: int, path: str, environ: dict[str, str], cpu: int | None
+) -> Iterator[Server]:
+    """Run `command` until the block ends; enters when `path` on `port` answers 200."""
+    pin = ["taskset", "-c", str(cpu)] if cpu is not None and shutil.which("taskset") else []
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        [*pin, *command],
+        env={**os.environ, **environ},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _wait_for(url + path, process)
+        yield Server(url, process, time.perf_counter() - start)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def service(
+    *, redis_url: str, cpu: int | None, **environ: str
+) -> contextlib.AbstractContextManager[Server]:
+    """Start the generated service with one worker and its defaults, everything on."""
+    port = free_port()
+    variables = {
+        "PORT": str(port),
+        "ADMIN_PORT": str(free_port()),
+        "WORKERS": "1",
+        "REDIS_URL": redis_url,
+        "LOG_FORMAT": "json",
+        "PYTHONPATH": str(FOLDER.parent / "src"),
+        **environ,
+    }
+    command = [sys.executable, "-m", "service"]
+    return started(command, port=port, path="/readyz", environ=variables, cpu=cpu)
+
+
+def bare(*, cpu: int | None) -> contextlib.AbstractContextManager[Server]:
+    """Start the yardstick on uvicorn with one worker and no access log."""
+    port = free_port()
+    options = ["--port", str(port), "--no-access-log", "--log-level", "warning"]
+    command = [sys.executable, "-m", "uvicorn", "bare:app", "--app-dir", str(FOLDER), *options]
+    return started(command, port=port, path="/", environ={}, cpu=cpu)
+
+
+def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise SystemExit(f"{process.args!r} ended with {process.returncode} before it answered.")
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=1) as answer:
+            if answer.status == 200:  # noqa: PLR2004 - the status that means ready
+                return
+        time.sleep(0.02)
+    raise SystemExit(f"{url} did not answer within {START_SECONDS:g} s.")
+
+
+def _descendants(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    direct = [int(child) for child in children.read_text().split()] if children.exists() else []
+    return direct + [below for child in direct for below in _descendants(child)]
+
+
+def _pss_mib(pid: int) -> float | None:
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) / 1024
+    return None

@@ -1,0 +1,78 @@
+"""Hold the running service to its promises under load, faults, attack and deploys."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import traceback
+from pathlib import Path
+
+import chaos.cases.all  # noqa: F401 - registers the cases
+from chaos.report import CASES, Case, Result, lines
+from chaos.targets import OURS, PLAIN
+
+
+async def run_case(case: Case, *, compare: bool) -> Result:
+    """Run a case on the service, then on the plain one; an exception is a failure."""
+    result = Result(case)
+    try:
+        result.figures = await case.run(OURS)
+    except Exception:  # noqa: BLE001 - a case that breaks is a case that fails
+        result.error = traceback.format_exc()
+    if compare and case.compared:
+        try:
+            result.plain = {one.name: one.value for one in await case.run(PLAIN)}
+        except Exception as error:  # noqa: BLE001 - the plain service may well not survive
+            result.plain = {one.name: type(error).__name__ for one in result.figures}
+    return result
+
+
+async def run_all(cases: list[Case], *, compare: bool) -> list[Result]:
+    """Run the cases one after the other, printing each as it ends."""
+    print(f"     {'figure':44} {'limit':>14} {'service':>14} {'plain':>14}")
+    results = []
+    for case in cases:
+        print(f"{case.number:>3}  {case.title} …", file=sys.stderr, end="\r", flush=True)
+        result = await run_case(case, compare=compare)
+        print("\n".join(lines(result)), flush=True)
+        results.append(result)
+    return results
+
+
+def chosen(words: str) -> list[Case]:
+    """Return the cases of a list such as `20,22-24`; all when it is empty."""
+    numbers: list[int] = []
+    for word in filter(None, words.split(",")):
+        first, _, last = word.partition("-")
+        numbers += range(int(first), int(last or first) + 1)
+    missing = [number for number in numbers if number not in CASES]
+    if missing:
+        known = ", ".join(map(str, sorted(CASES)))
+        raise SystemExit(f"No case {', '.join(map(str, missing))}; there are {known}.")
+    return [CASES[number] for number in numbers or sorted(CASES)]
+
+
+def main() -> None:
+    """Run the chosen cases; exit status 1 when one fails."""
+    parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
+    parser.add_argument("--case", default="", help="numbers, for example 20,22-24; all by default")
+    parser.add_argument("--alone", action="store_true", help="leave the plain service out")
+    parser.add_argument("--list", action="store_true", help="print the cases and stop")
+    parser.add_argument("--json", type=Path, help="write the figures to this file as well")
+    options = parser.parse_args()
+    cases = chosen(options.case)
+    if options.list:
+        print("\n".join(f"{case.number:>3}  {case.title}" for case in cases))
+        return
+    results = asyncio.run(run_all(cases, compare=not options.alone))
+    failed = [result.case.number for result in results if not result.passed]
+    print(f"{len(results) - len(failed)} passed, {len(failed)} failed")
+    if options.json:
+        options.json.write_text(json.dumps([one.as_json() for one in results], indent=2) + "\n")
+    sys.exit(bool(failed))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,16 @@
+"""The plain service that every case is held against: fastapi and uvicorn, nothing else."""
+
+from fastapi import FastAPI
+
+from chaos.routes import router
+
+app = FastAPI()
+app.include_router(router)
+
+
+@app.get("/livez")
+@app.get("/readyz")
+@app.get("/")
+async def index() -> dict[str, str]:
+    """Answer at once."""
+    return {"name": "plain"}

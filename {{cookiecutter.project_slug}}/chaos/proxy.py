@@ -1,0 +1,102 @@
+"""A TCP proxy with toxics, to stand between the service and its Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from types import TracebackType
+from typing import Self
+
+PIECE = 65_536
+
+
+class ToxicProxy:
+    """Forward connections to a unix socket or a TCP address, badly when told to.
+
+    Set the toxics at any time; they hold for open connections too.
+    """
+
+    def __init__(self, upstream: str | tuple[str, int]) -> None:
+        self._upstream = upstream
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self.port = 0
+        self.latency_seconds = 0.0
+        self.black_hole = False
+        self.fail_ratio = 0.0
+        self.accepted = 0
+        self.requests = 0
+
+    @property
+    def url(self) -> str:
+        """The Redis URL of this proxy."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    async def __aenter__(self) -> Self:
+        await self.up()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.down()
+
+    async def up(self) -> None:
+        """Listen, on the same port as before."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def down(self) -> None:
+        """Refuse new connections and reset the open ones."""
+        if self._server is not None:
+            self._server.close()
+        self.reset()
+
+    def reset(self) -> None:
+        """Cut every open connection."""
+        for writer in list(self._writers):
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        try:
+            if isinstance(self._upstream, str):
+                upstream = await asyncio.open_unix_connection(self._upstream)
+            else:
+                upstream = await asyncio.open_connection(*self._upstream)
+        except OSError:
+            writer.transport.abort()
+            return
+        up_reader, up_writer = upstream
+        self._writers |= {writer, up_writer}
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._pipe(reader, up_writer, counted=True))
+                tasks.create_task(self._pipe(up_reader, writer, counted=False))
+        except* (OSError, EOFError):
+            pass
+        finally:
+            self._writers -= {writer, up_writer}
+            for each in (writer, up_writer):
+                each.transport.abort()
+
+    async def _pipe(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, counted: bool
+    ) -> None:
+        while piece := await reader.read(PIECE):
+            if counted:
+                self.requests += 1
+                if random.random() < self.fail_ratio:
+                    raise ConnectionResetError
+                if self.latency_seconds:
+                    await asyncio.sleep(self.latency_seconds)
+            while self.black_hole:  # noqa: ASYNC110 - a flag that tests set at any time
+                await asyncio.sleep(0.01)
+            writer.write(piece)
+            with contextlib.suppress(ConnectionError):
+                await writer.drain()
+        raise EOFError

@@ -1,0 +1,160 @@
+"""Start what is under test: the service, and the plain one beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from chaos.client import Answer, Connection, Request
+
+ROOT = Path(__file__).parent.parent
+START_SECONDS = 30.0
+STOP_SECONDS = 60.0
+
+
+class Running:
+    """A started service: where it listens, its processes and its log."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], port: int, admin_port: int, log: Path
+    ) -> None:
+        self.process = process
+        self.port = port
+        self.admin_port = admin_port
+        self.url = f"http://127.0.0.1:{port}"
+        self._log = log
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return ("127.0.0.1", self.port)
+
+    @property
+    def log(self) -> str:
+        """Everything written so far."""
+        return self._log.read_text(errors="replace")
+
+    def signal(self, number: signal.Signals) -> None:
+        """Signal the process that was started."""
+        self.process.send_signal(number)
+
+    async def get(self, path: str, *, admin: bool = False, seconds: float = 5) -> Answer:
+        """Ask on a new connection."""
+        address = ("127.0.0.1", self.admin_port) if admin else self.address
+        async with asyncio.timeout(seconds):
+            connection = await Connection.open(address)
+            try:
+                return await connection.exchange(Request(path, headers=(("Connection", "close"),)))
+            finally:
+                connection.close()
+
+    async def pids(self, seconds: float = 5) -> set[int]:
+        """Return the processes that answer, found by asking on many new connections."""
+        found: set[int] = set()
+        until = time.monotonic() + seconds
+        for _ in range(40):
+            if time.monotonic() > until:
+                break
+            with contextlib.suppress(OSError, EOFError, TimeoutError):
+                answer = await self.get("/chaos/ping", seconds=1)
+                found.add(int(answer.body.split(b":")[1].rstrip(b"} ")))
+        return found
+
+    async def exit_code(self, seconds: float = STOP_SECONDS) -> int | None:
+        """Wait for the end; None when it does not come in time."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if (code := self.process.poll()) is not None:
+                return code
+            await asyncio.sleep(0.02)
+        return None
+
+
+class Target:
+    """A way to start a service; `name` heads its column."""
+
+    def __init__(self, name: str, command: list[str], environ: dict[str, str]) -> None:
+        self.name = name
+        self._command = command
+        self._environ = environ
+
+    @property
+    def plain(self) -> bool:
+        return self.name == "plain"
+
+    @contextlib.asynccontextmanager
+    async def start(self, *, ready: bool = True, **environ: str) -> AsyncIterator[Running]:
+        """Start it on free ports; kill all of it, however it stands, when the block ends."""
+        port, admin_port = free_port(), free_port()
+        with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
+            log = Path(folder) / "log"
+            variables = {
+                **self._environ,
+                "PORT": str(port),
+                "ADMIN_PORT": str(admin_port),
+                "DATABASE_URL": f"sqlite+aiosqlite:///{folder}/chaos.db",
+                **environ,
+            }
+            with log.open("wb") as output:
+                process = subprocess.Popen(  # noqa: ASYNC220 - starting takes a millisecond
+                    [part.format(port=port) for part in self._command],
+                    cwd=folder,
+                    env={**os.environ, **variables},
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            running = Running(process, port, admin_port, log)
+            try:
+                if ready:
+                    await until_ready(running)
+                yield running
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+async def until_ready(running: Running, seconds: float = START_SECONDS) -> float:
+    """Wait for 200 on `/readyz`; returns the seconds it took.
+
+    Raises:
+        RuntimeError: It ended, or was not ready in time; the text holds its log.
+    """
+    begin = time.monotonic()
+    while time.monotonic() < begin + seconds and running.process.poll() is None:
+        with contextlib.suppress(OSError, EOFError, TimeoutError):
+            if (await running.get("/readyz", seconds=1)).status == 200:  # noqa: PLR2004
+                return time.monotonic() - begin
+        await asyncio.sleep(0.02)
+    raise RuntimeError(f"It did not become ready.\n{running.log}")
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+PATHS = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
+
+OURS = Target(
+    "service",
+    [sys.executable, "-m", "chaos.program"],
+    {"PYTHONPATH": PATHS, "WORKERS": "2", "LOG_FORMAT": "json"},
+)
+PLAIN = Target(
+    "plain",
+    [sys.executable, "-m", "uvicorn", "chaos.plain:app", "--workers", "2", "--port", "{port}"],
+    {"PYTHONPATH": PATHS},
+)
