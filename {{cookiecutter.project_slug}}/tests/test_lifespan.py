@@ -9,8 +9,10 @@ def resource(name, seen):
     @contextlib.asynccontextmanager
     async def open_and_close():
         seen.append(f"open {name}")
-        yield
-        seen.append(f"close {name}")
+        try:
+            yield
+        finally:
+            seen.append(f"close {name}")
 
     return open_and_close()
 
@@ -57,7 +59,7 @@ async def test_a_failed_warm_up_does_not_keep_the_worker_from_serving():
 async def test_what_was_opened_is_closed_when_a_later_resource_fails():
     seen = []
 
-    class Broken(contextlib.AbstractAsyncContextManager):
+    class Broken(contextlib.AbstractAsyncContextManager[None]):
         async def __aenter__(self):
             raise OSError("refused")
 
