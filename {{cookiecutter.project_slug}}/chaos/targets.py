@@ -42,6 +42,11 @@ class Running:
         """Everything written so far."""
         return self._log.read_text(errors="replace")
 
+    def break_program(self, broken: bool) -> None:
+        """Make the program raise at its next start, or not."""
+        flag = self._log.parent / "broken"
+        flag.touch() if broken else flag.unlink(missing_ok=True)
+
     def signal(self, number: signal.Signals) -> None:
         """Signal the process that was started."""
         self.process.send_signal(number)
@@ -100,6 +105,7 @@ class Target:
                 **self._environ,
                 "PORT": str(port),
                 "ADMIN_PORT": str(admin_port),
+                "CHAOS_BROKEN_FLAG": f"{folder}/broken",
                 "DATABASE_URL": f"sqlite+aiosqlite:///{folder}/chaos.db",
                 **environ,
             }

@@ -1,0 +1,6 @@
+"""Import every module of cases, so that each registers itself."""
+
+import chaos.cases.bad_input
+import chaos.cases.deploys
+import chaos.cases.spread
+import chaos.cases.workers  # noqa: F401

@@ -1,0 +1,257 @@
+"""Slow, huge and malformed requests are refused, and everybody else is served."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import resource
+import time
+from collections.abc import Iterator
+
+from chaos.cases.workers import MIB, rss_bytes
+from chaos.client import Connection, Request
+from chaos.report import Figure, at_least, at_most, case, exactly
+from chaos.targets import Running, Target
+
+OFFENDERS = 600
+FILES_MAX = 400
+HEADER_SECONDS = 10.0
+BODY_SECONDS = 30.0
+SLACK_SECONDS = 2.0
+
+HEAD = b"GET /chaos/ping HTTP/1.1\r\nHost: localhost\r\n"
+BODY_HEAD = b"POST /chaos/body HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
+
+
+@contextlib.contextmanager
+def open_files(limit: int) -> Iterator[None]:
+    """Give processes that start in the block this many files."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+async def offend(running: Running, start: bytes, drip: bytes, seconds: float) -> float:
+    """Send `start`, then one byte a second; return the seconds until the other side hung up."""
+    begin = time.monotonic()
+    try:
+        async with asyncio.timeout(seconds):
+            connection = await Connection.open(running.address)
+            connection.writer.write(start)
+            closed = asyncio.create_task(connection.reader.read())
+            try:
+                while not closed.done():
+                    connection.writer.write(drip)
+                    await asyncio.wait([closed], timeout=1)
+            finally:
+                closed.cancel()
+                connection.close()
+    except TimeoutError:
+        return float("inf")
+    except OSError:
+        pass
+    return time.monotonic() - begin
+
+
+async def availability(running: Running, seconds: float) -> float:
+    """Return the share of well-behaved requests that are answered 200 within 5 s."""
+    good = total = 0
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        total += 1
+        with contextlib.suppress(OSError, EOFError, TimeoutError):
+            good += (await running.get("/chaos/ping", seconds=5)).status == 200  # noqa: PLR2004
+        await asyncio.sleep(0.1)
+    return good / total
+
+
+@case(29, "slow headers, bodies and reads: 600 clients, 400 files")
+async def slow_clients(target: Target) -> list[Figure]:
+    """Hold more connections than the service has files, in three ways."""
+    figures = []
+    ways = [
+        ("headers", HEAD, b"X", HEADER_SECONDS),
+        ("bodies", BODY_HEAD, b"x", BODY_SECONDS),
+        ("reads", Request("/chaos/big?mib=4").encode(), b"", BODY_SECONDS),
+    ]
+    for name, start, drip, limit in ways:
+        with open_files(FILES_MAX):
+            service = target.start(WORKERS="1")
+            running = await service.__aenter__()
+        try:
+            limit_seconds = limit + SLACK_SECONDS
+            offenders = [
+                asyncio.create_task(_read_nothing(running, start, limit_seconds * 2))
+                if name == "reads"
+                else asyncio.create_task(offend(running, start, drip, limit_seconds * 2))
+                for _ in range(OFFENDERS)
+            ]
+            served = await availability(running, min(limit, 10))
+            held = sorted(await asyncio.gather(*offenders))
+        finally:
+            await service.__aexit__(None, None, None)
+        figures.append(at_least(f"slow {name}: others served", served, 1))
+        figures.append(
+            at_most(f"slow {name}: seconds held (first 300)", held[300], limit_seconds, " s")
+        )
+    return figures
+
+
+async def _read_nothing(running: Running, start: bytes, seconds: float) -> float:
+    """Ask for much and read nothing; return the seconds until the other side gave up."""
+    begin = time.monotonic()
+    try:
+        async with asyncio.timeout(seconds):
+            connection = await Connection.open(running.address)
+            connection.writer.write(start)
+            connection.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            while True:
+                await asyncio.sleep(1)
+                connection.writer.write(b"\r\n")
+                await connection.writer.drain()
+    except TimeoutError:
+        return float("inf")
+    except OSError:
+        return time.monotonic() - begin
+
+
+async def refused(
+    running: Running, pieces: Iterator[bytes], seconds: float = 10
+) -> tuple[int, float]:
+    """Send pieces until answered; return the status (0: none) and the seconds until it came."""
+    begin = time.monotonic()
+    connection = await Connection.open(running.address)
+    answer = asyncio.create_task(connection.read_answer())
+    try:
+        async with asyncio.timeout(seconds):
+            with contextlib.suppress(OSError):
+                for piece in pieces:
+                    connection.writer.write(piece)
+                    await connection.writer.drain()
+                    if answer.done():
+                        break
+            return (await answer).status, time.monotonic() - begin
+    except (OSError, EOFError, TimeoutError):
+        return 0, time.monotonic() - begin
+    finally:
+        answer.cancel()
+        connection.close()
+
+
+def _many_headers() -> Iterator[bytes]:
+    yield HEAD
+    for number in range(100 * 16):
+        yield b"X-%d: " % number + b"a" * 65_000 + b"\r\n"
+    yield b"\r\n"
+
+
+def _thousand_headers() -> Iterator[bytes]:
+    yield HEAD + b"".join(b"X-%d: a\r\n" % number for number in range(1000)) + b"\r\n"
+
+
+def _long_target() -> Iterator[bytes]:
+    yield b"GET /" + b"a" * MIB + b" HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+def _big_body() -> Iterator[bytes]:
+    yield b"POST /chaos/body HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (
+        200 * MIB
+    )
+    for _ in range(200):
+        yield b"x" * MIB
+
+
+def _big_chunks() -> Iterator[bytes]:
+    yield b"POST /chaos/body HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for _ in range(200):
+        yield b"%x\r\n" % MIB + b"x" * MIB + b"\r\n"
+    yield b"0\r\n\r\n"
+
+
+@case(30, "huge headers, targets and bodies")
+async def huge(target: Target) -> list[Figure]:
+    """Send more than anybody should; the answer comes early and memory stays."""
+    attacks = [
+        ("100 MiB of headers", _many_headers, 431),
+        ("1,000 headers", _thousand_headers, 431),
+        ("1 MiB target", _long_target, 414),
+        ("200 MiB body", _big_body, 413),
+        ("200 MiB body in chunks", _big_chunks, 413),
+    ]
+    figures = []
+    async with target.start(WORKERS="1") as running:
+        await running.get("/chaos/ping")
+        pids = await running.pids()
+        before = rss_bytes(pids)
+        for name, pieces, expected in attacks:
+            status, seconds = await refused(running, pieces())
+            figures.append(exactly(name, status, expected))
+            figures.append(at_most(f"{name}: seconds", seconds, 1, " s"))
+        grown = (rss_bytes(pids) - before) / MIB
+    figures.append(at_most("RSS growth", grown, 8, " MiB"))
+    return figures
+
+
+MALFORMED = {
+    "no Host": b"GET / HTTP/1.1\r\n\r\n",
+    "two Hosts": b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n",
+    "invalid Host": b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
+    "Host with a path": b"GET / HTTP/1.1\r\nHost: localhost/x\r\n\r\n",
+    "length and chunks": (
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    ),
+    "two lengths": (
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"
+    ),
+    "a length that is no number": (
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: +1\r\n\r\na"
+    ),
+    "unknown transfer coding": (
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: cow\r\n\r\n"
+    ),
+    "chunked not last": (
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n"
+    ),
+    "bad chunk size": (
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\r\n"
+    ),
+    "folded header": b"GET / HTTP/1.1\r\nHost: localhost\r\nA: b\r\n c\r\n\r\n",
+    "space before the colon": b"GET / HTTP/1.1\r\nHost: localhost\r\nA : b\r\n\r\n",
+    "bare line feeds": b"GET / HTTP/1.1\nHost: localhost\n\n",
+    "NUL in a value": b"GET / HTTP/1.1\r\nHost: localhost\r\nA: \x00\r\n\r\n",
+    "HTTP/2.0 on the first line": b"GET / HTTP/2.0\r\nHost: localhost\r\n\r\n",
+    "HTTP/9.9": b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n",
+    "no version": b"GET /\r\nHost: localhost\r\n\r\n",
+    "garbage": b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
+}
+SMUGGLED = b"GET /chaos/ping HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@case(31, "malformed and ambiguous HTTP")
+async def malformed(target: Target) -> list[Figure]:
+    """Send what RFC 9112 tells to refuse, a second request behind it."""
+    figures = []
+    async with target.start(WORKERS="1") as running:
+        for name, sent in MALFORMED.items():
+            connection = await Connection.open(running.address)
+            connection.writer.write(sent + SMUGGLED)
+            try:
+                async with asyncio.timeout(5):
+                    answers = await connection.reader.read()
+            except (OSError, TimeoutError) as error:
+                answers = type(error).__name__.encode()
+            finally:
+                connection.close()
+            statuses = [
+                line.split()[1].decode()
+                for line in answers.splitlines()
+                if line.startswith(b"HTTP/1.1 ")
+            ]
+            figures.append(exactly(name, " ".join(statuses) or answers.decode(), "400"))
+        alive = (await running.get("/chaos/ping")).status
+    figures.append(exactly("still serves", alive, 200))
+    return figures

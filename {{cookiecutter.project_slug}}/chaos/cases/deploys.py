@@ -1,0 +1,207 @@
+"""Stopping, reloading and starting lose nothing, and say what is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import signal
+import socket
+import time
+
+from chaos.client import Connection, Request
+from chaos.load import Load, Outcome
+from chaos.report import Figure, at_least, at_most, case, exactly
+from chaos.targets import Running, Target, free_port
+
+RATE = 200
+QUICK = Request("/chaos/wait?seconds=0.1")
+MIXED = [*[QUICK] * 19, Request("/chaos/wait?seconds=2")]
+OK, UNAVAILABLE = 200, 503
+
+
+@case(20, "SIGTERM at 200 rps, requests of 100 ms to 2 s")
+async def sigterm(target: Target) -> list[Figure]:
+    """Stop under load: what was sent before and while draining is answered."""
+    delay = 2.0
+    async with target.start(DRAIN_DELAY_SECONDS=f"{delay}", TIMEOUT_DRAIN_SECONDS="10") as running:
+        load = Load(running.url)
+        sending = asyncio.create_task(load.run(MIXED, rate=RATE, seconds=60))
+        await asyncio.sleep(3)
+        running.signal(signal.SIGTERM)
+        stopping = time.monotonic()
+        await asyncio.sleep(delay * 0.9)
+        load.stop()
+        outcome = await sending
+        code = await running.exit_code()
+        took = time.monotonic() - stopping
+    return [
+        at_least("requests sent", len(outcome.samples), 900),
+        exactly("failed", outcome.failed + outcome.statuses[UNAVAILABLE], 0),
+        exactly("exit code", "none" if code is None else code, 0),
+        at_most("seconds to exit", took, delay + 10 + 2, " s"),
+    ]
+
+
+@case(21, "three rolling restarts at 200 rps")
+async def rolling_restarts(target: Target) -> list[Figure]:
+    """Reload under load: every worker is a new process after each, and nothing fails."""
+    async with target.start() as running:
+        load = Load(running.url)
+        sending = asyncio.create_task(load.run(QUICK, rate=RATE, seconds=31))
+        generations = [await running.pids()]
+        for _ in range(3):
+            await asyncio.sleep(4)
+            running.signal(signal.SIGHUP)
+            await asyncio.sleep(5)
+            generations.append(await running.pids())
+        outcome = await sending
+    renewed = sum(not (old & new) for old, new in itertools.pairwise(generations))
+    return [
+        at_least("requests sent", len(outcome.samples), 6000),
+        exactly("failed", outcome.failed, 0),
+        exactly("complete renewals", renewed, 3),
+    ]
+
+
+async def _hold_half_a_body(running: Running) -> Connection:
+    connection = await Connection.open(running.address)
+    connection.writer.write(b"POST /chaos/body HTTP/1.1\r\nHost: localhost\r\n")
+    connection.writer.write(b"Content-Length: 100\r\n\r\nabc")
+    return connection
+
+
+async def _hold_events(running: Running) -> Connection:
+    connection = await Connection.open(running.address)
+    connection.writer.write(Request("/chaos/events").encode())
+    await connection.reader.readuntil(b"tick")
+    return connection
+
+
+async def _hold_socket(running: Running) -> Connection:
+    connection = await Connection.open(running.address)
+    upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    connection.writer.write(
+        f"GET /chaos/socket HTTP/1.1\r\nHost: localhost\r\n{upgrade}{key}".encode()
+    )
+    await connection.reader.readuntil(b"\r\n\r\n")
+    return connection
+
+
+async def _hold_idle(running: Running) -> Connection:
+    connection = await Connection.open(running.address)
+    await connection.exchange(Request("/chaos/ping"))
+    return connection
+
+
+@case(24, "SIGTERM with half a body, idle, SSE and WebSocket clients")
+async def stubborn_clients(target: Target) -> list[Figure]:
+    """Stop although clients never finish."""
+    grace = 3.0
+    async with target.start(TIMEOUT_DRAIN_SECONDS=f"{grace}") as running:
+        holders = (_hold_half_a_body, _hold_events, _hold_socket, _hold_idle)
+        held = [await hold(running) for hold in holders]
+        running.signal(signal.SIGTERM)
+        begin = time.monotonic()
+        code = await running.exit_code(seconds=15)
+        took = time.monotonic() - begin
+        ended = running.log.count("worker_stopped")
+        for connection in held:
+            connection.close()
+    return [
+        at_most("seconds to exit", took, grace + 2, " s"),
+        exactly("exit code", "none" if code is None else code, 0),
+        exactly("workers that ran their lifespan's end", ended, 2),
+    ]
+
+
+@case(25, "broken starts", compared=False)
+async def broken_starts(target: Target) -> list[Figure]:
+    """Start with a bad setting, a taken port, and without Redis."""
+    figures = []
+    async with target.start(ready=False, WORKERS="many") as running:
+        begin = time.monotonic()
+        code = await running.exit_code(seconds=10)
+        figures += [
+            at_most("bad setting: seconds to exit", time.monotonic() - begin, 5, " s"),
+            exactly("bad setting: exit code", code or 0, 1),
+            exactly("bad setting: lines that name it", running.log.count("WORKERS"), 1),
+        ]
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        async with target.start(ready=False, PORT=str(taken.getsockname()[1])) as running:
+            code = await running.exit_code(seconds=10)
+            figures.append(exactly("taken port: exit code", code or 0, 1))
+            figures.append(exactly("taken port: lines", running.log.count("PORT"), 1))
+    nowhere = f"redis://127.0.0.1:{free_port()}/0"
+    async with target.start(REDIS_URL=nowhere) as running:
+        for path in ("/livez", "/readyz", "/chaos/ping"):
+            figures.append(exactly(f"no Redis: {path}", (await running.get(path)).status, OK))
+    return figures
+
+
+@case(26, "probes under Redis down, overload and drain", compared=False)
+async def probes(target: Target) -> list[Figure]:
+    """Ask both probes in every state: liveness never fails, readiness only while draining."""
+    nowhere = f"redis://127.0.0.1:{free_port()}/0"
+    async with target.start(REDIS_URL=nowhere, DRAIN_DELAY_SECONDS="2") as running:
+        down = await _probe(running, seconds=1)
+        load = Load(running.url, connections=400, timeout=10)
+        sending = asyncio.create_task(load.run(Request("/chaos/cpu?ms=5"), rate=1500, seconds=5))
+        await asyncio.sleep(0.5)
+        overload = await _probe(running, seconds=4)
+        await sending
+        running.signal(signal.SIGTERM)
+        await asyncio.sleep(0.2)
+        drain = await _probe(running, seconds=1)
+    return [
+        exactly("Redis down: /livez", down[0], "200"),
+        exactly("Redis down: /readyz", down[1], "200"),
+        exactly("overload: /livez", overload[0], "200"),
+        exactly("overload: /readyz", overload[1], "200"),
+        exactly("drain: /livez", drain[0], "200"),
+        exactly("drain: /readyz", drain[1], "503"),
+    ]
+
+
+async def _probe(running: Running, *, seconds: float) -> tuple[str, str]:
+    """Return the statuses that each probe gave, as text."""
+    seen: tuple[set[str], set[str]] = (set(), set())
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        for statuses, path in zip(seen, ("/livez", "/readyz"), strict=True):
+            try:
+                statuses.add(str((await running.get(path)).status))
+            except (OSError, EOFError, TimeoutError) as error:
+                statuses.add(type(error).__name__)
+        await asyncio.sleep(0.05)
+    return " ".join(sorted(seen[0])), " ".join(sorted(seen[1]))
+
+
+@case(28, "crash loop: the application raises at start after a reload", compared=False)
+async def crash_loop(target: Target) -> list[Figure]:
+    """Reload into broken code: the old workers serve on, attempts back off, repair is taken up."""
+    async with target.start() as running:
+        before = await running.pids()
+        load = Load(running.url)
+        running.break_program(True)
+        running.signal(signal.SIGHUP)
+        outcome: Outcome = await load.run(QUICK, rate=RATE, seconds=8)
+        during = await running.pids()
+        attempts = running.log.count("generation_failed")
+        running.break_program(False)
+        running.signal(signal.SIGHUP)
+        renewed = False
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(25):
+                while not renewed:
+                    renewed = not (await running.pids() & before)
+    return [
+        exactly("failed", outcome.failed, 0),
+        exactly("old workers serve", str(during == before), "True"),
+        at_least("attempts logged", attempts, 1),
+        at_most("attempts in 8 s (back-off)", attempts, 8),
+        exactly("repaired code is taken up", str(renewed), "True"),
+    ]
