@@ -21,7 +21,7 @@ from service.runtime.waiting_line import WaitingLine
 T = TypeVar("T")
 Args = TypeVarTuple("Args")
 
-CLOSE_SECONDS = 1.0
+CLOSE_SECONDS = 0.5
 
 
 class Threads:

@@ -1,0 +1,82 @@
+"""Functions that the offload tests run elsewhere: another process has to be able to import them."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from structlog.contextvars import get_contextvars
+
+
+def add(a, b):
+    return a + b
+
+
+def fail(text):
+    raise KeyError(text)
+
+
+def fail_beyond_pickling():
+    class LocalError(Exception):
+        pass
+
+    raise LocalError("only here")
+
+
+def leave():
+    sys.exit(3)
+
+
+def pid():
+    return os.getpid()
+
+
+def spin(seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+    return os.getpid()
+
+
+def touch_then_spin(path, seconds):
+    Path(path).write_text(str(os.getpid()))
+    return spin(seconds)
+
+
+def kill_self():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def interrupt_self():
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGINT)
+    return "still here"
+
+
+def shout():
+    print("not a frame", flush=True)
+    sys.stdout.buffer.write(b"\x00" * 64)
+    sys.stdout.flush()
+    return "heard"
+
+
+def log_context():
+    return get_contextvars()
+
+
+def unpicklable():
+    return threading.Lock()
+
+
+def niceness():
+    return os.nice(0)
+
+
+def mark():
+    os.environ["OFFLOAD_MARK"] = "initialised"
+
+
+def marked():
+    return os.environ.get("OFFLOAD_MARK"), "sqlite3" in sys.modules
