@@ -1,0 +1,68 @@
+"""Put the example into an application; nothing else of the service knows it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from service.example import accounts, products, reports
+from service.example.bulk_load import ImportRejectedError
+from service.example.catalogue import Catalogue
+from service.example.database import Database
+from service.example.users import Users
+from service.middleware.problems import problem_response, retry_after
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from fastapi import FastAPI
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from service.runtime.processes import Processes
+    from service.runtime.threads import Threads
+    from service.stores.cache import Cache
+
+
+def install(  # noqa: PLR0913 - it shows every part, so it is given every part
+    app: FastAPI,
+    *,
+    resources: list[AbstractAsyncContextManager[Any]],
+    database_url: str,
+    cache: Cache,
+    threads: Threads,
+    processes: Processes,
+    seed: bool = False,
+) -> None:
+    """Add the routes to `app` and what they need to `resources`, after the cache and the pools.
+
+    `seed` plants a few dozen products in an empty catalogue.
+    """
+    database = Database(database_url)
+    catalogue = Catalogue(database=database, cache=cache, seed=seed)
+    resources += [database, catalogue]
+    app.state.catalogue = catalogue
+    app.state.users = Users(database=database, threads=threads)
+    app.state.processes = processes
+    app.exception_handlers |= {
+        ImportRejectedError: import_rejected,
+        PoolTimeoutError: database_busy,
+    }
+    for part in (reports, products, accounts):
+        app.include_router(part.router)
+
+
+async def database_busy(request: Request, _: PoolTimeoutError) -> Response:
+    """Answer that no connection became free in time."""
+    headers = {"retry-after": retry_after().decode()}
+    return problem_response(request.scope, 503, headers=headers)
+
+
+async def import_rejected(request: Request, error: ImportRejectedError) -> Response:
+    """Answer which rows of an import are wrong."""
+    detail = f"Nothing was imported: {error.count} errors, the first {len(error.errors)} listed."
+    errors = [row.model_dump() for row in error.errors]
+    return problem_response(
+        request.scope, 422, detail=detail, error_count=error.count, errors=errors
+    )

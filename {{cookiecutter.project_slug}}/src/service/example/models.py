@@ -1,0 +1,169 @@
+"""What clients send and get: the catalogue's typed requests and answers."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+# NUL is legal in JSON and refused by PostgreSQL.
+NO_NUL = r"^[^\x00]*$"
+
+ProductId = Annotated[int, Field(ge=1, le=2**63 - 1)]
+Price = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
+# CSV joins tags by `;`, so that no tag may hold one.
+Tag = Annotated[str, StringConstraints(min_length=1, max_length=50, pattern=r"^[^;\x00]*$")]
+Username = Annotated[
+    str,
+    StringConstraints(
+        min_length=3, max_length=32, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", to_lower=True
+    ),
+]
+
+
+class Request(BaseModel):
+    """A request body: exact types, no unknown fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Service(BaseModel):
+    """What answers here."""
+
+    name: str
+    version: str
+
+
+class ProductFields(Request):
+    """What a client may write of a product."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO_NUL)]
+    price: Price
+    tags: Annotated[list[Tag], Field(max_length=20)] = []
+    description: Annotated[str, StringConstraints(max_length=4000, pattern=NO_NUL)] = ""
+
+
+class Product(ProductFields):
+    """A product of the catalogue."""
+
+    id: ProductId
+
+
+class ProductWrite(ProductFields):
+    """A product without its id, or with the id that the path names."""
+
+    id: ProductId | None = None
+
+
+class ProductPage(BaseModel):
+    """One page of a list, and how long the list is."""
+
+    items: list[Product]
+    page: int
+    size: int
+    total: int
+
+
+class RowError(BaseModel):
+    """A row that cannot be imported; row 1 is the first after the header, 0 the file itself."""
+
+    row: int
+    field: str
+    message: str
+
+
+class ImportReport(BaseModel):
+    """How many rows an import created or replaced."""
+
+    rows: int
+
+
+class PriceStatistics(BaseModel):
+    """Prices of the whole catalogue; null while it is empty."""
+
+    lowest: float | None
+    mean: float | None
+    highest: float | None
+
+
+class TagCount(BaseModel):
+    """How many products carry a tag."""
+
+    tag: str
+    products: int
+
+
+class Overview(BaseModel):
+    """The catalogue at a glance."""
+
+    products: int
+    prices: PriceStatistics
+    top_tags: list[TagCount]
+    recent: list[Product]
+
+
+class PricePoint(Request):
+    """The price on a day, counted from any day you like."""
+
+    day: Annotated[int, Field(ge=-1_000_000, le=1_000_000)]
+    price: Price
+
+
+class PriceHistory(Request):
+    """Points of at least two days, in any order."""
+
+    points: Annotated[list[PricePoint], Field(min_length=2, max_length=2000)]
+
+    @field_validator("points")
+    @classmethod
+    def span_days(cls, points: list[PricePoint]) -> list[PricePoint]:
+        if len({point.day for point in points}) == 1:
+            raise ValueError("points must span at least two days")
+        return points
+
+
+class PriceTrendReport(BaseModel):
+    """The line through a price history, and Kendall's tau from -1 to 1."""
+
+    direction: Literal["rising", "falling", "flat"]
+    slope_per_day: float
+    intercept: float
+    tau: float
+    points: int
+
+
+class Credentials(Request):
+    """What a login sends; the rules for new passwords don't apply to old ones."""
+
+    username: Username
+    password: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+
+
+class NewUser(Request):
+    """What a new user sends."""
+
+    username: Username
+    password: Annotated[str, StringConstraints(min_length=8, max_length=128)]
+
+
+class User(BaseModel):
+    """A user, as others may see it."""
+
+    id: int
+    username: str
+
+
+class Login(BaseModel):
+    """Who is logged in."""
+
+    user_id: int
+    username: str
+
+
+class SessionReport(BaseModel):
+    """A session of the user's own; `current` is the one that asks."""
+
+    id: str
+    device: str
+    created_at: datetime
+    last_used_at: datetime
+    current: bool

@@ -1,0 +1,87 @@
+"""Routes of the product catalogue."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request, Response, status
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import StreamingResponse
+
+from service.example.catalogue import LISTS
+from service.example.csv_export import csv_pieces
+from service.example.dependencies import CatalogueDep
+from service.example.documented import problems
+from service.example.models import (
+    NO_NUL,
+    ImportReport,
+    Product,
+    ProductId,
+    ProductPage,
+    ProductWrite,
+)
+from service.middleware.response_cache import cache_response
+
+IMPORT_LIMIT_BYTES = 256 * 2**20
+
+router = APIRouter(prefix="/products")
+
+
+class CsvResponse(StreamingResponse):
+    """A CSV file that is written while it is sent."""
+
+    media_type = "text/csv"
+
+
+@router.get("", dependencies=[Depends(cache_response(ttl_seconds=30, tags=(LISTS,)))])
+async def list_products(
+    catalogue: CatalogueDep,
+    q: Annotated[str, Query(max_length=100, pattern=NO_NUL, description="Part of the name")] = "",
+    page: Annotated[int, Query(ge=1, le=10_000)] = 1,
+) -> ProductPage:
+    """List a page of products by id."""
+    return await catalogue.page(q, page)
+
+
+@router.get("/export.csv", response_class=CsvResponse)
+async def export_products(catalogue: CatalogueDep) -> CsvResponse:
+    """Stream the catalogue as CSV, in constant memory."""
+    name = {"content-disposition": 'attachment; filename="products.csv"'}
+    return CsvResponse(csv_pieces(catalogue.pages()), headers=name)
+
+
+@router.post(
+    "/import",
+    max_body_size=IMPORT_LIMIT_BYTES,
+    openapi_extra={
+        "requestBody": {"required": True, "content": {"text/csv": {"schema": {"type": "string"}}}}
+    },
+    responses=problems({413: "The file is too long", 422: "Rows that cannot be imported"}),
+)
+async def import_products(request: Request, catalogue: CatalogueDep) -> ImportReport:
+    """Create or replace products from a CSV file that streams in; all of them or none."""
+    return ImportReport(rows=await catalogue.import_csv(request.stream()))
+
+
+@router.get("/{product_id}", responses=problems({404: "No such product"}))
+async def get_product(product_id: Annotated[ProductId, Path()], catalogue: CatalogueDep) -> Product:
+    """Return a product, from the cache if it is there."""
+    product = await catalogue.product(product_id)
+    if product is None:
+        raise HTTPException(status.HTTP_404_NOT_FOUND, "No such product.")
+    return product
+
+
+@router.put("/{product_id}", responses={201: {"model": Product, "description": "Created"}})
+async def put_product(
+    product_id: Annotated[ProductId, Path()],
+    written: ProductWrite,
+    catalogue: CatalogueDep,
+    response: Response,
+) -> Product:
+    """Create a product, or replace it as a whole."""
+    if written.id not in (None, product_id):
+        wrong = {"type": "value_error", "loc": ("body", "id"), "msg": "differs from the path's id"}
+        raise RequestValidationError([wrong])
+    product = Product.model_validate(written.model_dump() | {"id": product_id})
+    if await catalogue.put(product):
+        response.status_code = status.HTTP_201_CREATED
+    return product

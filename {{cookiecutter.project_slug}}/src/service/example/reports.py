@@ -1,0 +1,30 @@
+"""Routes about the service and the catalogue as a whole."""
+
+from fastapi import APIRouter, Request
+
+from service.example.dependencies import CatalogueDep, ProcessesDep
+from service.example.models import Overview, PriceHistory, PriceTrendReport, Service
+from service.example.price_trend import price_trend
+
+router = APIRouter()
+
+
+@router.get("/")
+async def index(request: Request) -> Service:
+    """Say what answers here."""
+    return Service(name=request.app.title, version=request.app.version)
+
+
+@router.get("/overview")
+async def overview(catalogue: CatalogueDep) -> Overview:
+    """Count, price and list the catalogue; independent queries run in parallel."""
+    return await catalogue.overview()
+
+
+@router.post("/reports/price-trend")
+async def report_price_trend(history: PriceHistory, processes: ProcessesDep) -> PriceTrendReport:
+    """Compute the trend of a price history in another process, as it would stop the event loop."""
+    days = [point.day for point in history.points]
+    prices = [point.price for point in history.points]
+    trend = await processes.run(price_trend, days, prices)
+    return PriceTrendReport(direction=trend.direction, points=len(days), **trend._asdict())

@@ -1,0 +1,40 @@
+"""A PostgreSQL server for the tests, in a folder of its own, reached by a unix socket."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+OPTIONS = "-c listen_addresses='' -c fsync=off -c shared_buffers=16MB -c max_connections=30"
+
+
+def binaries() -> Path | None:
+    """Return the folder of `initdb`, which Debian keeps off the PATH; None if there is none."""
+    if found := shutil.which("initdb"):
+        return Path(found).resolve().parent
+    return max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
+
+
+@contextlib.contextmanager
+def server(folder: Path) -> Iterator[str]:
+    """Start a server and yield the URL of its database."""
+    with tempfile.TemporaryDirectory(prefix="pg-", dir="/tmp") as home:
+        data = f"{home}/data"
+        # The server refuses to run as root.
+        as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        if as_user:
+            shutil.chown(home, "postgres")
+
+        def run(program, *arguments):
+            command = [*as_user, str(folder / program), *arguments]
+            subprocess.run(command, check=True, cwd=home, stdout=subprocess.DEVNULL)
+
+        run("initdb", "-D", data, "-U", "service", "-A", "trust", "-N", "--no-instructions")
+        run("pg_ctl", "-D", data, "-w", "-l", f"{home}/log", "-o", f"{OPTIONS} -k {home}", "start")
+        try:
+            yield f"postgresql+asyncpg://service@/postgres?host={home}"
+        finally:
+            run("pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
