@@ -1,0 +1,102 @@
+"""The Lua scripts of sessions: each touches one key, and reads the clock of the Redis server."""
+
+from __future__ import annotations
+
+from hashlib import sha1
+from typing import Any
+
+from redis.exceptions import NoScriptError
+
+NOW = """
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local function text(number) return string.format('%.0f', number) end
+"""
+
+APPLY = """
+local function apply(first)
+  local removed = tonumber(ARGV[first])
+  for at = first + 1, first + removed do redis.call('HDEL', KEYS[1], ARGV[at]) end
+  for at = first + removed + 1, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[at], ARGV[at + 1]) end
+end
+local function live(idle, ends)
+  redis.call('HSET', KEYS[1], 'used', text(now))
+  redis.call('PEXPIRE', KEYS[1], text(math.min(idle, ends - now)))
+end
+"""
+
+
+class Script:
+    """A Lua script of one key, sent by its hash and in full when the server does not know it."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._sha = sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    async def __call__(self, client: Any, key: str, *arguments: Any) -> Any:
+        try:
+            return await client.evalsha(self._sha, 1, key, *arguments)
+        except NoScriptError:
+            return await client.eval(self._text, 1, key, *arguments)
+
+
+# ARGV: idle ms, absolute ms, then fields and values.
+CREATE = Script(
+    NOW
+    + """
+redis.call('HSET', KEYS[1], 'created', text(now), 'used', text(now),
+  'ends', text(now + ARGV[2]), unpack(ARGV, 3))
+redis.call('PEXPIRE', KEYS[1], text(math.min(ARGV[1], ARGV[2])))
+return 1
+"""
+)
+
+# ARGV: idle ms, digest of the id, count of removed fields, those, then fields and values.
+# 0: there is no such session (a logout has won), 1: done, 2: done, and the id is the current one.
+UPDATE = Script(
+    NOW
+    + APPLY
+    + """
+local ends = redis.call('HGET', KEYS[1], 'ends')
+if not ends then return 0 end
+apply(3)
+live(tonumber(ARGV[1]), tonumber(ends))
+return redis.call('HGET', KEYS[1], 'id') == ARGV[2] and 2 or 1
+"""
+)
+
+# ARGV: idle ms, absolute ms, grace ms, digest of the id, digest of the new id, user or '', count of
+# removed fields, those, then fields and values. A login starts the absolute lifetime again.
+# 0: no such session, another request was first, or the session is another user's.
+ROTATE = Script(
+    NOW
+    + APPLY
+    + """
+if redis.call('HGET', KEYS[1], 'id') ~= ARGV[4] then return 0 end
+local before = redis.call('HGET', KEYS[1], 'user') or ''
+local after = ARGV[6] ~= '' and ARGV[6] or before
+if before ~= '' and before ~= after then return 0 end
+local ends = tonumber(redis.call('HGET', KEYS[1], 'ends'))
+if ARGV[6] ~= '' then
+  ends = now + ARGV[2]
+  redis.call('HSET', KEYS[1], 'user', after, 'created', text(now), 'ends', text(ends))
+end
+redis.call('HSET', KEYS[1], 'id', ARGV[5], 'previous', ARGV[4],
+  'previous_until', text(now + ARGV[3]), 'previous_user', before)
+apply(7)
+live(tonumber(ARGV[1]), ends)
+return 1
+"""
+)
+
+# ARGV: reference of the session, absolute ms. Returns all references, oldest first.
+ENROL = Script(
+    NOW
+    + """
+local micros = clock[1] * 1000000 + clock[2]
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', text(micros - ARGV[2] * 1000))
+redis.call('ZADD', KEYS[1], text(micros), ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return redis.call('ZRANGE', KEYS[1], 0, -1)
+"""
+)
