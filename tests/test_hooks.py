@@ -1,0 +1,68 @@
+import subprocess
+from pathlib import Path
+
+import pytest
+from answers import REFUSED_SLUGS
+from render import COOKIECUTTER
+
+
+def refuse(template: Path, out: Path, **answers: str) -> str:
+    """Run cookiecutter on answers that it must refuse; return the line that says why."""
+    out.mkdir()
+    given = [f"{name}={text}" for name, text in answers.items()]
+    done = subprocess.run(
+        [*COOKIECUTTER, str(template), "--no-input", "-o", str(out), *given],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert list(out.iterdir()) == []
+    assert "Traceback" not in done.stderr
+    (reason, *_) = [line for line in done.stderr.splitlines() if line]
+    return reason
+
+
+@pytest.mark.parametrize("slug", REFUSED_SLUGS)
+def test_a_bad_slug_is_refused_in_one_line_and_leaves_nothing(template, tmp_path, slug):
+    reason = refuse(template, tmp_path / "out", project_slug=slug)
+    assert reason.startswith(f"project_slug {slug!r} is refused: ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+@pytest.mark.parametrize("question", ["project_name", "description", "author"])
+@pytest.mark.parametrize("text", ["", " \n ", "bell \a", "escape \x1b[31m", "delete \x7f"])
+def test_an_empty_or_unprintable_text_is_refused(template, tmp_path, question, text):
+    reason = refuse(template, tmp_path / "out", project_slug="shop", **{question: text})
+    assert reason.startswith(f"{question} ")
+    assert " is refused: " in reason
+
+
+def test_a_manifest_entry_that_does_not_exist_is_an_error(template, tmp_path):
+    out = tmp_path / "out"
+    manifest = template / "cookiecutter.json"
+    original = manifest.read_text()
+    manifest.write_text(original.replace('"deploy/kubernetes"', '"deploy/kubernets"'))
+    try:
+        done = subprocess.run(
+            [*COOKIECUTTER, str(template), "--no-input", "-o", str(out), "kubernetes=no"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        manifest.write_text(original)
+    assert done.returncode == 1
+    assert "deploy/kubernets" in done.stderr
+    assert list(out.iterdir()) == []
+
+
+def test_what_tools_left_in_the_template_stays_there(template, bake):
+    left = template / "{{cookiecutter.project_slug}}" / "src" / "service" / "__pycache__"
+    left.mkdir()
+    (left / "app.cpython-311.pyc").touch()
+    try:
+        assert list(bake().rglob("__pycache__")) == []
+    finally:
+        (left / "app.cpython-311.pyc").unlink()
+        left.rmdir()
