@@ -1,0 +1,95 @@
+"""How long the event loop was busy: exact where the loop shows it, else the best evidence."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from typing import Any, Protocol
+
+
+class BusyClock(Protocol):
+    """Seconds that the loop's thread was busy, measured from tick to tick."""
+
+    source: str
+
+    def busy_seconds(self, elapsed: float, lag: float) -> float:
+        """Return the busy part of the `elapsed` seconds since the last call."""
+
+    def close(self) -> None:
+        """Undo what was patched or opened."""
+
+
+def busy_clock(loop: asyncio.AbstractEventLoop) -> BusyClock:
+    """Return the clock that suits the loop; call it in the loop's thread."""
+    selector = getattr(loop, "_selector", None)
+    return SelectorClock(selector) if selector is not None else ThreadClock()
+
+
+class SelectorClock:
+    """The standard library's loop: whatever is not spent in `select` is busy."""
+
+    source = "selector"
+
+    def __init__(self, selector: Any) -> None:
+        self._selector = selector
+        self._idle = 0.0
+        self._select = selector.select
+        selector.select = self._timed_select
+
+    def busy_seconds(self, elapsed: float, lag: float) -> float:  # noqa: ARG002 - BusyClock's
+        idle, self._idle = self._idle, 0.0
+        return max(0.0, elapsed - idle)
+
+    def close(self) -> None:
+        self._selector.select = self._select
+
+    def _timed_select(self, timeout: float | None = None) -> Any:
+        started = time.monotonic()
+        try:
+            return self._select(timeout)
+        finally:
+            self._idle += time.monotonic() - started
+
+
+class ThreadClock:
+    """uvloop, which shows nothing: CPU and run-queue time of the thread, or lag if that is more."""
+
+    source = "thread_cpu_and_lag"
+
+    def __init__(self) -> None:
+        self._wait = RunQueueWait(threading.get_native_id())
+        self._last = time.thread_time() + self._wait.seconds()
+
+    def busy_seconds(self, elapsed: float, lag: float) -> float:
+        last, self._last = self._last, time.thread_time() + self._wait.seconds()
+        return min(elapsed, max(self._last - last, lag))
+
+    def close(self) -> None:
+        self._wait.close()
+
+
+class RunQueueWait:
+    """Seconds that a thread was ready to run but had no CPU; always 0 where Linux does not tell."""
+
+    def __init__(self, native_thread_id: int) -> None:
+        try:
+            path = f"/proc/self/task/{native_thread_id}/schedstat"
+            self._file: int | None = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self._file = None
+
+    def seconds(self) -> float:
+        """Return the time waited since the thread began; callable from any thread."""
+        if self._file is None:
+            return 0.0
+        try:
+            return int(os.pread(self._file, 64, 0).split()[1]) / 1e9
+        except (OSError, IndexError):
+            return 0.0
+
+    def close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
