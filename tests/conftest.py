@@ -48,7 +48,7 @@ def type_answers(template, tmp_path) -> Callable[..., Path]:
 
     def type_answers(**answers: str) -> Path:
         typed = [answers.get(name, "") for name in questions if not name.startswith("_")]
-        out = tmp_path / "typed"
+        out: Path = tmp_path / "typed"
         subprocess.run(
             [*COOKIECUTTER, str(template), "-o", str(out)],
             input="\n".join([*typed, ""]),

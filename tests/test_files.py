@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from answers import COMBINATIONS, name
-from render import ROOT, SERVICE, tracked_files
+from render import SERVICE
 
 COPIED = ("src", "tests", "bench", "chaos", "docs")
 """Folders whose files are compared with the template's own, byte for byte."""
@@ -44,6 +44,7 @@ WITH_OPTION = {
     "github_actions": """
         .github/dependabot.yml
         .github/workflows/ci.yml
+        .github/workflows/release.yml
     """,
 }
 
@@ -52,14 +53,13 @@ def files(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-def copied() -> set[str]:
-    names = {path.removeprefix(f"{SERVICE}/") for path in tracked_files()}
-    return {path for path in names if path.split("/")[0] in COPIED}
+def copied(template: Path) -> set[str]:
+    return {path for path in files(template / SERVICE) if path.split("/")[0] in COPIED}
 
 
 @pytest.mark.parametrize("answers", COMBINATIONS, ids=name)
-def test_exactly_these_files(bake, answers):
-    expected = set(ALWAYS.split()) | copied()
+def test_exactly_these_files(template, bake, answers):
+    expected = set(ALWAYS.split()) | copied(template)
     for option, names in WITH_OPTION.items():
         if answers.get(option, True):
             expected |= set(names.split())
@@ -68,10 +68,10 @@ def test_exactly_these_files(bake, answers):
     assert [path for path in project.rglob("*") if path.is_dir() and not any(path.iterdir())] == []
 
 
-def test_copied_folders_arrive_byte_for_byte(bake):
+def test_copied_folders_arrive_byte_for_byte(template, bake):
     project = bake()
-    for path in copied():
-        assert (project / path).read_bytes() == (ROOT / SERVICE / path).read_bytes(), path
+    for path in copied(template):
+        assert (project / path).read_bytes() == (template / SERVICE / path).read_bytes(), path
 
 
 @pytest.mark.parametrize("answers", COMBINATIONS, ids=name)
