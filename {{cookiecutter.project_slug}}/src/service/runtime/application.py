@@ -1,0 +1,81 @@
+"""The application as a worker sees it: uvicorn's configuration, books, date header and lifespan."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from uvicorn.lifespan.on import LifespanOn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+    from uvicorn.server import ServerState
+
+
+class StartFailedError(Exception):
+    """The application's start-up failed; `trace` holds what it raised."""
+
+    def __init__(self, trace: str) -> None:
+        self.trace = trace.strip()
+        super().__init__(self.trace.splitlines()[-1] if self.trace else "no message")
+
+
+class Application:
+    """Starts, ticks and stops an ASGI application with uvicorn's machinery."""
+
+    def __init__(self, app: ASGIApp, *, keep_alive: float) -> None:
+        self.config = uvicorn.Config(
+            app,  # type: ignore[arg-type] # Starlette's and uvicorn's types of one thing
+            http=HttpToolsProtocol,
+            interface="asgi3",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=int(keep_alive),
+        )
+        self.config.load()
+        self._server = uvicorn.Server(self.config)
+        self.tick_count = 0
+
+    @property
+    def state(self) -> ServerState:
+        """Connections, tasks and totals."""
+        return self._server.server_state
+
+    @property
+    def lifespan_state(self) -> dict[str, Any]:
+        """What the application's lifespan put into the state of each request."""
+        return self._lifespan.state
+
+    async def start(self) -> None:
+        """Run the application's start-up.
+
+        Raises:
+            StartFailedError: It failed.
+        """
+        self._lifespan = Lifespan(self.config)
+        await self._lifespan.startup()
+        if self._lifespan.should_exit:
+            raise StartFailedError(self._lifespan.failure)
+        await self.tick()
+
+    async def tick(self) -> None:
+        """Renew the date header; once a second."""
+        await self._server.on_tick(0)
+
+    async def stop(self) -> None:
+        """Run the application's shutdown."""
+        await self._lifespan.shutdown()
+
+
+class Lifespan(LifespanOn):
+    """uvicorn's lifespan that keeps the reason of a failed start."""
+
+    failure = ""
+
+    async def send(self, message: Any) -> None:
+        self.failure = message.get("message") or self.failure
+        await super().send(message)

@@ -1,0 +1,18 @@
+"""Whether this worker takes new work: two flags that everybody may read."""
+
+from __future__ import annotations
+
+
+class Draining:
+    """The worker's way to the end, as plain flags.
+
+    `ready` is true once start-up and warm-up are done; `active` once draining began, for good.
+    """
+
+    def __init__(self) -> None:
+        self.ready = False
+        self.active = False
+
+    def begin(self) -> None:
+        """Announce the end: readiness turns to 503 and answers ask clients to reconnect."""
+        self.active = True

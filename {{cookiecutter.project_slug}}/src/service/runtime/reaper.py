@@ -1,0 +1,44 @@
+"""The ends of child processes, adopted orphans included: what PID 1 owes to its children."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import sys
+
+PR_SET_CHILD_SUBREAPER = 36
+
+
+class Reaper:
+    """Collects every child that ended and tells whoever waits for it."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, asyncio.Future[int]] = {}
+
+    def watch(self, pid: int) -> asyncio.Future[int]:
+        """Return the future exit code of a child; negative for a signal."""
+        return self._waiting.setdefault(pid, asyncio.get_running_loop().create_future())
+
+    def forget(self, pid: int) -> None:
+        """Stop waiting for a process that somebody else has reaped."""
+        self._waiting.pop(pid, None)
+
+    def reap(self) -> None:
+        """Collect all that ended; call it on SIGCHLD."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            future = self._waiting.pop(pid, None)
+            if future is not None and not future.done():
+                future.set_result(os.waitstatus_to_exitcode(status))
+
+
+def adopt_orphans() -> None:
+    """Become the parent of workers whose zygote died; Linux only, elsewhere init takes them."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

@@ -1,0 +1,64 @@
+"""Listening sockets: bound once by the supervisor, shared with every worker."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import stat
+from pathlib import Path
+
+
+def listen(host: str, port: int, *, backlog: int = 2048) -> socket.socket:
+    """Bind and listen on a TCP address, or on a unix socket where host is `unix:/path`.
+
+    Raises:
+        OSError: The address is taken or not ours.
+    """
+    if host.startswith("unix:"):
+        return _listen_unix(Path(host.removeprefix("unix:")), backlog)
+    family, kind, proto, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, proto)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Accepted sockets inherit it: an answer in two writes must not wait for an acknowledgement.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.bind(address)
+        return _ready(listener, backlog)
+    except OSError:
+        listener.close()
+        raise
+
+
+def url(listener: socket.socket) -> str:
+    """Return the address of a listening socket as people type it."""
+    if listener.family == socket.AF_UNIX:
+        return f"unix:{listener.getsockname()}"
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _listen_unix(path: Path, backlog: int) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            # What a killed predecessor left behind; a living one still answers.
+            if stat.S_ISSOCK(path.stat().st_mode) and not _answers(path):
+                path.unlink()
+        listener.bind(str(path))
+        return _ready(listener, backlog)
+    except OSError:
+        listener.close()
+        raise
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
+
+
+def _ready(listener: socket.socket, backlog: int) -> socket.socket:
+    listener.listen(backlog)
+    listener.setblocking(False)
+    return listener
