@@ -17,11 +17,13 @@ help: ## This list
 
 demo: install ## Render the defaults into build/ and run the service
 	@rm -rf build/demo
-	@echo "Rendered $$($(BIN)/python tests/render.py build/demo)"
+	@$(BIN)/python tests/render.py build/demo
+	@echo "Rendered the defaults into build/demo/my-service"
 	@exec $(MAKE) -C build/demo/my-service run VENV='$(VENV)'
 
 render: install ## Render into OUT (build) with ANSWERS="project_slug=shop kubernetes=no"
 	@$(BIN)/python tests/render.py '$(OUT)' $(ANSWERS)
+	@echo "Rendered into $(OUT)"
 
 test: install ## Run all tests; ARGS="-k slug" picks some
 	$(BIN)/python -m pytest -n auto --dist loadgroup -m 'not live' $(ARGS)

@@ -6,7 +6,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from cookiecutter.exceptions import CookiecutterException
 from cookiecutter.main import cookiecutter
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,14 +41,12 @@ def render(template: Path, out: Path, **answers: object) -> Path:
     )
 
 
-def main(out: str, *answers: str) -> None:
+def main(out: str, *answers: str) -> int:
     with tempfile.TemporaryDirectory() as copy:
         template = copy_tracked(Path(copy) / "perf-template")
-        try:
-            print(render(template, Path(out), **dict(answer.split("=", 1) for answer in answers)))
-        except CookiecutterException as error:
-            sys.exit(f"error: {error}")
+        command = [*COOKIECUTTER, str(template), "--no-input", "--output-dir", out, *answers]
+        return subprocess.run(command, check=False).returncode
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    sys.exit(main(*sys.argv[1:]))
