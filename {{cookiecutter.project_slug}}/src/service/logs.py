@@ -6,12 +6,16 @@ import json
 import logging
 import re
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache
+from time import time_ns
 from typing import Any
 
 import orjson
 import structlog
 from structlog.contextvars import get_contextvars
+from structlog.processors import format_exc_info
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
@@ -28,7 +32,7 @@ def configure_logs(level: str = "info", format: str = "auto", worker: int | None
     """
     console = format == "console" or (format == "auto" and sys.stdout.isatty())
     render: Processor = render_console() if console else render_json
-    prepare: list[Processor] = [Stamp(worker), structlog.processors.format_exc_info]
+    prepare: list[Processor] = [Stamp(worker)]
     configure_structlog(LEVELS[level], [*prepare, render])
     configure_stdlib(LEVELS[level], prepare, render)
 
@@ -41,9 +45,38 @@ def configure_structlog(level: int, processors: list[Processor]) -> None:
     structlog.configure(
         processors=live,
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.BytesLoggerFactory(),
+        logger_factory=stdout,
         cache_logger_on_first_use=True,
     )
+
+
+def event_writer(level: str = "info") -> Callable[[str, dict[str, Any]], None]:
+    """Return what writes the fields of an event at a level: structlog's chain without its calls.
+
+    It costs half of `log.info`, which counts for a line that every request writes. Call it after
+    `configure_logs`, with the same level.
+    """
+    least = LEVELS[level]
+    processors = structlog.get_config()["processors"]
+
+    def write(method: str, fields: dict[str, Any]) -> None:
+        if LEVELS[method] < least:
+            return
+        event: Any = fields
+        try:
+            for process in processors:
+                event = process(None, method, event)
+        except structlog.DropEvent:
+            return
+        stdout().msg(event)
+
+    return write
+
+
+@cache
+def stdout() -> structlog.BytesLogger:
+    """Return the one way to stdout; not opened before the first line is written."""
+    return structlog.BytesLogger()
 
 
 def configure_stdlib(level: int, prepare: list[Processor], render: Processor) -> None:
@@ -74,7 +107,7 @@ class StdoutHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            structlog.BytesLogger().msg(self.format(record).encode("utf-8", "backslashreplace"))
+            stdout().msg(self.format(record).encode("utf-8", "backslashreplace"))
         except Exception:  # noqa: BLE001 - the contract of logging: a log line never raises
             self.handleError(record)
 
@@ -84,16 +117,29 @@ class Stamp:
 
     def __init__(self, worker: int | None) -> None:
         self.fixed = {} if worker is None else {"worker": worker}
+        self.second = 0
+        self.text = ""
 
     def __call__(self, _: WrappedLogger, method: str, fields: EventDict) -> EventDict:
+        if "exc_info" in fields:
+            fields = format_exc_info(_, method, fields)
         return {
-            "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+            "timestamp": self.timestamp(),
             "level": "error" if method == "exception" else method,
             "event": fields.pop("event", ""),
             **self.fixed,
             **get_contextvars(),
             **fields,
         }
+
+    def timestamp(self) -> str:
+        """Return UTC as ISO 8601; the part down to seconds is formatted once a second."""
+        second, nanoseconds = divmod(time_ns(), 1_000_000_000)
+        text = self.text
+        if second != self.second:
+            text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+            self.second, self.text = second, text
+        return f"{text}.{nanoseconds // 1000:06d}Z"
 
 
 def not_yet_logged(record: logging.LogRecord) -> bool:

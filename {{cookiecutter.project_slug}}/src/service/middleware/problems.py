@@ -60,7 +60,7 @@ async def send_problem(
     await send({"type": "http.response.body", "body": body})
 
 
-def about(scope: Scope) -> dict[str, str | None]:
+def about(scope: Scope) -> dict[str, Any]:
     """Return the members that tell which request a problem is about."""
     raw_path = scope.get("raw_path") or b""
     return {

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
+from math import inf
 from time import monotonic
 
-_deadline: ContextVar[float | None] = ContextVar("request_deadline", default=None)
+
+class Deadline:
+    """The moment by which a request should have begun its answer; zero seconds means never."""
+
+    __slots__ = ("at", "began")
+
+    def __init__(self, seconds: float) -> None:
+        self.began = monotonic()
+        self.at = self.began + seconds if seconds else inf
+
+    def set(self, seconds: float) -> None:
+        """Allow `seconds` counted from the beginning of the request; zero switches it off."""
+        self.at = self.began + seconds if seconds else inf
+
+    def lift(self) -> None:
+        """End the time limit: the answer has begun."""
+        self.at = inf
+
+
+current_deadline: ContextVar[Deadline | None] = ContextVar("current_deadline", default=None)
 
 
 def remaining(default: float) -> float:
     """Return the seconds left for the current request, at most `default`; never below zero.
 
-    Outside a request, or without a deadline, that is `default`.
+    Outside a request, without a deadline, and once the answer has begun, that is `default`.
     """
-    deadline = _deadline.get()
-    if deadline is None:
-        return default
-    return max(0.0, min(default, deadline - monotonic()))
-
-
-def set_deadline(seconds: float | None) -> Token[float | None]:
-    """Start the clock of the current context; None: no deadline. `reset_deadline` undoes it."""
-    return _deadline.set(None if seconds is None else monotonic() + seconds)
-
-
-def reset_deadline(token: Token[float | None]) -> None:
-    """Restore what held before `set_deadline`; call it in the same context."""
-    _deadline.reset(token)
+    deadline = current_deadline.get()
+    return default if deadline is None else max(0.0, min(default, deadline.at - monotonic()))

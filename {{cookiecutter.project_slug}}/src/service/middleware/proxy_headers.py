@@ -1,0 +1,60 @@
+"""The client's address and scheme as told by the proxies in front, and by nobody else."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from functools import lru_cache
+from ipaddress import ip_address
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+SECURE = {"http": "https", "websocket": "wss"}
+PLAIN = {"http": "http", "websocket": "ws"}
+
+
+class ProxyHeadersMiddleware:
+    """Take client and scheme from the entry that the outermost of `hops` trusted proxies wrote.
+
+    Entries are counted from the right of X-Forwarded-For: a client can only add on the left. With
+    0 hops, or fewer entries than hops, the client is the peer. Forwarded and X-Forwarded-Host are
+    ignored.
+    """
+
+    def __init__(self, app: ASGIApp, *, hops: int = 0) -> None:
+        self.app = app
+        self.hops = hops
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if self.hops and scope["type"] in PLAIN:
+            addresses = entries(scope, b"x-forwarded-for")
+            client = parse_client(addresses[-self.hops]) if len(addresses) >= self.hops else None
+            if client is not None:
+                scope["client"] = client
+            # Proxies append addresses but most overwrite the scheme, so one entry will do.
+            schemes = entries(scope, b"x-forwarded-proto")
+            if schemes:
+                scheme = schemes[-min(self.hops, len(schemes))].lower()
+                names = SECURE if scheme in {"https", "wss"} else PLAIN
+                scope["scheme"] = names[scope["type"]]
+        return self.app(scope, receive, send)
+
+
+def entries(scope: Scope, field: bytes) -> list[str]:
+    """Return the comma-separated entries of all lines of a header field, left to right."""
+    values = [value.decode("latin-1") for name, value in scope["headers"] if name == field]
+    return [entry.strip() for entry in ",".join(values).split(",")] if values else []
+
+
+@lru_cache(maxsize=1024)
+def parse_client(entry: str) -> tuple[str, int] | None:
+    """Return the address and port of an entry, the port 0 when it has none; None if not valid."""
+    address, port = entry, ""
+    if entry.startswith("["):
+        address, _, port = entry[1:].partition("]")
+        port = port.removeprefix(":")
+    elif entry.count(":") == 1:
+        address, _, port = entry.partition(":")
+    try:
+        return str(ip_address(address)), int(port) if port.isdecimal() else 0
+    except ValueError:
+        return None

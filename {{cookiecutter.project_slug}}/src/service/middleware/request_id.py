@@ -1,0 +1,59 @@
+"""A name for each request: in its log lines, its problems and its answer."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Awaitable
+from contextvars import ContextVar
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import STRUCTLOG_KEY_PREFIX, bind_contextvars, reset_contextvars
+
+SANE = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+TRACEPARENT = re.compile(
+    rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
+)
+
+# structlog puts every variable with its prefix on the line; setting ours costs a sixth of a bind.
+bound_request_id: ContextVar[str] = ContextVar(f"{STRUCTLOG_KEY_PREFIX}request_id")
+
+
+class RequestIdMiddleware:
+    """Take the client's `x-request-id` if it is sane, or make one, and send it back.
+
+    The id is in `scope["state"]["request_id"]` and bound to the log; the trace id of a valid W3C
+    `traceparent` is bound as `trace_id`.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in {"http", "websocket"}:
+            await self.app(scope, receive, send)
+            return
+        given = trace_id = None
+        for name, value in scope["headers"]:
+            if name == b"x-request-id":
+                given = value if SANE.fullmatch(value) else None
+            elif name == b"traceparent" and (found := TRACEPARENT.fullmatch(value)):
+                trace_id = found[1].decode()
+        # Not a counter: a forked worker would count on from its parent's.
+        request_id = given.decode() if given else os.urandom(16).hex()
+        header = (b"x-request-id", request_id.encode())
+
+        def send_named(message: Message) -> Awaitable[None]:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), header]
+            return send(message)
+
+        scope.setdefault("state", {})["request_id"] = request_id
+        token = bound_request_id.set(request_id)
+        tokens = bind_contextvars(trace_id=trace_id) if trace_id else None
+        try:
+            await self.app(scope, receive, send_named)
+        finally:
+            bound_request_id.reset(token)
+            if tokens:
+                reset_contextvars(**tokens)
