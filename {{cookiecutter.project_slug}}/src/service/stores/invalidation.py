@@ -1,0 +1,106 @@
+"""The channel on which Redis tells of every write under a prefix, and its state."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError as RawConnectionError
+
+log = structlog.get_logger()
+
+Connect = Callable[[], Awaitable[list[AbstractConnection]]]
+
+
+class InvalidationChannel:
+    """Server-assisted tracking (`CLIENT TRACKING ON BCAST`) on connections of its own.
+
+    `on_up` runs before the channel counts as up and may refuse by raising; `on_keys` gets the keys
+    of each write, None when the database was emptied; `on_down` runs as soon as the connection is
+    lost. A silent connection is probed after `heartbeat_seconds` and given up after twice that.
+    Our own writes are told too: to filter them loses the writes of others.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is a hook or a knob of its own
+        self,
+        connect: Connect,
+        *,
+        prefix: str,
+        on_keys: Callable[[list[bytes] | None], None],
+        on_up: Callable[[], Awaitable[None]],
+        on_down: Callable[[], None],
+        heartbeat_seconds: float = 0.5,
+        pause_seconds_max: float = 1,
+    ) -> None:
+        self.up = False
+        self._connect = connect
+        self._prefix = prefix
+        self._on_keys = on_keys
+        self._on_up = on_up
+        self._on_down = on_down
+        self._heartbeat_seconds = heartbeat_seconds
+        self._pause_seconds_max = pause_seconds_max
+        self._pause = 0.0
+
+    async def run(self) -> None:
+        """Keep the channel up until cancelled."""
+        while True:
+            try:
+                await self._follow()
+            except* Exception as errors:  # noqa: BLE001 - whatever it was: try again
+                if not self._pause:
+                    log.warning("cache_invalidation_channel_failed", error=repr(errors.exceptions))
+            self._pause = min(self._pause * 2 or 0.02, self._pause_seconds_max)
+            await asyncio.sleep(self._pause * random.uniform(0.5, 1))  # noqa: S311 - jitter
+
+    async def _follow(self) -> None:
+        connections: list[AbstractConnection] = []
+        try:
+            connections = await self._connect()
+            async with asyncio.timeout(2 * self._heartbeat_seconds):
+                for connection in connections:
+                    await self._track(connection)
+                await self._on_up()
+            self.up, self._pause = True, 0.0
+            log.info("cache_invalidation_channel_up")
+            async with asyncio.TaskGroup() as listeners:
+                for connection in connections:
+                    listeners.create_task(self._listen(connection))
+        except Exception:
+            if self.up:
+                log.warning("cache_invalidation_channel_down")
+            raise
+        finally:
+            self.up = False
+            self._on_down()
+            for connection in connections:
+                await connection.disconnect(nowait=True)
+
+    async def _track(self, connection: AbstractConnection) -> None:
+        async def told(message: list[Any]) -> list[Any]:
+            self._on_keys(message[1])
+            return message
+
+        # Private, and the only way: redis-py drops these messages when no handler is set.
+        parser: Any = connection._parser  # noqa: SLF001
+        parser.set_invalidation_push_handler(told)
+        await connection.send_command("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", self._prefix)
+        await connection.read_response()
+
+    async def _listen(self, connection: AbstractConnection) -> None:
+        probed = False
+        while True:
+            answer = await connection.read_response(
+                timeout=self._heartbeat_seconds, push_request=True
+            )
+            if answer is not None:
+                probed = False
+            elif probed:
+                raise RawConnectionError("The invalidation channel is silent.")
+            else:
+                await connection.send_command("PING")
+                probed = True
