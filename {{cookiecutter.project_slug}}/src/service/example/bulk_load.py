@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from service.example.database import Database
 
-BATCH_ROWS = 500
+BATCH_ROWS = 200
 ERRORS_REPORTED = 100
 
 

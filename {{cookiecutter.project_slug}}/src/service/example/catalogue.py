@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import func, insert, select, update
 
@@ -16,12 +16,14 @@ from service.example.seed import seed_products
 from service.example.tables import as_product, product_columns, products
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
+
+    from sqlalchemy import Row
 
     from service.stores.cache import Cache
 
 PAGE_SIZE = 20
-EXPORT_PAGE_SIZE = 500
+EXPORT_PAGE_SIZE = 200
 HOT_PRODUCTS = 20
 IMPORTS_AT_ONCE = 2  # each holds a connection for as long as its client sends
 
@@ -32,13 +34,20 @@ PRODUCT, LISTS = "product", "product_lists"
 class Catalogue:
     """Products in `database`, read through `cache`; opening it seeds and warms."""
 
-    def __init__(self, *, database: Database, cache: Cache, seed: bool = False) -> None:
+    def __init__(
+        self, *, database: Database, cache: Cache, seed: bool = False, warm_seconds: float = 5
+    ) -> None:
         self._database = database
         self._cache = cache
         self._seed = seed
+        self._warm_seconds = warm_seconds
         self._imports = asyncio.Semaphore(IMPORTS_AT_ONCE)
         self.product = cache.cached(
-            "product:{product_id}", ttl_seconds=300, stale_seconds=3600, tags=(PRODUCT,)
+            "product:{product_id}",
+            ttl_seconds=300,
+            stale_seconds=3600,
+            negative_ttl_seconds=10,
+            tags=(PRODUCT,),
         )(self._load_product)
         self.overview = cache.cached("overview", ttl_seconds=10, stale_seconds=60, tags=(LISTS,))(
             self._load_overview
@@ -76,13 +85,18 @@ class Catalogue:
         last also leaves its value in the cache.
         """
         values = product.model_dump() | {"updated_at": now_ms()}
-        async with self._database.engine.begin() as connection:
-            replaced = await connection.execute(
-                update(products).where(products.c.id == product.id).values(values)
-            )
-            if not replaced.rowcount:
-                await connection.execute(or_replace(self._database.upsert(products).values(values)))
-            await self.product.set(product, product.id)
+        try:
+            async with self._database.engine.begin() as connection:
+                replaced = await connection.execute(
+                    update(products).where(products.c.id == product.id).values(values)
+                )
+                if not replaced.rowcount:
+                    upsert = self._database.upsert(products).values(values)
+                    await connection.execute(or_replace(upsert))
+                await self.product.set(product, product.id)
+        except BaseException:  # cancelled in the commit, too
+            await self.product.delete(product.id)
+            raise
         await self._cache.invalidate_tag(LISTS)
         return not replaced.rowcount
 
@@ -94,7 +108,7 @@ class Catalogue:
         await self._cache.invalidate_tag(LISTS)
         return rows
 
-    async def pages(self) -> AsyncIterator[list[Product]]:
+    async def pages(self) -> AsyncIterator[Sequence[Row[Any]]]:
         """Yield all products by id, a page at a time.
 
         Each page is a query of its own: a slow reader holds neither a connection nor a snapshot.
@@ -106,7 +120,7 @@ class Catalogue:
                 rows = (await connection.execute(query.limit(EXPORT_PAGE_SIZE))).all()
             if not rows:
                 return
-            yield [as_product(row) for row in rows]
+            yield rows
             last = rows[-1].id
 
     async def warm(self) -> None:
@@ -114,7 +128,8 @@ class Catalogue:
         hot = select(products.c.id).order_by(products.c.updated_at.desc()).limit(HOT_PRODUCTS)
         async with self._database.engine.connect() as connection:
             ids = (await connection.scalars(hot)).all()
-        await self._cache.warm([partial(self.product, product_id) for product_id in ids])
+        loads = [partial(self.product, product_id) for product_id in ids]
+        await self._cache.warm(loads, timeout_seconds=self._warm_seconds)
 
     async def _load_product(self, product_id: int) -> Product | None:
         query = select(*product_columns).where(products.c.id == product_id)

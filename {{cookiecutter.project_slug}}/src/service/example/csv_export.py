@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from service.example.csv_import import COLUMNS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
-    from service.example.models import Product
+    from sqlalchemy import Row
 
 
-async def csv_pieces(pages: AsyncIterator[list[Product]]) -> AsyncIterator[str]:
+async def csv_pieces(pages: AsyncIterator[Sequence[Row[Any]]]) -> AsyncIterator[str]:
     """Yield the header, then one piece for each page of products."""
     yield csv_lines([COLUMNS])
     async for page in pages:
         yield csv_lines(
-            (product.id, product.name, product.price, ";".join(product.tags), product.description)
-            for product in page
+            (row.id, row.name, row.price, ";".join(row.tags), row.description) for row in page
         )
 
 

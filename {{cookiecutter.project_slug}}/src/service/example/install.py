@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import structlog
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from service.example import accounts, products, reports
@@ -25,36 +27,45 @@ if TYPE_CHECKING:
     from service.stores.cache import Cache
 
 
+log = structlog.get_logger()
+
+
 def install(  # noqa: PLR0913 - it shows every part, so it is given every part
     app: FastAPI,
-    *,
     resources: list[AbstractAsyncContextManager[Any]],
     database_url: str,
+    *,
     cache: Cache,
     threads: Threads,
     processes: Processes,
     seed: bool = False,
+    warm_seconds: float = 5,
 ) -> None:
     """Add the routes to `app` and what they need to `resources`, after the cache and the pools.
 
-    `seed` plants a few dozen products in an empty catalogue.
+    `seed` plants a few dozen products in an empty catalogue; warming the cache with the newest ones
+    takes at most `warm_seconds`.
     """
     database = Database(database_url)
-    catalogue = Catalogue(database=database, cache=cache, seed=seed)
+    catalogue = Catalogue(database=database, cache=cache, seed=seed, warm_seconds=warm_seconds)
     resources += [database, catalogue]
     app.state.catalogue = catalogue
     app.state.users = Users(database=database, threads=threads)
     app.state.processes = processes
     app.exception_handlers |= {
         ImportRejectedError: import_rejected,
-        PoolTimeoutError: database_busy,
+        PoolTimeoutError: database_unavailable,
+        OperationalError: database_unavailable,
     }
     for part in (reports, products, accounts):
         app.include_router(part.router)
 
 
-async def database_busy(request: Request, _: PoolTimeoutError) -> Response:
-    """Answer that no connection became free in time."""
+async def database_unavailable(
+    request: Request, error: PoolTimeoutError | OperationalError
+) -> Response:
+    """Answer that no connection became free in time, or that the database is locked or away."""
+    log.warning("database_unavailable", error=str(error.__cause__ or error))
     headers = {"retry-after": retry_after().decode()}
     return problem_response(request.scope, 503, headers=headers)
 

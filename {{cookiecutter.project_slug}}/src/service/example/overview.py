@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Row, Select, func, select
+from sqlalchemy import Row, Select, func, select, true
 
 from service.example.models import Overview, PriceStatistics, TagCount
 from service.example.tables import as_product, product_columns, products
@@ -19,11 +19,14 @@ RECENT_PRODUCTS = 5
 
 async def read_overview(database: Database) -> Overview:
     """Run the queries in parallel, each on a connection of its own; the first failure ends all."""
-    async with asyncio.TaskGroup() as tasks:
-        count = tasks.create_task(rows(database, select(func.count(products.c.id))))
-        prices = tasks.create_task(rows(database, price_statistics()))
-        tags = tasks.create_task(rows(database, top_tags(database.dialect)))
-        recent = tasks.create_task(rows(database, recent_products()))
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            count = tasks.create_task(rows(database, select(func.count(products.c.id))))
+            prices = tasks.create_task(rows(database, price_statistics()))
+            tags = tasks.create_task(rows(database, top_tags(database.dialect)))
+            recent = tasks.create_task(rows(database, recent_products()))
+    except ExceptionGroup as group:
+        raise group.exceptions[0] from group  # as any single query would fail
     return Overview(
         products=count.result()[0][0],
         prices=PriceStatistics(**prices.result()[0]._asdict()),
@@ -51,9 +54,10 @@ def price_statistics() -> Select[Any]:
 def top_tags(dialect: str) -> Select[Any]:
     """Count products by tag; the one query that the two databases spell differently."""
     unnest = func.json_each if dialect == "sqlite" else func.jsonb_array_elements_text
-    tag = unnest(products.c.tags).table_valued("value").c.value.label("tag")
-    number = func.count().label("products")
-    return select(tag, number).group_by(tag).order_by(number.desc(), tag).limit(TOP_TAGS)
+    tags = unnest(products.c.tags).table_valued("value")
+    tag, number = tags.c.value.label("tag"), func.count().label("products")
+    tagged = select(tag, number).select_from(products.join(tags, true()))
+    return tagged.group_by(tag).order_by(number.desc(), tag).limit(TOP_TAGS)
 
 
 def recent_products() -> Select[Any]:

@@ -18,9 +18,11 @@ from service.example.models import (
     ProductPage,
     ProductWrite,
 )
+from service.middleware.deadline import deadline
 from service.middleware.response_cache import cache_response
 
 IMPORT_LIMIT_BYTES = 256 * 2**20
+IMPORT_SECONDS = 600
 
 router = APIRouter(prefix="/products")
 
@@ -50,6 +52,7 @@ async def export_products(catalogue: CatalogueDep) -> CsvResponse:
 
 @router.post(
     "/import",
+    dependencies=[Depends(deadline(IMPORT_SECONDS))],
     max_body_size=IMPORT_LIMIT_BYTES,
     openapi_extra={
         "requestBody": {"required": True, "content": {"text/csv": {"schema": {"type": "string"}}}}

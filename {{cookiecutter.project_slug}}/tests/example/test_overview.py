@@ -1,0 +1,25 @@
+from service.example.models import Overview, PriceStatistics, Product, TagCount
+from service.example.overview import read_overview
+
+
+async def test_an_empty_catalogue_has_an_overview(database):
+    assert await read_overview(database) == Overview(
+        products=0,
+        prices=PriceStatistics(lowest=None, mean=None, highest=None),
+        top_tags=[],
+        recent=[],
+    )
+
+
+async def test_products_are_counted_priced_and_listed(database, catalogue):
+    for number, tags in enumerate((["a", "b"], ["b"], [], ["b", "a", "c"]), start=1):
+        await catalogue.put(Product(id=number, name=f"{number}", price=float(number), tags=tags))
+    overview = await read_overview(database)
+    assert overview.products == 4
+    assert overview.prices == PriceStatistics(lowest=1, mean=2.5, highest=4)
+    assert overview.top_tags == [
+        TagCount(tag="b", products=3),
+        TagCount(tag="a", products=2),
+        TagCount(tag="c", products=1),
+    ]
+    assert {item.id for item in overview.recent} == {1, 2, 3, 4}

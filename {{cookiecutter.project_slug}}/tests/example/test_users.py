@@ -1,0 +1,55 @@
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from service.example import passwords
+from service.example import users as module
+from service.example.users import UsernameTakenError, Users
+from service.runtime.threads import Threads
+
+
+@pytest.fixture
+async def users(database) -> AsyncIterator[Users]:
+    async with Threads(registry=CollectorRegistry(), size=2) as threads:
+        yield Users(database=database, threads=threads)
+
+
+async def test_a_user_is_known_by_name_and_password_alone(users):
+    ada = await users.create("ada", "correct horse")
+    assert await users.authenticate("ada", "correct horse") == ada
+    assert await users.authenticate("ada", "wrong") is None
+    assert await users.authenticate("bob", "correct horse") is None
+
+
+async def test_of_two_who_want_a_name_at_once_one_gets_it(users):
+    results = await asyncio.gather(
+        users.create("ada", "first one"), users.create("ada", "second"), return_exceptions=True
+    )
+    assert sum(isinstance(result, UsernameTakenError) for result in results) == 1
+
+
+async def test_an_unknown_name_is_verified_as_a_known_one_is(users, monkeypatch):
+    verified = []
+    monkeypatch.setattr(module, "verify_password", lambda *given: verified.append(given))
+    await users.authenticate("nobody", "password")
+    [(password, hashed)] = verified
+    assert password == "password"
+    assert hashed.startswith("scrypt$")
+
+
+async def test_the_loop_goes_on_while_a_password_is_hashed(users, monkeypatch):
+    monkeypatch.setattr(passwords, "COST", 2**14)
+    ticks = 0
+
+    async def tick():
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0.005)
+            ticks += 1
+
+    ticking = asyncio.create_task(tick())
+    await users.create("ada", "correct horse")
+    ticking.cancel()
+    assert ticks >= 5
