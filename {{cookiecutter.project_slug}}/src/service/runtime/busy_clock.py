@@ -10,12 +10,12 @@ from typing import Any, Protocol
 
 
 class BusyClock(Protocol):
-    """Seconds that the loop's thread was busy, measured from tick to tick."""
+    """Seconds that the loop's thread was busy, measured from call to call."""
 
     source: str
 
     def busy_seconds(self, elapsed: float, lag: float) -> float:
-        """Return the busy part of the `elapsed` seconds since the last call."""
+        """Return the busy part of the `elapsed` seconds since the last call; `lag` is their sum."""
 
     def close(self) -> None:
         """Undo what was patched or opened."""

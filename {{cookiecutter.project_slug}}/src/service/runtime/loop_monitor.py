@@ -23,9 +23,11 @@ from service.runtime.busy_clock import BusyClock, busy_clock
 from service.runtime.lag_window import LAG_BUCKETS, LagWindow
 
 SMOOTHING_SECONDS = 1.0
+SLOT_SECONDS = 0.1
+"""Ticks are summed up in slots, as the thread's clocks cost more than all the rest of a tick."""
 
-TickListener = Callable[[float, float], None]
-"""Called in the loop with the time and the lag of each tick."""
+SlotListener = Callable[[float], None]
+"""Called in the loop with the time, at the end of each slot: a timer that costs no wake-up."""
 
 
 class LoopMonitor(Collector):
@@ -49,7 +51,9 @@ class LoopMonitor(Collector):
         """Lag smoothed over a second: what overload is judged by."""
         self.last_tick = 0.0
         """When the loop last proved alive, on the monotonic clock; readable from any thread."""
-        self.listeners: list[TickListener] = []
+        self.last_late_tick = 0.0
+        """When a tick that was overdue by its interval or more came at last."""
+        self.listeners: list[SlotListener] = []
         self.thread_id = 0
         self.native_thread_id = 0
         self.loop: asyncio.AbstractEventLoop
@@ -58,8 +62,10 @@ class LoopMonitor(Collector):
         self._busy_seconds = 0.0
         self._window = LagWindow(interval_seconds=interval_seconds, window_seconds=window_seconds)
         self._busy: deque[tuple[float, float, float]] = deque(
-            maxlen=int(utilization_seconds / interval_seconds)
+            maxlen=int(utilization_seconds / SLOT_SECONDS) + 1
         )
+        self._slot_start = 0.0
+        self._slot_lag = 0.0
         self._utilization_seconds = utilization_seconds
         self._clock: BusyClock | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -70,7 +76,7 @@ class LoopMonitor(Collector):
         self.thread_id = threading.get_ident()
         self.native_thread_id = threading.get_native_id()
         self._clock = busy_clock(self.loop)
-        self.last_tick = time.monotonic()
+        self.last_tick = self._slot_start = time.monotonic()
         self._timer = self.loop.call_later(self.interval_seconds, self._tick)
         return self
 
@@ -91,30 +97,40 @@ class LoopMonitor(Collector):
         """Share of the last second that the loop was busy, 0 to 1."""
         since = time.monotonic() - self._utilization_seconds
         elapsed = busy = 0.0
-        for taken, tick_elapsed, tick_busy in reversed(self._busy):
-            if taken < since:
+        for ended, slot_elapsed, slot_busy in reversed(self._busy):
+            if ended < since:
                 break
-            elapsed += tick_elapsed
-            busy += tick_busy
+            elapsed += slot_elapsed
+            busy += slot_busy
         return min(1.0, busy / elapsed) if elapsed else 0.0
 
     def _tick(self) -> None:
-        if self._clock is None:
-            return
         now = time.monotonic()
         elapsed = now - self.last_tick
         lag = max(0.0, elapsed - self.interval_seconds)
         self.last_tick = now
         self._timer = self.loop.call_later(self.interval_seconds, self._tick)
-        busy = self._clock.busy_seconds(elapsed, lag)
-        self._busy_seconds += busy
-        self._busy.append((now, elapsed, busy))
         self._window.add(now, lag)
         self.lag_seconds += (lag - self.lag_seconds) * min(1.0, elapsed / SMOOTHING_SECONDS)
-        if lag >= self._stall_seconds:
-            self._stalled_seconds += lag
+        self._slot_lag += lag
+        if lag >= self.interval_seconds:
+            self.last_late_tick = now
+            if lag >= self._stall_seconds:
+                self._stalled_seconds += lag
+        if now - self._slot_start >= SLOT_SECONDS:
+            self._end_slot(now)
+
+    def _end_slot(self, now: float) -> None:
+        if self._clock is None:
+            return
+        elapsed = now - self._slot_start
+        busy = self._clock.busy_seconds(elapsed, self._slot_lag)
+        self._slot_start = now
+        self._slot_lag = 0.0
+        self._busy_seconds += busy
+        self._busy.append((now, elapsed, busy))
         for listener in self.listeners:
-            listener(now, lag)
+            listener(now)
 
     def describe(self) -> Iterator[Metric]:
         """Name the metrics without reading the loop, as it may not have started."""

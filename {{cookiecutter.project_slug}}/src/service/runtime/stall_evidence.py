@@ -30,7 +30,7 @@ class CpuReading:
 
     def cause_since(self, earlier: CpuReading) -> str:
         """Tell computation, waiting in a call, and other threads (that hold the GIL) apart."""
-        elapsed = self.at - earlier.at
+        elapsed = self.at - earlier.at - self.deprived_since(earlier)
         own = self.thread_cpu - earlier.thread_cpu
         others = self.process_cpu - earlier.process_cpu - own
         if own >= MOSTLY * elapsed:

@@ -67,7 +67,6 @@ class Watchdog:
         self._stall_seconds = stall_seconds
         self._quiet_seconds = quiet_seconds
         self._describe_request = describe_request
-        self._stall_end = 0.0
         self._places: dict[str, tuple[float, int]] = {}
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
@@ -81,7 +80,6 @@ class Watchdog:
     async def __aenter__(self) -> Self:
         if self._stall_seconds > 0:
             self._stopped.clear()
-            self._monitor.listeners.append(self._note_end)
             self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
             self._thread.start()
         return self
@@ -95,11 +93,6 @@ class Watchdog:
         self._stopped.set()
         if self._thread is not None:
             self._thread.join()
-            self._monitor.listeners.remove(self._note_end)
-
-    def _note_end(self, now: float, lag: float) -> None:
-        if lag > self._stall_seconds / 2:
-            self._stall_end = now
 
     def _watch(self) -> None:
         # Sleeps to the very moment at which the loop would be overdue: about 30 wake-ups a second.
@@ -176,7 +169,8 @@ class Watchdog:
         )
 
     def _length(self, stall: Stall) -> float:
-        end = self._stall_end if self._stall_end > stall.beat else time.monotonic()
+        late = self._monitor.last_late_tick
+        end = late if late > stall.beat else time.monotonic()
         return end - stall.beat - self._monitor.interval_seconds
 
     def _suppressed(self, place: str) -> int | None:
