@@ -10,12 +10,9 @@ import pytest
 from render import ROOT, SERVICE, copy_tracked, tracked_files
 
 PYTHON = [path for path in tracked_files() if path.endswith(".py")]
-COPIED = [
-    path
-    for path in tracked_files()
-    if path.startswith((f"{SERVICE}/src/", f"{SERVICE}/tests/", f"{SERVICE}/.github/"))
-]
 QUESTIONS = json.loads((ROOT / "cookiecutter.json").read_text())
+FOLDERS = tuple(f"{SERVICE}/{folder}/" for folder in QUESTIONS["_copy_without_render"])
+COPIED = [path for path in tracked_files() if path.startswith(FOLDERS)]
 
 
 @pytest.mark.parametrize("path", PYTHON)
