@@ -17,47 +17,46 @@ help: ## This list
 
 demo: install ## Render the defaults into build/ and run the service
 	@rm -rf build/demo
-	@$(BIN)/python tests/render.py build/demo
+	@"$(BIN)/python" tests/render.py build/demo
 	@echo "Rendered the defaults into build/demo/my-service"
 	@exec $(MAKE) -C build/demo/my-service run VENV='$(VENV)'
 
 render: install ## Render into OUT (build) with ANSWERS="project_slug=shop kubernetes=no"
-	@$(BIN)/python tests/render.py '$(OUT)' $(ANSWERS)
+	@"$(BIN)/python" tests/render.py '$(OUT)' $(ANSWERS)
 	@echo "Rendered into $(OUT)"
 
 test: install ## Run all tests; ARGS="-k slug" picks some
-	$(BIN)/python -m pytest -n auto --dist loadgroup -m 'not live' $(ARGS)
-	$(BIN)/python -m pytest -m live $(ARGS)
+	"$(BIN)/python" -m pytest -n auto --dist loadgroup -m 'not live' $(ARGS)
+	"$(BIN)/python" -m pytest -m live $(ARGS)
 
 e2e: install ## Run the promises on the running service only
-	$(BIN)/python -m pytest tests/e2e $(ARGS)
+	"$(BIN)/python" -m pytest tests/e2e $(ARGS)
 
 check: install ## Lint, format, types and workflows, in place
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/yamllint --strict .
-	$(BIN)/actionlint
-	$(BIN)/zizmor --quiet --offline --persona auditor .
+	"$(BIN)/ruff" check .
+	"$(BIN)/ruff" format --check .
+	"$(BIN)/mypy"
+	"$(BIN)/yamllint" --strict .
+	"$(BIN)/actionlint"
+	"$(BIN)/zizmor" --quiet --offline --persona auditor .
 
 format: install ## Put the code in order
-	$(BIN)/ruff check --fix .
-	$(BIN)/ruff format .
+	"$(BIN)/ruff" check --fix .
+	"$(BIN)/ruff" format .
 
 lock: install ## Resolve the dependencies of the template and of the service again (needs uv)
-	@rm -rf build/lock && $(BIN)/python tests/render.py build/lock >/dev/null
+	@rm -rf build/lock && "$(BIN)/python" tests/render.py build/lock >/dev/null
 	$(MAKE) -C build/lock/my-service lock ARGS='$(ARGS)'
 	cp build/lock/my-service/requirements/*.txt '$(SERVICE)/requirements/'
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' \
 		$(ARGS) -c '$(SERVICE)/requirements/dev.txt' --group dev -o requirements.txt
 
-install: $(STAMP)
-
-$(STAMP):
-	@$(MAKE) -C '$(SERVICE)' install VENV='$(VENV)'
+install:
 	@set -eu; \
+	if [ -e "$(STAMP)" ]; then exit; fi; \
+	$(MAKE) -C '$(SERVICE)' install VENV='$(VENV)'; \
 	echo "Installing requirements.txt"; \
-	if command -v uv >/dev/null; then uv pip install -q --python $(BIN)/python --require-hashes -r requirements.txt; \
-	else $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.txt; fi; \
-	rm -f '$(VENV)'/.template-*; \
-	touch '$(STAMP)'
+	if command -v uv >/dev/null; then uv pip install -q --python "$(BIN)/python" --require-hashes -r requirements.txt; \
+	else "$(BIN)/python" -m pip install -q --disable-pip-version-check --require-hashes -r requirements.txt; fi; \
+	rm -f "$(VENV)"/.template-*; \
+	touch "$(STAMP)"
