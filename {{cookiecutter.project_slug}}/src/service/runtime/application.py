@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -29,6 +30,7 @@ class Application:
             app,  # type: ignore[arg-type] # Starlette's and uvicorn's types of one thing
             http=HttpToolsProtocol,
             interface="asgi3",
+            lifespan="on",
             log_config=None,
             log_level="warning",
             access_log=False,
@@ -72,10 +74,24 @@ class Application:
 
 
 class Lifespan(LifespanOn):
-    """uvicorn's lifespan that keeps the reason of a failed start."""
+    """uvicorn's lifespan that keeps the reason of a failed start instead of logging it."""
 
     failure = ""
 
+    async def main(self) -> None:
+        try:
+            scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}}
+            app: Any = self.config.loaded_app
+            await app(scope | {"state": self.state}, self.receive, self.send)
+        except BaseException:  # noqa: BLE001 - whatever stops the start is the reason to report
+            self.error_occurred = True
+            self.failure = self.failure or traceback.format_exc()
+        finally:
+            self.startup_event.set()
+            self.shutdown_event.set()
+
     async def send(self, message: Any) -> None:
-        self.failure = message.get("message") or self.failure
+        if message["type"] == "lifespan.startup.failed":
+            self.failure = message.get("message") or "the application gave no reason"
+            message = message | {"message": ""}
         await super().send(message)

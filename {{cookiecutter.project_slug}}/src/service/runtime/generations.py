@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -40,6 +39,7 @@ class Generations:
         self._config = config
         self._boot = Boot(config, listeners, board)
         self._reaper = reaper
+        reaper.on_orphan = self._ended
         self._known: list[Generation] = []
         self._count = 0
         self.current: Generation | None = None
@@ -80,15 +80,7 @@ class Generations:
 
     def _ended(self, pid: int, status: int) -> None:
         for generation in self._known:
-            for worker in generation.workers:
+            for worker in list(generation.workers):
                 if worker.pid == pid:
                     worker.ended(status)
                     return
-        # It ended before its start was reported: look again when that has been read.
-        asyncio.get_running_loop().call_later(0.05, self._ended_early, pid, status)
-
-    def _ended_early(self, pid: int, status: int) -> None:
-        for generation in self._known:
-            for worker in generation.workers:
-                if worker.pid == pid:
-                    worker.ended(status)

@@ -12,11 +12,10 @@ from service.runtime.patience import Patience
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
-
     from uvicorn import Config
     from uvicorn.server import ServerState
 
+    from service.runtime.listeners import Listener
     from service.runtime.options import WorkerLimits
 
 VALID_HOST = re.compile(rb"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(:[0-9]{0,5})?")
@@ -41,13 +40,13 @@ class FrontDoor(HttpToolsProtocol):
         limits: WorkerLimits,
         refusals: dict[int, bytes],
         known_hosts: set[bytes],
-        on_close: Callable[[], None],
+        listener: Listener,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.limits = limits
         self.refusals = refusals
         self.known_hosts = known_hosts
-        self.on_close = on_close
+        self.listener = listener
         self.patience = Patience(self, limits)
         self.requests_begun = 0
         self.body_bytes = 0
@@ -65,10 +64,11 @@ class FrontDoor(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.gate = Gate(self, transport)
+        self.listener.connection_opened()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self.on_close()
+        self.listener.connection_closed()
 
     def data_received(self, data: bytes) -> None:
         if self.refused or self.last:
@@ -215,7 +215,7 @@ class FrontDoor(HttpToolsProtocol):
     def _upgrade(self) -> None:
         if self._should_upgrade():
             self.handle_websocket_upgrade()
-            self.on_close()
+            self.listener.connection_closed()
         elif self.cycle is not None:
             # The parser stops at any upgrade; the request itself is answered as if it had none.
             self.cycle.keep_alive = False

@@ -6,6 +6,10 @@ import asyncio
 import ctypes
 import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -14,15 +18,13 @@ class Reaper:
     """Collects every child that ended and tells whoever waits for it."""
 
     def __init__(self) -> None:
+        self.on_orphan: Callable[[int, int], None] = lambda _pid, _code: None
+        """Called with a child that nobody watches: a worker whose zygote died, or a stranger."""
         self._waiting: dict[int, asyncio.Future[int]] = {}
 
     def watch(self, pid: int) -> asyncio.Future[int]:
         """Return the future exit code of a child; negative for a signal."""
         return self._waiting.setdefault(pid, asyncio.get_running_loop().create_future())
-
-    def forget(self, pid: int) -> None:
-        """Stop waiting for a process that somebody else has reaped."""
-        self._waiting.pop(pid, None)
 
     def reap(self) -> None:
         """Collect all that ended; call it on SIGCHLD."""
@@ -34,8 +36,11 @@ class Reaper:
             if not pid:
                 return
             future = self._waiting.pop(pid, None)
-            if future is not None and not future.done():
-                future.set_result(os.waitstatus_to_exitcode(status))
+            code = os.waitstatus_to_exitcode(status)
+            if future is None:
+                self.on_orphan(pid, code)
+            elif not future.done():
+                future.set_result(code)
 
 
 def adopt_orphans() -> None:

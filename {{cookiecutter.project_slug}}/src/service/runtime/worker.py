@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import faulthandler
-import functools
 import os
 import signal
 import socket
@@ -77,6 +76,8 @@ class Worker:
             "requests": self._requests,
             **program.commands,
         }
+        self._refusals = refusals(program.error_headers)
+        self._known_hosts: set[bytes] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._listeners: list[Listener] = []
 
@@ -102,17 +103,7 @@ class Worker:
         for fd in self._order.listeners:
             listener = Listener(
                 socket.socket(fileno=os.dup(fd)),
-                functools.partial(
-                    FrontDoor,
-                    self._application.config,
-                    self._application.state,
-                    self._application.lifespan_state,
-                    self._loop,
-                    limits=self._limits,
-                    refusals=refusals(self._program.error_headers),
-                    known_hosts=set(),
-                    on_close=self._publish,
-                ),
+                self._open_door,
                 board=self._board,
                 cell=self._order.cell,
                 limit=self._limits.connections,
@@ -124,6 +115,18 @@ class Worker:
         self._channel.send({"event": "ready"})
         self._spawn(self._beat())
         self._spawn(self._sweep())
+
+    def _open_door(self, listener: Listener) -> FrontDoor:
+        return FrontDoor(
+            self._application.config,
+            self._application.state,
+            self._application.lifespan_state,
+            self._loop,
+            limits=self._limits,
+            refusals=self._refusals,
+            known_hosts=self._known_hosts,
+            listener=listener,
+        )
 
     async def _give_up(self, error: BaseException | None) -> int:
         reason = str(error) if isinstance(error, StartFailedError) else repr(error)
@@ -153,11 +156,8 @@ class Worker:
         while True:
             await asyncio.sleep(period)
             self._connections.check_patience(self._loop.time())
-            self._publish()
-
-    def _publish(self) -> None:
-        for listener in self._listeners:
-            listener.connection_closed()
+            for listener in self._listeners:
+                listener.connection_closed()
 
     # Orders
 

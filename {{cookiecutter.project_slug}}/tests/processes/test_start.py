@@ -1,0 +1,28 @@
+import os
+import signal
+
+import pytest
+
+from tests.processes.running import Service, eventually
+
+
+@pytest.mark.parametrize("version", ["broken", "unloadable"])
+async def test_a_service_that_cannot_start_ends_with_the_reason(tmp_path, version):
+    file = tmp_path / "version"
+    file.write_text(version)
+    async with Service("versioned", environment={"VERSION_FILE": str(file)}) as service:
+        assert await service.exit_code() == 1
+        assert "RuntimeError: this version cannot" in service.events("start_failed")[0]["reason"]
+
+
+async def test_spawned_workers_keep_the_same_promises():
+    async with Service(start_method="spawn") as starting:
+        service = await starting.started()
+        victim = (await service.workers())[0]
+        os.kill(victim["pid"], signal.SIGKILL)
+        await eventually(lambda: len(service.events("worker_started")) == 3)
+        service.process.send_signal(signal.SIGHUP)
+        await eventually(lambda: service.events("reload_done"))
+        service.process.send_signal(signal.SIGTERM)
+        assert await service.exit_code() == 0
+        assert not service.pids_alive()

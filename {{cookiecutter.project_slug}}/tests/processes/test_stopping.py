@@ -1,0 +1,115 @@
+import asyncio
+import os
+import signal
+import socket
+import time
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from tests.processes.running import Service, alive, eventually
+
+
+async def test_term_answers_what_is_in_flight_and_what_comes_in_the_delay_then_exits_0(tmp_path):
+    ends = tmp_path / "ends"
+    limits = {"drain_delay_seconds": 0.6}
+    async with Service(limits=limits, environment={"SHUTDOWN_FILE": str(ends)}) as starting:
+        service = await starting.started()
+        async with service.connection() as busy, service.connection() as idle:
+            await idle.get()
+            busy.ask("/sleep/1.2")
+            await asyncio.sleep(0.1)
+            service.process.send_signal(signal.SIGTERM)
+            await eventually(lambda: service.events("stop_begins"))
+            with pytest.raises(Exception, match="503"):
+                await service.ask("/readyz")
+            assert await service.ask("/livez") == b"ok"
+            late = await eventually(lambda: late_answer(service))
+            assert late["connection"] == "close"
+            await idle.get()
+            assert idle.closing
+            status, _, _ = await busy.answer()
+            assert status == 200
+        assert await service.exit_code() == 0
+        assert len(ends.read_text().split()) == 2
+        assert not service.pids_alive()
+
+
+async def late_answer(service):
+    async with service.connection() as late:
+        late.ask("/")
+        return (await late.answer())[1]
+
+
+async def test_term_ends_idle_connections_half_bodies_event_streams_and_websockets():
+    async with Service(limits={"drain_seconds": 1.5}) as starting:
+        service = await starting.started()
+        async with (
+            service.connection() as idle,
+            service.connection() as half,
+            service.connection() as stream,
+            connect(f"ws://127.0.0.1:{service.port}/") as websocket,
+        ):
+            await idle.get()
+            half.send(b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nabc")
+            stream.ask("/events", "Accept: text/event-stream\r\n")
+            await stream.reader.readuntil(b"tick")
+            await websocket.send("hello")
+            assert await websocket.recv() == "hello"
+            began = time.monotonic()
+            service.process.send_signal(signal.SIGTERM)
+            assert (await stream.closed()).endswith(b"0\r\n\r\n")
+            with pytest.raises(ConnectionClosed) as closed:
+                await websocket.recv()
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1012
+            assert await idle.closed() == b""
+            assert time.monotonic() - began < 1
+            assert await service.exit_code() == 0
+            assert time.monotonic() - began < 1.5 + 2
+        assert service.events("requests_cancelled")[0]["requests"] == ["POST /body"]
+
+
+async def test_a_second_term_ends_at_once_and_tells_what_still_ran():
+    async with Service() as starting:
+        service = await starting.started()
+        async with service.connection() as connection:
+            connection.ask("/sleep/20")
+            await asyncio.sleep(0.2)
+            service.process.send_signal(signal.SIGTERM)
+            await eventually(lambda: service.events("stop_begins"))
+            service.process.send_signal(signal.SIGTERM)
+            assert await service.exit_code(3) == 1
+        forced = service.events("worker_forced")
+        assert [request for event in forced for request in event["requests"]] == ["GET /sleep/20"]
+        assert not service.pids_alive()
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+async def test_workers_of_a_killed_supervisor_end_and_free_the_port(method):
+    async with Service(start_method=method) as starting:
+        service = await starting.started()
+        async with service.connection() as connection:
+            connection.ask("/block")  # even a worker that cannot notice, when forked
+            pids = service.pids_alive()
+            assert len(pids) == 2
+            if method == "spawn":
+                os.kill(pids[0], signal.SIGKILL)
+                os.kill(pids[1], signal.SIGKILL)
+                await eventually(lambda: len(service.pids_alive()) == 2)
+                pids = service.pids_alive()
+            service.process.kill()
+            await eventually(lambda: sum(map(alive, pids)) < 2, 1.5)
+            await eventually(lambda: not any(map(alive, pids)), 5)
+        await eventually(lambda: can_bind(service.port), 3)
+
+
+def can_bind(port: int) -> bool:
+    with socket.socket() as again:
+        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            again.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
