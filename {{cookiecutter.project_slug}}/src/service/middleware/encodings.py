@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Protocol
 
-import brotli
+import brotli  # type: ignore[import-untyped] # has no stubs
 import zstandard
 
 GZIP_WINDOW = 31
@@ -45,11 +45,12 @@ class BrotliEncoder:
         self.stream = brotli.Compressor(quality=1)
 
     def encode(self, data: bytes, *, flush: bool) -> bytes:
-        encoded = self.stream.process(data)
+        encoded: bytes = self.stream.process(data)
         return encoded + self.stream.flush() if flush else encoded
 
     def finish(self) -> bytes:
-        return self.stream.finish()
+        rest: bytes = self.stream.finish()
+        return rest
 
 
 class GzipEncoder:

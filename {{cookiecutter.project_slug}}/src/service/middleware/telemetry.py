@@ -86,7 +86,7 @@ def access_line(
         "path": scope["path"],
         "route": route,
         "status": status,
-        "duration_ms": round(seconds * 1000, 3),
+        "duration_ms": int(seconds * 1_000_000) / 1000,
         "response_bytes": size,
         "client": client[0] if client else None,
         "request_id": scope.get("state", {}).get("request_id"),

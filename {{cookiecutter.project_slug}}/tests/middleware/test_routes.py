@@ -1,0 +1,31 @@
+import httpx2
+from fastapi import APIRouter, FastAPI
+
+from service.middleware.routes import route_template
+
+
+async def test_the_template_of_a_nested_router_is_whole_and_an_unmatched_path_has_none():
+    seen = []
+    inner, outer, app = APIRouter(), APIRouter(), FastAPI()
+
+    @inner.get("/items/{item_id}")
+    async def item(item_id: int) -> int:
+        return item_id
+
+    @app.get("/plain/{name}")
+    async def plain(name: str) -> str:
+        return name
+
+    outer.include_router(inner, prefix="/v1")
+    app.include_router(outer, prefix="/api")
+
+    async def watched(scope, receive, send):
+        await app(scope, receive, send)
+        seen.append(route_template(scope))
+
+    transport = httpx2.ASGITransport(app=watched)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+        await client.get("/api/v1/items/7")
+        await client.get("/plain/x")
+        await client.get("/nowhere")
+    assert seen == ["/api/v1/items/{item_id}", "/plain/{name}", ""]
