@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from render import ROOT, SERVICE, copy_tracked, tracked_files
+from repository import commit_all
 
 PYTHON = [path for path in tracked_files() if path.endswith(".py")]
 QUESTIONS = json.loads((ROOT / "cookiecutter.json").read_text())
@@ -68,12 +69,6 @@ def test_readme_links_lead_to_files():
             assert ((ROOT / path).parent / target).exists(), f"{path}: {target}"
 
 
-def git(folder: Path, *arguments: str) -> str:
-    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.com"]
-    command = ["git", *identity, "-C", str(folder), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
 def run(*command: str, folder: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", *command], cwd=folder, capture_output=True, text=True, check=False
@@ -83,22 +78,17 @@ def run(*command: str, folder: Path) -> None:
 
 def test_cruft_creates_and_updates_across_a_change_of_the_template(tmp_path):
     template = copy_tracked(tmp_path / "perf-template")
-    git(template, "init", "-q", "-b", "main")
-    git(template, "add", "-A")
-    git(template, "commit", "-qm", "one")
+    commit_all(template, "one")
     run("cruft", "create", str(template), "-y", "--output-dir", ".", folder=tmp_path)
     project = tmp_path / "my-service"
-    git(project, "init", "-q", "-b", "main")
-    git(project, "add", "-A")
-    git(project, "commit", "-qm", "start")
+    commit_all(project, "start")
 
     (template / SERVICE / "docs").mkdir(exist_ok=True)
     (template / SERVICE / "docs" / "news.md").write_text("New in the template.\n")
     manifest = json.loads((template / "cookiecutter.json").read_text())
     manifest["_files_by_option"]["kubernetes"].append("docs/news.md")
     (template / "cookiecutter.json").write_text(json.dumps(manifest))
-    git(template, "add", "-A")
-    git(template, "commit", "-qm", "two")
+    commit_all(template, "two")
 
     run("cruft", "update", "-y", folder=project)
     assert (project / "docs" / "news.md").read_text() == "New in the template.\n"
