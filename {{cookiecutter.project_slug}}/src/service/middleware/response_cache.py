@@ -1,0 +1,238 @@
+"""Answers from a shared cache, RFC 9111, outside the framework and the compression."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import structlog
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.middleware.cacheable_routes import CacheableRoute, CacheableRoutes, cache_response
+from service.middleware.http_caching import (
+    ERROR_STATUSES,
+    Directives,
+    not_modified,
+    parse_cache_control,
+    usable_for,
+)
+from service.middleware.problems import about, send_problem
+from service.middleware.response_exchange import Exchange, Unstorable, uri_name
+from service.middleware.stored_response import ResponseCodec, ResponsePolicy, StoredResponse
+from service.stores.cache import Cache
+from service.stores.cached import Cached
+
+__all__ = ["ResponseCacheMiddleware", "cache_response"]
+
+log = structlog.get_logger()
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+CONDITIONS = frozenset({b"if-none-match", b"if-modified-since"})
+# These ask for more than a whole stored answer: the route is to see them.
+BYPASSING = frozenset(
+    {b"authorization", b"range", b"if-range", b"if-match", b"if-unmodified-since"}
+)
+WANTED = CONDITIONS | BYPASSING | {b"host", b"accept-encoding", b"cache-control", b"pragma"}
+NAME = "http"
+
+CachedResponse = Cached[[str, Exchange], StoredResponse]
+
+
+class ResponseCacheMiddleware:
+    """Serves GET and HEAD of the routes that depend on `cache_response`, in all codings.
+
+    `routes` gives the application's routes at the first request. One run of a route answers all who
+    wait for the same page, over all workers; `limit_bytes` bounds a body that is kept. Writes to
+    a URI that succeed end what is stored for its path, before the client hears of the success.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        cache: Cache,
+        routes: Callable[[], Sequence[BaseRoute]],
+        limit_bytes: int = 2**20,
+    ) -> None:
+        self._app = app
+        self._cache = cache
+        self._routes = CacheableRoutes(routes)
+        self._limit_bytes = limit_bytes
+        self._codec = ResponseCodec()
+        self._cached: dict[str, CachedResponse] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        route = self._routes.find(scope["path"]) if scope["type"] == "http" else None
+        if route is None:
+            await self._app(scope, receive, send)
+        elif scope["method"] in {"GET", "HEAD"}:
+            await self._read(route, scope, receive, send)
+        elif scope["method"] in SAFE_METHODS:
+            await self._app(scope, receive, send)
+        else:
+            await self._write(scope, receive, send)
+
+    async def _read(
+        self, route: CacheableRoute, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        scope["route"] = route  # metrics and logs name the template, though nothing was routed
+        fields = selected(scope, route)
+        directives = parse_cache_control(
+            fields.get(b"cache-control") or fields.get(b"pragma") or b""
+        )
+        if "no-store" in directives or BYPASSING & fields.keys():
+            await self._app(scope, receive, noted(send, b"fwd=bypass"))
+            return
+        exchange = Exchange(self._app, scope, route, fields, self._limit_bytes, time.time())
+        cached = self._cached.get(route.path) or self._register(route)
+        try:
+            stored = await self._find(cached, exchange, directives)
+        except Unstorable as outcome:
+            await self._send_unstorable(outcome, exchange, receive, send)
+            return
+        exchange.answered = True  # a run that comes later is a refresh in the background
+        if stored is None:
+            await send_problem(send, 504, detail="Not in the cache.", **about(scope))
+        else:
+            await respond(send, stored, exchange, cache_status(stored, exchange))
+
+    async def _find(
+        self, cached: CachedResponse, exchange: Exchange, directives: Directives
+    ) -> StoredResponse | None:
+        """Return what answers the request; None: nothing, and the route is not to be asked.
+
+        Raises:
+            Unstorable: The route ran, and its answer is not for all.
+        """
+        key = exchange.key()
+        if "only-if-cached" in directives:
+            found = await cached.get_cached(key, exchange)
+            stored = found.value if found is not None else None
+            if stored is None or not usable_for(directives, stored.lifetimes, exchange.age(stored)):
+                return None
+            return stored
+        stored = await cached(key, exchange)
+        if exchange.is_new(stored):
+            return stored
+        if not usable_for(directives, stored.lifetimes, exchange.age(stored)):
+            if directives:
+                # Removed first: so whatever ends the page meanwhile also ends this run's answer.
+                exchange.forced = True
+                await cached.delete(key, exchange)
+                return await cached(key, exchange)
+            return await self._fresh_or_stale(stored, exchange)
+        return stored
+
+    async def _fresh_or_stale(self, stored: StoredResponse, exchange: Exchange) -> StoredResponse:
+        """Run the route for an answer too old to be served, but for an error (RFC 5861)."""
+        try:
+            return await exchange.run()
+        except Unstorable as outcome:
+            if outcome.response is None or outcome.response.status not in ERROR_STATUSES:
+                raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the old answer is better
+            log.warning("stale_answer_on_error", route=exchange.route.path, error=repr(error))
+        exchange.ran = False
+        return stored
+
+    async def _send_unstorable(
+        self, outcome: Unstorable, exchange: Exchange, receive: Receive, send: Send
+    ) -> None:
+        response = outcome.response
+        # An error is shared by all who waited for it: they must not all run into it again.
+        own = outcome.exchange is exchange
+        if response is not None and (own or response.status in ERROR_STATUSES):
+            await respond(send, response, exchange, b"fwd=uri-miss")
+        else:
+            await self._app(exchange.scope, receive, noted(send, b"fwd=uri-miss"))
+
+    async def _write(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def invalidate_then_send(message: Message) -> None:
+            if message["type"] == "http.response.start" and 200 <= message["status"] < 400:  # noqa: PLR2004
+                await self._cache.invalidate_tag(f"uri:{uri_name(scope)}", name=NAME)
+            await send(message)
+
+        await self._app(scope, receive, invalidate_then_send)
+
+    def _register(self, route: CacheableRoute) -> CachedResponse:
+        async def run(key: str, exchange: Exchange) -> StoredResponse:
+            try:
+                return await exchange.run()
+            except Unstorable as outcome:
+                if exchange.answered and not outcome.is_error:
+                    # A refresh in the background: the route took its page back.
+                    await cached.delete(key, exchange)
+                raise
+
+        wish = route.wish
+        templates = [tag.replace("{", "{exchange.params[").replace("}", "]}") for tag in wish.tags]
+        cached: CachedResponse = self._cache.cached(
+            "http:{key}",
+            ttl_seconds=wish.ttl_seconds,
+            stale_seconds=wish.stale_seconds,
+            name=NAME,
+            tags=["uri:{exchange.uri}", *templates],
+        )(run)
+        plain = cached.policy
+        # The cache's own codecs are for values with a schema; a response brings its own.
+        cached.policy = ResponsePolicy(NAME, self._codec, plain.stats, wish.ttl_seconds)
+        cached._codec = self._codec  # noqa: SLF001
+        self._cached[route.path] = cached
+        return cached
+
+
+def selected(scope: Scope, route: CacheableRoute) -> dict[bytes, bytes]:
+    """Return the request fields that matter here; repeated ones are joined."""
+    fields: dict[bytes, bytes] = {}
+    wanted, selecting = WANTED, route.vary
+    for name, value in scope["headers"]:
+        if name in wanted or name in selecting:
+            fields[name] = fields[name] + b", " + value if name in fields else value
+    return fields
+
+
+def cache_status(stored: StoredResponse, exchange: Exchange) -> bytes:
+    """Return the Cache-Status of an answer (RFC 9211)."""
+    if exchange.ran:
+        return b"fwd=request; stored" if exchange.forced else b"fwd=uri-miss; stored"
+    if exchange.is_new(stored):
+        return b"fwd=uri-miss; collapsed"
+    left = stored.lifetimes.fresh - exchange.age(stored)
+    return b"hit; ttl=%d" % left if left > 0 else b"hit; ttl=%d; detail=stale" % left
+
+
+async def respond(send: Send, stored: StoredResponse, exchange: Exchange, status: bytes) -> None:
+    """Send a whole response, or 304 when the client has it."""
+    fields = exchange.fields
+    own = [(b"cache-status", b"service; " + status)]
+    if not exchange.ran:
+        own.append((b"age", b"%d" % exchange.age(stored)))
+    code, headers, body = stored.status, stored.headers, stored.body
+    if (
+        CONDITIONS & fields.keys()
+        and code == 200  # noqa: PLR2004 - conditions are on a representation
+        and not_modified(
+            etag=stored.etag,
+            last_modified=stored.last_modified,
+            if_none_match=fields.get(b"if-none-match", b""),
+            if_modified_since=fields.get(b"if-modified-since", b""),
+        )
+    ):
+        code, headers, body = 304, stored.validators, b""
+    elif exchange.scope["method"] == "HEAD":
+        body = b""
+    await send({"type": "http.response.start", "status": code, "headers": headers + own})
+    await send({"type": "http.response.body", "body": body})
+
+
+def noted(send: Send, status: bytes) -> Send:
+    """Return a send that says in Cache-Status why the cache had no part in an answer."""
+
+    async def send_noted(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = [*message["headers"], (b"cache-status", b"service; " + status)]
+            message = {**message, "headers": headers}
+        await send(message)
+
+    return send_noted
