@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections import deque
@@ -53,6 +54,8 @@ class LoopMonitor(Collector):
         """When the loop last proved alive, on the monotonic clock; readable from any thread."""
         self.last_late_tick = 0.0
         """When a tick that was overdue by its interval or more came at last."""
+        self.slot_lag_min = 0.0
+        """The least lag of the last slot: above zero, the loop never caught up in it."""
         self.listeners: list[SlotListener] = []
         self.thread_id = 0
         self.native_thread_id = 0
@@ -66,6 +69,7 @@ class LoopMonitor(Collector):
         )
         self._slot_start = 0.0
         self._slot_lag = 0.0
+        self._slot_min = math.inf
         self._utilization_seconds = utilization_seconds
         self._clock: BusyClock | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -113,6 +117,7 @@ class LoopMonitor(Collector):
         self._window.add(now, lag)
         self.lag_seconds += (lag - self.lag_seconds) * min(1.0, elapsed / SMOOTHING_SECONDS)
         self._slot_lag += lag
+        self._slot_min = min(self._slot_min, lag)
         if lag >= self.interval_seconds:
             self.last_late_tick = now
             if lag >= self._stall_seconds:
@@ -125,8 +130,10 @@ class LoopMonitor(Collector):
             return
         elapsed = now - self._slot_start
         busy = self._clock.busy_seconds(elapsed, self._slot_lag)
+        self.slot_lag_min = self._slot_min
         self._slot_start = now
         self._slot_lag = 0.0
+        self._slot_min = math.inf
         self._busy_seconds += busy
         self._busy.append((now, elapsed, busy))
         for listener in self.listeners:
