@@ -9,7 +9,7 @@ from types import TracebackType
 
 import structlog
 
-from service.stores.errors import UNAVAILABLE, PoolExhausted, StoreUnavailable
+from service.stores.errors import UNAVAILABLE, StoreUnavailable, WorkerBusy
 
 log = structlog.get_logger()
 
@@ -92,7 +92,7 @@ class Breaker:
     ) -> None:
         if error is None:
             self.succeeded()
-        elif isinstance(error, PoolExhausted):
+        elif isinstance(error, WorkerBusy):
             self.abandoned()
         elif isinstance(error, UNAVAILABLE):
             self.failed()

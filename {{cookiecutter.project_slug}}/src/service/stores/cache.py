@@ -23,6 +23,7 @@ from service.stores.cache_policy import Policy
 from service.stores.cache_values import Values
 from service.stores.cached import Cached
 from service.stores.coherence import Coherence
+from service.stores.leases import Leases
 from service.stores.read_through import ReadThrough
 from service.stores.redis_clients import RedisClients
 from service.stores.redis_tier import RedisTier
@@ -58,7 +59,8 @@ class Cache(Values):
         self._coherence = Coherence(clients, redis, keys, local_bytes=local_bytes)
         reader = TierReader(redis, self._coherence)
         writer = TierWriter(redis, reader, self._coherence)
-        engine = ReadThrough(redis, reader, writer, self._coherence, lease_seconds=lease_seconds)
+        self._leases = Leases(redis, seconds=lease_seconds)
+        engine = ReadThrough(reader, writer, self._coherence, self._leases)
         local = self._coherence.local
         metrics = CacheMetrics(
             channel_up=lambda: self.coherent, local_bytes=lambda: local.size_bytes
@@ -82,6 +84,7 @@ class Cache(Values):
     ) -> None:
         await self._writer.close()
         await self._coherence.__aexit__(kind, error, trace)
+        await self._leases.close()
 
     @property
     def coherent(self) -> bool:

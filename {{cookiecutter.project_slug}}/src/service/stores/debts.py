@@ -42,6 +42,8 @@ class Debts:
 
     async def pay(self) -> None:
         """Make every removal; raises StoreUnavailable with the rest still owed."""
+        if self._owed:
+            log.info("cache_invalidations_made_up_for", number=len(self._owed))
         while self._owed:
             (kind, name), debt = next(iter(self._owed.items()))
             await self._pay_one(kind, name)

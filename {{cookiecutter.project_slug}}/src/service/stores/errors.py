@@ -9,8 +9,8 @@ class StoreUnavailable(Exception):  # noqa: N818 - a state of the store, read al
     """Redis did not answer within its budget: down, silent, overloaded, or its breaker is open."""
 
 
-class PoolExhausted(raw.ConnectionError):
-    """No connection became free in time: a sign of our own load, not of a broken Redis."""
+class WorkerBusy(raw.ConnectionError):
+    """The call waited too long in this worker, while Redis answered others: no fault of Redis."""
 
 
 UNAVAILABLE: tuple[type[BaseException], ...] = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -10,9 +9,11 @@ from typing import TypeVar
 from prometheus_client import Histogram
 from redis.exceptions import ConnectionError as RawConnectionError
 from redis.exceptions import ReadOnlyError
+from redis.exceptions import TimeoutError as RawTimeoutError
 
 from service.stores.breaker import Breaker
-from service.stores.errors import UNAVAILABLE, PoolExhausted, StoreUnavailable
+from service.stores.errors import UNAVAILABLE, StoreUnavailable, WorkerBusy
+from service.stores.time_limit import TimeLimit
 
 T = TypeVar("T")
 
@@ -51,6 +52,9 @@ class RetryBudget:
 class Guard:
     """Runs calls to Redis within `timeout_seconds` in total, connecting and retrying included.
 
+    While Redis answers other calls of this guard, a call may take twice that: then it is this
+    worker that is slow.
+
     A call that fails for want of Redis raises StoreUnavailable; an error of the command itself is
     raised as redis-py raises it. Only what failed at once (a reset, a refusal, a demoted primary)
     is retried: a silent Redis has used up the budget.
@@ -70,6 +74,7 @@ class Guard:
         self._observe = duration.labels(breaker.name).observe
         self._retries = retries
         self._on_read_only = on_read_only
+        self._answered_at = 0.0
 
     async def run(self, call: Callable[[], Awaitable[T]]) -> T:
         """Return what `call` returns.
@@ -80,12 +85,25 @@ class Guard:
         started = time.perf_counter()
         try:
             with self.breaker:
-                async with asyncio.timeout(self.timeout_seconds):
-                    return await self._attempt(call)
+                return await self._in_time(call)
         except UNAVAILABLE as error:
             raise StoreUnavailable(f"{self.breaker.name}: {error}") from error
         finally:
             self._observe(time.perf_counter() - started)
+
+    async def _in_time(self, call: Callable[[], Awaitable[T]]) -> T:
+        try:
+            async with TimeLimit(self.timeout_seconds, self._lively):
+                answer = await self._attempt(call)
+        except (TimeoutError, RawTimeoutError) as error:
+            if time.perf_counter() - self._answered_at < self.timeout_seconds:
+                raise WorkerBusy("Redis answers others.") from error
+            raise
+        self._answered_at = time.perf_counter()
+        return answer
+
+    def _lively(self) -> bool:
+        return time.perf_counter() - self._answered_at < self.timeout_seconds / 4
 
     async def _attempt(self, call: Callable[[], Awaitable[T]]) -> T:
         if self._retries is None:
@@ -93,7 +111,7 @@ class Guard:
         self._retries.earn()
         try:
             return await self._once(call)
-        except PoolExhausted:
+        except WorkerBusy:
             raise
         except RETRYABLE:
             if not self._retries.take():

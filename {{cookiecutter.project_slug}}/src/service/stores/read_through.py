@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +16,8 @@ from service.stores.cache_policy import CacheResult, Policy, State, Tier
 from service.stores.coherence import Coherence
 from service.stores.encoding import NotEncodable
 from service.stores.errors import StoreUnavailable
-from service.stores.local_tier import LocalEntry
-from service.stores.redis_tier import RedisTier
+from service.stores.leases import Leases
+from service.stores.local_tier import NEVER, LocalEntry
 from service.stores.tier_reader import Tags, TierReader
 from service.stores.tier_writer import TierWriter
 from service.stores.wakes import wait_for_word
@@ -50,19 +49,16 @@ class ReadThrough:
 
     def __init__(
         self,
-        redis: RedisTier,
         reader: TierReader,
         writer: TierWriter,
         coherence: Coherence,
-        *,
-        lease_seconds: float,
+        leases: Leases,
     ) -> None:
-        self._redis = redis
         self._reader = reader
         self._writer = writer
         self._coherence = coherence
+        self._leases = leases
         self._flights = coherence.flights
-        self._lease_seconds = lease_seconds
         self._pauses: LRUCache[str, float] = LRUCache(10_000)
 
     async def find(self, key: str, policy: Policy) -> CacheResult[Any] | None:
@@ -95,6 +91,8 @@ class ReadThrough:
             if left is not None:
                 self._refresh_soon(request)
                 return _result(left, "local", stale=True)
+            loaded = await self._flights.join(key, lambda: self._load(request, None))
+            return CacheResult(loaded.value, "miss")
         if entry is not None:
             return self._serve(entry, request, "redis")
         policy.stats.misses_redis += 1
@@ -120,39 +118,39 @@ class ReadThrough:
 
     async def _refresh(self, request: Request) -> LocalEntry | None:
         """Load anew what is still served, unless another process does or did."""
-        token = None
+        key, token = request.key, None
         try:
-            token = await self._redis.lease(request.key)
+            token = await self._leases.take(key)
             if token is None:
-                self._pause(request.key, PAUSE_SECONDS_TAKEN)
+                self._pause(key, PAUSE_SECONDS_TAKEN)
                 return None
-            entry = await self._reader.fetch(request.key, request.policy, request.tags)
+            entry = await self._reader.fetch(key, request.policy, request.tags, anew=True)
             if entry is not None and time.monotonic() < entry.refresh_at:
-                await self._redis.release(request.key, token)
+                self._leases.give_back(key, token)
                 return entry
         except StoreUnavailable:
-            self._pause(request.key, PAUSE_SECONDS)
+            self._pause(key, PAUSE_SECONDS)
         try:
             return await self._load(request, token)
         except Exception as error:
-            self._pause(request.key, PAUSE_SECONDS)
+            self._pause(key, PAUSE_SECONDS)
             log.warning("cache_refresh_failed", cache=request.policy.name, error=repr(error))
             raise
 
     async def _load_once(self, request: Request) -> LocalEntry:
-        """Load under the lease, or wait for the process that has it; without Redis, just load."""
-        key, deadline = request.key, time.monotonic() + self._lease_seconds
+        """Load under the lease, or wait for the process that has it."""
+        key, deadline = request.key, time.monotonic() + self._leases.seconds
         token = None
         with self._coherence.wakes.watch(key) as event:
             while True:
                 try:
-                    token = await self._redis.lease(key)
-                    entry = await self._reader.fetch(key, request.policy, request.tags)
+                    token = await self._leases.take(key)
+                    # Anew: a read from before the lease may have missed what was stored since.
+                    entry = await self._reader.fetch(key, request.policy, request.tags, anew=True)
                 except StoreUnavailable:
                     break
                 if entry is not None and (token is None or time.monotonic() < entry.fresh_until):
-                    if token is not None:
-                        await self._give_back(key, token)
+                    self._leases.give_back(key, token)
                     return entry
                 if token is not None or time.monotonic() >= deadline:
                     break
@@ -160,59 +158,34 @@ class ReadThrough:
         return await self._load(request, token)
 
     async def _load(self, request: Request, token: bytes | None) -> LocalEntry:
+        """Load and keep; without a lease, only here and only for want of better."""
         key, policy = request.key, request.policy
         mark = self._reader.local.begin(key)
-        tags: Tags = ()
+        kept = False
         try:
-            with contextlib.suppress(StoreUnavailable):
-                tags = await self._reader.tag_versions(request.tags)
-            if len(tags) < len(set(request.tags)):
-                # Without their versions nothing would ever end what is stored.
-                token = None
+            tags: Tags | None = None
+            if token is not None:
+                with contextlib.suppress(StoreUnavailable):
+                    tags = await self._reader.tag_versions(request.tags)
             started = time.perf_counter()
-            with self._renewed(key, token):
+            with self._leases.renewed(key, token):
                 value = await request.load()
-            entry = policy.entry(value, tags, time.perf_counter() - started)
-            return await self._writer.keep(mark, policy, entry, value, token)
+            entry = policy.entry(value, tags or (), time.perf_counter() - started)
+            # What is stored without the versions of its tags would outlive them.
+            kept = await self._writer.keep(mark, policy, entry, None if tags is None else token)
+            local = policy.localize(entry, value)
         except NotEncodable as error:
             log.error("cache_value_not_encodable", cache=policy.name, error=str(error))  # noqa: TRY400 - says all
-            await self._give_back(key, token)
             return policy.uncached(value)
-        except BaseException:
-            await self._give_back(key, token)
-            raise
+        else:
+            if not kept:
+                mark.epoch = NEVER  # Redis does not have it: nobody would tell of its end.
+            self._reader.local.fill(mark, local)
+            return local
         finally:
             self._reader.local.end(mark)
-
-    async def _give_back(self, key: str, token: bytes | None) -> None:
-        with contextlib.suppress(StoreUnavailable):
-            if token is not None:
-                await self._redis.release(key, token)
-
-    @contextlib.contextmanager
-    def _renewed(self, key: str, token: bytes | None) -> Iterator[None]:
-        """Keep the lease while a load takes longer than it; the lease of a dead owner just ends."""
-        if token is None:
-            yield
-            return
-        loop = asyncio.get_running_loop()
-        running: list[asyncio.Task[None]] = []
-
-        async def renew() -> None:
-            with contextlib.suppress(StoreUnavailable):
-                while await self._redis.renew(key, token):  # noqa: ASYNC110 - it polls nothing
-                    await asyncio.sleep(self._lease_seconds / 3)
-
-        # Most loads are over before: they pay for a timer, not for a task.
-        timer = loop.call_later(
-            self._lease_seconds / 3, lambda: running.append(loop.create_task(renew()))
-        )
-        try:
-            yield
-        finally:
-            timer.cancel()
-            for task in running:
-                task.cancel()
+            if not kept:
+                self._leases.give_back(key, token)
 
 
 def _result(entry: LocalEntry, tier: Tier, *, stale: bool = False) -> CacheResult[Any]:

@@ -21,6 +21,7 @@ from service.stores.breaker import Breaker
 from service.stores.guard import Guard, RetryBudget
 from service.stores.redis_pool import BoundedPool, BoundedSentinelPool
 from service.stores.redis_url import RedisUrl, parse_redis_url
+from service.stores.time_limit import STRETCH
 
 DURATION_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
 
@@ -66,9 +67,9 @@ class RedisClients:
     """The clients `cache`, `sessions` and `rate_limit`, there while the context is entered.
 
     Entering opens no connection, so a dead Redis fails no start. Every command ends within its
-    pool's time limit, or raises StoreUnavailable: `cache` and `rate_limit` try once, `sessions`
-    retries once what failed at once, within the process's retry budget. On a Cluster the clients
-    are RedisCluster objects behind the same type.
+    pool's limit (twice that in a busy worker), or raises StoreUnavailable: `cache` and `rate_limit`
+    try once, `sessions` retries once what failed at once, within the process's retry budget. On a
+    Cluster the clients are RedisCluster objects behind the same type.
     """
 
     cache: Redis
@@ -204,7 +205,7 @@ class RedisClients:
             )
         bounds: dict[str, Any] = {
             "max_connections": self._connections,
-            "timeout": self._limits[name] / 2,
+            "wait_seconds_max": self._limits[name] * STRETCH * 0.9,
             "wait": self._wait.labels(name),
             "age_seconds_max": self._age_seconds_max,
         }

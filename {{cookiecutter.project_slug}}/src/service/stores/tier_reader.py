@@ -38,13 +38,15 @@ class TierReader:
         entry = self.local.stale(key)
         return entry if entry is not None and entry.codec is policy.codec else None
 
-    async def fetch(self, key: str, policy: Policy, tags: Sequence[str]) -> LocalEntry | None:
-        """Return the usable entry in Redis; callers at the same time share one read.
+    async def fetch(
+        self, key: str, policy: Policy, tags: Sequence[str], *, anew: bool = False
+    ) -> LocalEntry | None:
+        """Return the usable entry in Redis; callers share a read under way, but for `anew`.
 
         Raises:
             StoreUnavailable: Redis did not answer.
         """
-        while (pending := self._reads.get(key)) is not None and not pending[0].spoiled:
+        while not anew and (pending := self._reads.get(key)) and not pending[0].spoiled:
             try:
                 return await asyncio.shield(pending[1])
             except asyncio.CancelledError:

@@ -15,7 +15,7 @@ from service.stores.cache_policy import Policy
 from service.stores.coherence import TAG_SECONDS, Coherence
 from service.stores.encoding import Entry, pack
 from service.stores.errors import StoreUnavailable
-from service.stores.local_tier import NEVER, LocalEntry, Mark
+from service.stores.local_tier import NEVER, Mark
 from service.stores.redis_tier import RedisTier
 from service.stores.tier_reader import Tags, TierReader
 
@@ -40,27 +40,18 @@ class TierWriter:
         self._local = coherence.local
         self._running: set[asyncio.Task[Any]] = set()
 
-    async def keep(
-        self, mark: Mark, policy: Policy, entry: Entry, value: Any, token: bytes | None
-    ) -> LocalEntry:
-        """Store what was loaded under the mark and the lease, unless it was removed meanwhile."""
-        local = policy.localize(entry, value)
-        kept = False
-        if token is not None:
-            data = pack(entry, policy.codec.fingerprint, compress_bytes=policy.compress_bytes)
-            ttl_seconds = entry.usable_until - time.time()
-            try:
-                kept = await self._redis.set_leased(mark.name, data, token, ttl_seconds=ttl_seconds)
-            except StoreUnavailable:
-                token = None
-        if kept:
-            policy.stats.writes_redis += 1
-        else:
-            # Redis does not have it, so nobody tells of its end: no hit, but better than nothing.
-            mark.epoch = NEVER
-        if kept or token is None:
-            self._local.fill(mark, local)
-        return local
+    async def keep(self, mark: Mark, policy: Policy, entry: Entry, token: bytes | None) -> bool:
+        """Store what was loaded under the lease; return False if it was removed meanwhile."""
+        if token is None:
+            return False
+        data = pack(entry, policy.codec.fingerprint, compress_bytes=policy.compress_bytes)
+        ttl_seconds = entry.usable_until - time.time()
+        try:
+            kept = await self._redis.set_leased(mark.name, data, token, ttl_seconds=ttl_seconds)
+        except StoreUnavailable:
+            return False
+        policy.stats.writes_redis += kept
+        return kept
 
     async def write(self, key: str, policy: Policy, value: Any, tags: Sequence[str]) -> None:
         """Store a value; when Redis is away, remove it there later and keep it here."""
@@ -163,7 +154,8 @@ class TierWriter:
         await self._finish(remove())
 
     def _owe(self, kind: str, name: str, error: Exception) -> None:
-        log.warning("cache_invalidation_owed", kind=kind, key=name, error=str(error))
+        if not len(self._coherence.debts):
+            log.warning("cache_invalidation_owed", kind=kind, key=name, error=str(error))
         self._coherence.debts.add(kind, name)
 
     async def close(self) -> None:
