@@ -13,6 +13,10 @@ class Draining:
         self.ready = False
         self.active = False
 
+    def set_ready(self) -> None:
+        """Say that start-up and warm-up are done."""
+        self.ready = True
+
     def begin(self) -> None:
         """Announce the end: readiness turns to 503 and answers ask clients to reconnect."""
         self.active = True

@@ -1,0 +1,226 @@
+"""The place where everything is put together, in order."""
+
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
+from prometheus_client import CollectorRegistry, generate_latest
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from service.environment import load_settings
+from service.example.install import install as install_example
+from service.identity import read_identity
+from service.lifespan import lifespan
+from service.logs import configure_logs
+from service.middleware.compression import CompressionMiddleware
+from service.middleware.cross_site import CrossSiteMiddleware
+from service.middleware.deadline import DeadlineMiddleware
+from service.middleware.draining import DrainingMiddleware
+from service.middleware.errors import ErrorsMiddleware
+from service.middleware.exception_handlers import problem_handlers, problem_responses
+from service.middleware.overload import OverloadMiddleware
+from service.middleware.probes import ProbesMiddleware
+from service.middleware.proxy_headers import ProxyHeadersMiddleware
+from service.middleware.rate_limit import RateLimitMiddleware
+from service.middleware.request_id import RequestIdMiddleware
+from service.middleware.request_metrics import RequestMetrics
+from service.middleware.response_cache import ResponseCacheMiddleware
+from service.middleware.running_request import running_request
+from service.middleware.security_headers import SecurityHeadersMiddleware, default_security_headers
+from service.middleware.sessions import SessionMiddleware
+from service.middleware.telemetry import TelemetryMiddleware
+from service.middleware.trusted_hosts import TrustedHostsMiddleware
+from service.runtime.cpus import usable_cpus
+from service.runtime.draining import Draining
+from service.runtime.loop_monitor import LoopMonitor
+from service.runtime.offload_errors import OffloadCrashed, OffloadRejected, OffloadTimeout
+from service.runtime.pressure import Pressure
+from service.runtime.processes import Processes
+from service.runtime.program import Program
+from service.runtime.threads import Threads
+from service.runtime.watchdog import Watchdog
+from service.settings import Settings
+from service.stores.cache import Cache
+from service.stores.errors import StoreUnavailable
+from service.stores.redis_clients import RedisClients
+from service.stores.sessions import SessionStore
+
+MIB = 2**20
+DOCS_PATHS = ("/docs",)
+TELEMETRY_OFF: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
+
+STATUSES = {StoreUnavailable: 503, OffloadRejected: 503, OffloadTimeout: 504, OffloadCrashed: 500}
+"""What an error of a store or a pool means to a client when a route lets it pass."""
+
+
+class Parts:
+    """What one worker owns; making it opens nothing, the lifespan opens `resources` in order."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.registry = CollectorRegistry()
+        self.draining = Draining()
+        self.requests = RequestMetrics()
+        self.headers = default_security_headers(https=settings.production)
+        self.monitor = LoopMonitor(registry=self.registry)
+        self.watchdog = Watchdog(
+            self.monitor,
+            registry=self.registry,
+            stall_seconds=settings.loop_stall_ms / 1000,
+            describe_request=running_request,
+        )
+        self.pressure = Pressure(
+            self.monitor,
+            loop_lag_seconds=settings.pressure_loop_lag_ms / 1000,
+            requests=settings.pressure_requests,
+            rss_bytes=settings.pressure_rss_mib * MIB,
+        )
+        self.redis = RedisClients(
+            settings.redis_url.get_secret_value(),
+            registry=self.registry,
+            connections=settings.redis_connections,
+            connect_timeout_seconds=settings.timeout_redis_connect_ms / 1000,
+            cache_timeout_seconds=settings.timeout_cache_ms / 1000,
+            session_timeout_seconds=settings.timeout_session_ms / 1000,
+        )
+        self.cache = Cache(
+            self.redis,
+            enabled=settings.cache_enabled,
+            local_bytes=settings.cache_local_mib * MIB,
+            registry=self.registry,
+        )
+        self.sessions = SessionStore(
+            self.redis,
+            secret_keys=settings.secret_keys,
+            idle_seconds=settings.session_idle_seconds,
+            absolute_seconds=settings.session_absolute_seconds,
+            limit_per_user=settings.session_limit_per_user,
+            registry=self.registry,
+        )
+        self.threads = Threads(
+            registry=self.registry,
+            size=settings.offload_threads,
+            queue=settings.offload_queue,
+            timeout_seconds=settings.timeout_offload_seconds,
+        )
+        workers = settings.workers or usable_cpus()
+        self.processes = Processes(
+            registry=self.registry,
+            size=settings.offload_processes or max(1, usable_cpus() // workers),
+            queue=settings.offload_queue,
+            timeout_seconds=settings.timeout_offload_seconds,
+        )
+        self.resources: list[AbstractAsyncContextManager[Any]] = [
+            self.monitor,
+            self.watchdog,
+            self.pressure,
+            self.redis,
+            self.cache,
+            self.threads,
+            self.processes,
+        ]
+
+
+def create_app(settings: Settings, parts: Parts | None = None) -> FastAPI:
+    """Return the application; pass `parts` where the caller needs them too."""
+    parts = parts or Parts(settings)
+    identity = read_identity()
+    app = FastAPI(
+        title=identity.name,
+        description=identity.description,
+        version=identity.version,
+        lifespan=lifespan(parts.resources, ready=parts.draining.set_ready),
+        max_body_size=settings.limit_body_bytes or None,
+        exception_handlers=problem_handlers(STATUSES),
+        responses=problem_responses(),
+        docs_url="/docs" if settings.debug else None,
+        openapi_url="/openapi.json" if settings.debug else None,
+        redoc_url=None,
+        # While OpenTelemetry is not configured, looking for it costs every request.
+        telemetry=None if settings.otel_exporter_otlp_endpoint else TELEMETRY_OFF,
+    )
+    app.user_middleware = layers(settings, parts, app)
+    install_example(
+        app,
+        parts.resources,
+        settings.database_url.get_secret_value(),
+        cache=parts.cache,
+        threads=parts.threads,
+        processes=parts.processes,
+        seed=settings.environment == "development",
+        warm_seconds=settings.cache_warm_seconds,
+    )
+    return app
+
+
+def layers(settings: Settings, parts: Parts, app: FastAPI) -> list[Middleware]:
+    """Return what every request passes, outermost first."""
+    registry, headers, draining = parts.registry, parts.headers, parts.draining
+    return [
+        Middleware(ProbesMiddleware, draining=draining, headers=headers),
+        Middleware(OverloadMiddleware, pressure=parts.pressure, registry=registry, headers=headers),
+        Middleware(DrainingMiddleware, draining=draining),
+        Middleware(RequestIdMiddleware),
+        Middleware(TelemetryMiddleware, registry=registry, metrics=parts.requests),
+        Middleware(SecurityHeadersMiddleware, headers=headers, docs_paths=DOCS_PATHS),
+        Middleware(ErrorsMiddleware, statuses=STATUSES),
+        Middleware(DeadlineMiddleware, seconds=settings.timeout_request_seconds),
+        Middleware(ProxyHeadersMiddleware, hops=settings.trusted_proxy_hops),
+        Middleware(TrustedHostsMiddleware, allowed=settings.allowed_hosts),
+        *cors(settings),
+        *rate_limit(settings, parts),
+        Middleware(ResponseCacheMiddleware, cache=parts.cache, routes=lambda: app.routes),
+        Middleware(CompressionMiddleware),
+        Middleware(CrossSiteMiddleware, allowed_origins=settings.cors_origins),
+        Middleware(SessionMiddleware, store=parts.sessions, secure=settings.production),
+    ]
+
+
+def cors(settings: Settings) -> list[Middleware]:
+    """Return the layer that lets pages of CORS_ORIGINS read answers; none without them."""
+    if not settings.cors_origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_credentials=True,
+            allow_methods=["*"],
+            allow_headers=["*"],
+        )
+    ]
+
+
+def rate_limit(settings: Settings, parts: Parts) -> list[Middleware]:
+    """Return the layer that counts RATE_LIMIT_PER_MINUTE; none at 0."""
+    limit, registry = settings.rate_limit_per_minute, parts.registry
+    if not limit:
+        return []
+    return [Middleware(RateLimitMiddleware, clients=parts.redis, requests=limit, registry=registry)]
+
+
+def program() -> Program:
+    """Return what a worker runs, from the settings of the environment; opens nothing."""
+    settings = load_settings()
+    parts = Parts(settings)
+
+    async def metrics(_: dict[str, Any]) -> bytes:
+        return generate_latest(parts.registry)
+
+    def status() -> dict[str, float | int | None]:
+        return {
+            "requests": parts.requests.total,
+            "active": parts.requests.active,
+            "lag_seconds": parts.monitor.lag_seconds,
+            "utilization": parts.monitor.utilization,
+        }
+
+    return Program(
+        asgi=create_app(settings, parts),
+        draining=parts.draining,
+        commands={"metrics": metrics},
+        status=status,
+        enter_worker=lambda slot: configure_logs(settings.log_level, settings.log_format, slot),
+        error_headers=parts.headers,
+    )
