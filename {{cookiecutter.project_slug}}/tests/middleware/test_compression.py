@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.responses import FileResponse, StreamingResponse
 
 from service.middleware.compression import CompressionMiddleware
-from tests.middleware.asgi import answers, call, foreign, passed
+from tests.middleware.asgi import answers, call, foreign, http_scope, passed
 
 TEXT = b'{"name": "product", "tags": ["red", "green"]}' * 100
 JSON = [(b"content-type", b"application/json")]
@@ -106,6 +106,16 @@ async def test_a_route_may_opt_out():
     assert answer.body == TEXT
 
 
+async def test_a_head_request_keeps_the_length_of_its_representation():
+    async def app(scope, receive, send):
+        fields = [*JSON, (b"content-length", b"5000")]
+        await send({"type": "http.response.start", "status": 200, "headers": fields})
+        await send({"type": "http.response.body", "body": b""})
+
+    answer = await call(CompressionMiddleware(app), method="HEAD", headers=accepting("gzip"))
+    assert answer.headers[b"content-length"] == b"5000"
+
+
 @pytest.mark.parametrize("coding", ["zstd", "br", "gzip"])
 @pytest.mark.parametrize("kind", ["text/event-stream", "application/x-ndjson"])
 async def test_each_message_of_a_stream_can_be_read_at_once(kind, coding):
@@ -142,7 +152,7 @@ async def test_the_head_of_an_event_stream_does_not_wait_for_its_first_event():
     async def send(message):
         sent.append(message)
 
-    scope = {"type": "http", "headers": [(b"accept-encoding", b"gzip")]}
+    scope = http_scope(headers=accepting("gzip"))
     await CompressionMiddleware(app)(scope, None, send)  # type: ignore[arg-type] # never received from
     assert sent[-1].get("more_body", False) is False
 

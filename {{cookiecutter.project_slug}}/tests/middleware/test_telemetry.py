@@ -107,12 +107,12 @@ async def test_a_request_without_an_answer_counts_as_closed_by_its_client():
 async def test_background_work_is_not_the_clients_time():
     async def background(scope, receive, send):
         await answers()(scope, receive, send)
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.1)
 
     app, _ = measured(background)
     with capture_logs() as lines:
         await call(app)
-    assert lines[0]["duration_ms"] < 50
+    assert lines[0]["duration_ms"] < 80
 
 
 async def test_other_scopes_pass():

@@ -53,7 +53,7 @@ class CompressionMiddleware:
             nonlocal started, answer
             if not started and message["type"] == "http.response.start":
                 started = True
-                if self.is_worth_it(message) and not scope.get("state", {}).get("no_compression"):
+                if self.is_worth_it(message) and not opted_out(scope):
                     answer = EncodedAnswer(self, scope, send, message)
                     return answer.start()
             elif answer is not None:
@@ -144,6 +144,11 @@ class EncodedAnswer:
             await self.send_head(None if more else len(body))
         if body or not more:
             await self.send({**message, "body": body})
+
+
+def opted_out(scope: Scope) -> bool:
+    """Return whether a route wants none, or a HEAD has no body to measure."""
+    return scope["method"] == "HEAD" or bool(scope.get("state", {}).get("no_compression"))
 
 
 def accepted(scope: Scope) -> str:

@@ -36,7 +36,8 @@ class DeadlineMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        task = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
         assert task is not None  # noqa: S101 - an ASGI application is awaited by a task
         request = TimedRequest(self.seconds, task, scope, send)
 
@@ -48,7 +49,9 @@ class DeadlineMiddleware:
             return send(message)
 
         watch = self.watch
-        watch.add(request)
+        watch.running.add(request)
+        if watch.loop is not loop:
+            watch.start(loop)
         token = current_deadline.set(request)
         try:
             await self.app(scope, receive, send_in_time)
@@ -100,13 +103,10 @@ class Watch:
         self.running: set[TimedRequest] = set()
         self.loop: asyncio.AbstractEventLoop | None = None
 
-    def add(self, request: TimedRequest) -> None:
-        """Watch a request until it is taken out of `running`."""
-        self.running.add(request)
-        loop = request.task.get_loop()
-        if loop is not self.loop:
-            self.loop = loop
-            self.schedule(loop)
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Look at `running` until it is empty."""
+        self.loop = loop
+        self.schedule(loop)
 
     def schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         """Look again soon; in an empty context, for the timer belongs to no request."""

@@ -44,9 +44,8 @@ async def validation_error(request: Request, error: RequestValidationError) -> R
 
 
 def field_name(location: Iterable[int | str]) -> str:
-    """Return a location as dotted text, bounded and valid UTF-8: clients choose some names."""
-    text = ".".join(str(part) for part in location)[:FIELD_LENGTH]
-    return text.encode("utf-8", "replace").decode()
+    """Return a location as dotted text, bounded: clients choose some names."""
+    return ".".join(map(str, location))[:FIELD_LENGTH]
 
 
 def problem_handlers(statuses: Mapping[type[Exception], int] | None = None) -> dict[Any, Handler]:
