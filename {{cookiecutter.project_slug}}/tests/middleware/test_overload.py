@@ -99,7 +99,7 @@ async def test_other_scopes_pass():
 
     app = service(CollectorRegistry())
     app.app = inner
-    await app({"type": "lifespan"}, None, None)  # type: ignore[arg-type] - never called
+    await app({"type": "lifespan"}, None, None)
     assert seen == ["lifespan"]
 
 

@@ -40,7 +40,7 @@ class Worker:
 
 async def until(condition, seconds=5.0):
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - the sampler gives no event
             await asyncio.sleep(0.01)
 
 
@@ -141,9 +141,9 @@ async def test_an_admitted_request_costs_next_to_nothing():
         for _ in range(20):
             started = time.perf_counter()
             for _ in range(100):
-                worker.pressure.refuse()
+                worker.pressure.calm()
             best = min(best, (time.perf_counter() - started) / 100)
-        assert best < 5e-6
+        assert best < 2e-6
 
 
 @pytest.mark.parametrize("options", [{}, {"requests": 5}, {"rss_bytes": 1}])
@@ -151,3 +151,8 @@ async def test_leaving_stops_the_sampling(options):
     async with Worker(**options) as worker:
         pass
     assert worker.monitor.listeners == []
+
+
+async def test_before_it_is_entered_nothing_is_judged_by_lag():
+    pressure = Pressure(LoopMonitor(registry=CollectorRegistry()))
+    assert pressure.refuse() is None

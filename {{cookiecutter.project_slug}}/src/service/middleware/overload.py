@@ -54,7 +54,7 @@ class OverloadMiddleware:
             await self.app(scope, receive, send)
             return
         pressure = self._pressure
-        reason = pressure.refuse(self._importance(scope["path"]))
+        reason = None if pressure.calm() else pressure.refuse(self._importance(scope["path"]))
         if reason is not None:
             self._shed.labels(reason).inc()
             if not self._dry_run:

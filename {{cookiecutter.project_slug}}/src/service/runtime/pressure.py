@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import time
@@ -73,6 +74,9 @@ class Pressure:
         self._monitor = monitor
         self._lag = loop_lag_seconds
         self._sampling = False
+        # Below these nothing is refused, whatever a request's importance.
+        self._calm_requests = requests * min(REQUESTS_SHARE.values()) or math.inf
+        self._calm_seconds = math.inf
         self._requests = requests
         self._table = [Limit("memory", read_rss_bytes, rss_bytes, rss_bytes * MEMORY_FULL)]
         self._table = [row for row in self._table if row.limit > 0]
@@ -87,6 +91,9 @@ class Pressure:
     async def __aenter__(self) -> Self:
         self._caught_up = time.monotonic()
         self._sampling = True
+        if self._lag > 0:
+            lag = self._lag * min(BURST_LAG.values())
+            self._calm_seconds = self._monitor.interval_seconds + lag
         self._monitor.listeners.append(self.sample)
         return self
 
@@ -97,7 +104,17 @@ class Pressure:
         trace: TracebackType | None,
     ) -> None:
         self._sampling = False
+        self._calm_seconds = math.inf
         self._monitor.listeners.remove(self.sample)
+
+    def calm(self) -> bool:
+        """Tell whether a request can be admitted without a further look: nearly always."""
+        return (
+            self.in_flight < self._calm_requests
+            and time.monotonic() - self._monitor.last_tick < self._calm_seconds
+            and not self.overloaded
+            and not self._ramps
+        )
 
     def refuse(self, importance: Importance = "normal") -> str | None:
         """Return why a request that arrives now is refused, or None to admit it."""
