@@ -351,6 +351,7 @@ class TestImage:
         rules = [line for line in lines if line and not line.startswith("#")]
         assert rules[0] == "*"
         assert {rule for rule in rules if rule.startswith("!")} == {
+            "!pyproject.toml",
             "!requirements/runtime.txt",
             "!src",
         }
