@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
@@ -10,7 +11,6 @@ from typing import Any, Self, cast
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 from redis.asyncio import Redis, RedisCluster
-from redis.asyncio.client import Pipeline
 from redis.asyncio.connection import AbstractConnection, Connection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
@@ -19,48 +19,12 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from service.stores.breaker import Breaker
 from service.stores.guard import Guard, RetryBudget
+from service.stores.guarded_redis import GuardedCluster, GuardedRedis
 from service.stores.redis_pool import BoundedPool, BoundedSentinelPool
 from service.stores.redis_url import RedisUrl, parse_redis_url
 from service.stores.time_limit import STRETCH
 
 DURATION_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
-
-
-class GuardedPipeline(Pipeline):
-    """A pipeline that runs in its guard's budget as one command."""
-
-    guard: Guard
-
-    async def execute(self, raise_on_error: bool = True) -> list[Any]:
-        call = super().execute
-        return await self.guard.run(lambda: call(raise_on_error))
-
-
-class GuardedRedis(Redis):
-    """A client whose commands and pipelines keep the guard's budget."""
-
-    guard: Guard
-
-    def execute_command(self, *args: Any, **options: Any) -> Coroutine[Any, Any, Any]:
-        call: Callable[..., Awaitable[Any]] = super().execute_command
-        return self.guard.run(lambda: call(*args, **options))
-
-    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> GuardedPipeline:
-        pipeline = GuardedPipeline(
-            self.connection_pool, self.response_callbacks, transaction, shard_hint
-        )
-        pipeline.guard = self.guard
-        return pipeline
-
-
-class GuardedCluster(RedisCluster):
-    """The same over a Redis Cluster; its pipelines are not guarded."""
-
-    guard: Guard
-
-    def execute_command(self, *args: Any, **options: Any) -> Coroutine[Any, Any, Any]:
-        call: Callable[..., Awaitable[Any]] = super().execute_command
-        return self.guard.run(lambda: call(*args, **options))
 
 
 class RedisClients:
@@ -200,9 +164,11 @@ class RedisClients:
         }
         if self._url.kind == "cluster":
             tls = {"ssl": True} if self._url.tls else {}
-            return GuardedCluster(
+            cluster = GuardedCluster(
                 **(options | tls | self._url.options), max_connections=self._connections
             )
+            cluster.slots = asyncio.Semaphore(self._connections)
+            return cluster
         bounds: dict[str, Any] = {
             "max_connections": self._connections,
             "wait_seconds_max": self._limits[name] * STRETCH * 0.9,
@@ -236,7 +202,7 @@ class RedisClients:
         return cast("GuardedRedis", GuardedRedis.from_pool(pool))
 
     @staticmethod
-    def _forget_idle(client: GuardedRedis | GuardedCluster) -> Any:
+    def _forget_idle(client: GuardedRedis | GuardedCluster) -> Callable[[], Awaitable[None]]:
         async def forget() -> None:
             if isinstance(client, GuardedRedis):
                 await client.connection_pool.disconnect(inuse_connections=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from service.stores.cache_keys import KeySpace
@@ -90,6 +91,11 @@ class RedisTier:
 
     async def remove(self, keys: Iterable[str]) -> None:
         """Remove entries, in batches."""
+        if self._clients.is_cluster:
+            # As a plain command: the method would make a pipeline of it, past the guard.
+            unlink = partial(self._clients.cache.execute_command, "UNLINK")
+            await asyncio.gather(*(unlink(*self._pair(key)) for key in keys))
+            return
         names = [name for key in keys for name in self._pair(key)]
         for start in range(0, len(names), BATCH):
             await self._clients.cache.unlink(*names[start : start + BATCH])
@@ -126,10 +132,9 @@ class RedisTier:
 
     async def _get_all(self, names: list[str]) -> list[bytes | None]:
         client: Any = self._clients.cache
-        if len(names) == 1:
-            return [await client.get(names[0])]
-        read = client.mget_nonatomic if self._clients.is_cluster else client.mget
-        return cast("list[bytes | None]", await read(names))
+        if self._clients.is_cluster or len(names) == 1:
+            return list(await asyncio.gather(*(client.get(name) for name in names)))
+        return cast("list[bytes | None]", await client.mget(names))
 
     async def _run(self, text: str, keys: list[str], *arguments: Any) -> Any:
         script = self._scripts.get(text)
