@@ -610,16 +610,19 @@ async def test_not_found_is_kept_if_the_author_says_so(redis_url):
 
 async def test_a_body_over_the_limit_is_streamed_and_not_kept(redis_url):
     app = FastAPI()
+    runs = []
 
     @app.get("/", dependencies=[Depends(cache_response(ttl_seconds=30))])
     async def page() -> StreamingResponse:
+        runs.append(1)
         return StreamingResponse((b"x" * 2**16 for _ in range(32)), media_type="image/png")
 
     async with worker(redis_url, app) as client:
-        for _ in range(2):
+        for _ in range(3):
             answer = await client.get("/")
             assert len(answer.content) == 2**21
             assert not is_hit(answer)
+    assert len(runs) == 4  # twice at first, then straight to the client
 
 
 async def test_without_redis_every_request_is_answered(origin):
@@ -678,6 +681,31 @@ async def test_metrics_and_logs_still_learn_the_route_of_a_hit(redis_url, origin
             await client.get("/page")
 
     assert templates == ["/page", "/page"]
+
+
+async def test_of_many_answers_none_reaches_another_user(redis_url):
+    app = FastAPI()
+
+    @app.get("/{page}", dependencies=[Depends(cache_response(ttl_seconds=0.02, stale_seconds=1))])
+    async def shown(request: Request, page: str) -> Response:
+        await asyncio.sleep(0)
+        user = request.cookies.get("user")
+        if user is None:
+            return Response(f"{page} for all")
+        return Response(f"{page} of {user}", headers={"cache-control": "private"})
+
+    async def visit(client, number):
+        user, page = number % 7, number % 3
+        headers = {"cookie": f"user={user}"} if user < 5 else {}
+        if number % 11 == 0:
+            headers["authorization"] = "Bearer x"
+        text = (await client.get(f"/{page}", headers=headers)).text
+        return text in {f"{page} of {user}" if user < 5 else f"{page} for all", f"{page} for all"}
+
+    async with worker(redis_url, app) as one, worker(redis_url, app) as two:
+        right = await asyncio.gather(*(visit((one, two)[n % 2], n) for n in range(1000)))
+
+    assert all(right)
 
 
 def test_a_wish_without_a_lifetime_is_a_mistake():

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import structlog
+from cachebox import LRUCache
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -35,6 +36,8 @@ BYPASSING = frozenset(
 )
 WANTED = CONDITIONS | BYPASSING | {b"host", b"accept-encoding", b"cache-control", b"pragma"}
 NAME = "http"
+TOO_LONG_SECONDS = 60
+"""Time for which a page that was too long to keep is not tried again: its route would run twice."""
 
 CachedResponse = Cached[[str, Exchange], StoredResponse]
 
@@ -61,6 +64,7 @@ class ResponseCacheMiddleware:
         self._limit_bytes = limit_bytes
         self._codec = ResponseCodec()
         self._cached: dict[str, CachedResponse] = {}
+        self._too_long: LRUCache[str, float] = LRUCache(1000)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = self._routes.find(scope["path"]) if scope["type"] == "http" else None
@@ -106,6 +110,8 @@ class ResponseCacheMiddleware:
             Unstorable: The route ran, and its answer is not for all.
         """
         key = exchange.key()
+        if self._too_long.get(key, 0.0) > exchange.started_at:
+            raise Unstorable(exchange, None)
         if "only-if-cached" in directives:
             found = await cached.get_cached(key, exchange)
             stored = found.value if found is not None else None
@@ -142,6 +148,8 @@ class ResponseCacheMiddleware:
         response = outcome.response
         # An error is shared by all who waited for it: they must not all run into it again.
         own = outcome.exchange is exchange
+        if response is None:
+            self._too_long[exchange.key()] = exchange.started_at + TOO_LONG_SECONDS
         if response is not None and (own or response.status in ERROR_STATUSES):
             await respond(send, response, exchange, b"fwd=uri-miss")
         else:

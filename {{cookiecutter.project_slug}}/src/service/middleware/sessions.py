@@ -71,8 +71,9 @@ LoadedSession = Annotated[Session, Depends(load_session)]
 """The loaded session of a request, logged in or not."""
 
 
-async def required_user(session: LoadedSession) -> str:
+async def required_user(connection: HTTPConnection) -> str:
     """Return the id of the user who is logged in; 401 without one."""
+    session = await load_session(connection)  # called, not injected: a level less to resolve
     if session.user_id is None:
         raise HTTPException(401, headers={"WWW-Authenticate": "Session"})
     return session.user_id
