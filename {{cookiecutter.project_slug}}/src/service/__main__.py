@@ -169,21 +169,18 @@ def announce(
     """Say where the service answers and what is off: as a table on a terminal, else as an event."""
     embedded = not settings.redis_url.get_secret_value()
     off = [name for name, on in switches(settings).items() if not on]
-    facts = {
+    facts: dict[str, str | int] = {
         "url": url(public),
         "admin": url(admin) if admin else "off",
         "environment": settings.environment,
         "workers": config.workers,
         "redis": "embedded, empty at every start" if embedded else "REDIS_URL",
-        "off": off,
+        "off": ", ".join(off),
     }
     if not sys.stdout.isatty() or settings.log_format == "json":
         log.info("service_started", **facts)
         return
-    lines = [
-        f"  {name:<12} {', '.join(value) if name == 'off' else value}"
-        for name, value in facts.items()
-    ]
+    lines = [f"  {name:<12} {value}" for name, value in facts.items()]
     print("\n".join(["", *lines, "", "  Ctrl-C stops it.", ""]), flush=True)  # noqa: T201 - for people
 
 

@@ -61,7 +61,9 @@ class Service:
                 self.port, self.admin_port = record["port"], record["admin_port"]
 
     async def started(self) -> Self:
-        await eventually(lambda: self.port, START_SECONDS, self.everything)
+        ended = lambda: self.process.returncode is not None  # noqa: E731 - two conditions, one wait
+        await eventually(lambda: self.port or ended(), START_SECONDS, self.everything)
+        assert self.port, self.everything()
         return self
 
     async def exit_code(self, seconds: float = 10) -> int:
@@ -81,7 +83,7 @@ class Service:
         return [pid for pid in pids if alive(pid)]
 
     async def ask(self, path: str, **headers: str) -> Any:
-        def ask() -> bytes:
+        def ask():
             url = f"http://127.0.0.1:{self.admin_port}{path}"
             request = urllib.request.Request(url, headers=headers)
             with urllib.request.urlopen(request, timeout=5) as response:
@@ -89,10 +91,10 @@ class Service:
 
         return await asyncio.to_thread(ask)
 
-    async def workers(self) -> list[dict[str, Any]]:
+    async def workers(self):
         return json.loads(await self.ask("/workers"))["workers"]
 
-    async def get(self, path: str = "/") -> str:
+    async def get(self, path: str = "/"):
         """Ask for a path on a connection of its own and return the body of a 200."""
         async with self.connection() as connection:
             return await connection.get(path)

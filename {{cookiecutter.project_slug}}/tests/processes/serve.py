@@ -5,6 +5,8 @@ import contextlib
 import json
 import sys
 
+import structlog
+
 from service.logs import configure_logs
 from service.ops.admin import create_admin
 from service.ops.admin_server import serve_admin
@@ -28,7 +30,7 @@ def main() -> int:
 
     def started() -> None:
         ports = {"port": public.getsockname()[1], "admin_port": admin.getsockname()[1]}
-        print(json.dumps({"event": "listening", **ports}), flush=True)
+        structlog.get_logger().info("listening", **ports)
 
     return asyncio.run(Supervisor(config, [public], companion=companion, on_start=started).run())
 

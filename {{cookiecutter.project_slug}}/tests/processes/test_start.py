@@ -1,18 +1,22 @@
+import asyncio
 import os
 import signal
-
-import pytest
 
 from tests.processes.running import Service, eventually
 
 
-@pytest.mark.parametrize("version", ["broken", "unloadable"])
-async def test_a_service_that_cannot_start_ends_with_the_reason(tmp_path, version):
-    file = tmp_path / "version"
-    file.write_text(version)
-    async with Service("versioned", environment={"VERSION_FILE": str(file)}) as service:
-        assert await service.exit_code() == 1
-        assert "RuntimeError: this version cannot" in service.events("start_failed")[0]["reason"]
+async def test_a_service_that_cannot_start_ends_with_the_reason(tmp_path):
+    async def start(version: str):
+        file = tmp_path / version
+        file.write_text(version)
+        async with Service("versioned", environment={"VERSION_FILE": str(file)}) as service:
+            assert await service.exit_code() == 1
+            return service.events("start_failed")[0]["reason"]
+
+    assert tuple(await asyncio.gather(start("broken"), start("unloadable"))) == (
+        "RuntimeError: this version cannot start",
+        "RuntimeError: this version cannot be loaded",
+    )
 
 
 async def test_spawned_workers_keep_the_same_promises():

@@ -25,56 +25,64 @@ WORKERS_LIMIT = 512
 
 def create_admin(view: SupervisorView, *, token: str = "") -> Starlette:
     """Return the application of the admin port; with a token, all but the probes demand it."""
+    admin = Admin(view)
+    routes = [
+        Route("/metrics", admin.metrics),
+        Route("/livez", admin.livez),
+        Route("/readyz", admin.readyz),
+        Route("/workers", admin.workers),
+        Route("/workers", admin.scale, methods=["POST"]),
+        Route("/reload", admin.reload, methods=["POST"]),
+        Route("/stop", admin.stop, methods=["POST"]),
+        Route("/debug/{command}", admin.debug),
+    ]
+    return Starlette(routes=routes, middleware=[Middleware(AdminGuard, token=token)])
 
-    async def metrics(_: Request) -> Response:
-        return Response(await view.scrape(), media_type=METRICS_TYPE)
 
-    async def livez(_: Request) -> Response:
+class Admin:
+    """The endpoints, each one question to the supervisor."""
+
+    def __init__(self, view: SupervisorView) -> None:
+        self.view = view
+
+    async def metrics(self, _: Request) -> Response:
+        return Response(await self.view.scrape(), media_type=METRICS_TYPE)
+
+    async def livez(self, _: Request) -> Response:
         return PlainTextResponse("ok")
 
-    async def readyz(_: Request) -> Response:
-        return PlainTextResponse("ok") if view.ready else PlainTextResponse("not ready", 503)
+    async def readyz(self, _: Request) -> Response:
+        ready = self.view.ready
+        return PlainTextResponse("ok") if ready else PlainTextResponse("not ready", 503)
 
-    async def workers(_: Request) -> Response:
-        return JSONResponse({"workers": view.workers()})
+    async def workers(self, _: Request) -> Response:
+        return JSONResponse({"workers": self.view.workers()})
 
-    async def scale(request: Request) -> Response:
+    async def scale(self, request: Request) -> Response:
         count = await read_count(request)
         if count is None:
             return refuse(400, f'send {{"count": 1 to {WORKERS_LIMIT}}}')
-        view.scale(count)
+        self.view.scale(count)
         return JSONResponse({"count": count}, 202)
 
-    async def reload(_: Request) -> Response:
-        view.reload()
+    async def reload(self, _: Request) -> Response:
+        self.view.reload()
         return JSONResponse({"reload": "begun"}, 202)
 
-    async def stop(_: Request) -> Response:
-        view.stop()
+    async def stop(self, _: Request) -> Response:
+        self.view.stop()
         return JSONResponse({"stop": "begun"}, 202)
 
-    async def debug(request: Request) -> Response:
+    async def debug(self, request: Request) -> Response:
         arguments = dict(request.query_params)
         slot = arguments.pop("worker", "0")
         if not slot.isdecimal():
             return refuse(400, "worker is a slot number")
         try:
-            body = await view.call(int(slot), request.path_params["command"], arguments)
+            body = await self.view.call(int(slot), request.path_params["command"], arguments)
         except CommandError as error:
             return refuse(502, str(error))
         return Response(body, media_type=media_type(body))
-
-    routes = [
-        Route("/metrics", metrics),
-        Route("/livez", livez),
-        Route("/readyz", readyz),
-        Route("/workers", workers),
-        Route("/workers", scale, methods=["POST"]),
-        Route("/reload", reload, methods=["POST"]),
-        Route("/stop", stop, methods=["POST"]),
-        Route("/debug/{command}", debug),
-    ]
-    return Starlette(routes=routes, middleware=[Middleware(AdminGuard, token=token)])
 
 
 class AdminGuard:

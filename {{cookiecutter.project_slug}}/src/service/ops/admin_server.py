@@ -21,7 +21,7 @@ class AdminServer(uvicorn.Server):
     """uvicorn without its hands on the signals: those are the supervisor's."""
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:  # type: ignore[override] # a generator either way
+    def capture_signals(self) -> Iterator[None]:
         yield
 
 
@@ -29,7 +29,7 @@ class AdminServer(uvicorn.Server):
 async def serve_admin(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
     """Serve an application on a listening socket for as long as the block runs."""
     config = uvicorn.Config(
-        app,  # type: ignore[arg-type] # Starlette's and uvicorn's types of one thing
+        app,
         lifespan="off",
         log_config=None,
         log_level="warning",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
 from typing import TYPE_CHECKING, Any
 
+import structlog
 import uvicorn
 from uvicorn.lifespan.on import LifespanOn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -12,6 +14,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
     from uvicorn.server import ServerState
+
+
+log = structlog.get_logger()
 
 
 class StartFailedError(Exception):
@@ -27,7 +32,7 @@ class Application:
 
     def __init__(self, app: ASGIApp, *, keep_alive: float) -> None:
         self.config = uvicorn.Config(
-            app,  # type: ignore[arg-type] # Starlette's and uvicorn's types of one thing
+            app,
             http=HttpToolsProtocol,
             interface="asgi3",
             lifespan="on",
@@ -71,12 +76,20 @@ class Application:
     async def stop(self) -> None:
         """Run the application's shutdown."""
         await self._lifespan.shutdown()
+        if self._lifespan.failure:
+            log.error("shutdown_failed", trace=self._lifespan.failure)
 
 
 class Lifespan(LifespanOn):
     """uvicorn's lifespan that keeps the reason of a failed start instead of logging it."""
 
     failure = ""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        # What it says in three lines, the supervisor says in one with the reason.
+        self.logger = logging.getLogger("uvicorn.lifespan")
+        self.logger.setLevel(logging.CRITICAL)
 
     async def main(self) -> None:
         try:
@@ -91,7 +104,7 @@ class Lifespan(LifespanOn):
             self.shutdown_event.set()
 
     async def send(self, message: Any) -> None:
-        if message["type"] == "lifespan.startup.failed":
+        if message["type"].endswith(".failed"):
             self.failure = message.get("message") or "the application gave no reason"
             message = message | {"message": ""}
         await super().send(message)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+FACTOR = 1.5
+
 
 class Backoff:
     """Delays that grow from one failure to the next, with jitter, and start over after a success.
@@ -16,14 +18,12 @@ class Backoff:
         self,
         *,
         first_seconds: float = 0.5,
-        factor: float = 1.5,
         limit_seconds: float = 15,
         reset_seconds: float = 30,
         jitter: float = 0.1,
         first_now: bool = True,
     ) -> None:
         self._first = first_seconds
-        self._factor = factor
         self._limit = limit_seconds
         self._reset = reset_seconds
         self._jitter = jitter
@@ -35,5 +35,5 @@ class Backoff:
         if lived_seconds >= self._reset:
             self._next = self._start
         delay = self._next
-        self._next = min(max(delay * self._factor, self._first), self._limit)
+        self._next = min(max(delay * FACTOR, self._first), self._limit)
         return delay * random.uniform(1 - self._jitter, 1)  # noqa: S311 - spreads retries, no secret

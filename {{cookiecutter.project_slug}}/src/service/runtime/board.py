@@ -67,8 +67,32 @@ class Board:
                 least = count
         return least
 
+    def cell(self, number: int) -> Cell:
+        """Return one worker's side of the board."""
+        return Cell(self, number)
+
     def close(self) -> None:
         """Let go of the memory; other processes keep theirs."""
         self._cells.release()
         self._memory.close()
         os.close(self.fd)
+
+
+class Cell:
+    """One worker's side of the board."""
+
+    def __init__(self, board: Board, number: int) -> None:
+        self._board = board
+        self._number = number
+
+    def write(self, connections: int) -> None:
+        """Say how many connections this worker has open."""
+        self._board.write(self._number, connections)
+
+    def leave(self) -> None:
+        """Say that this worker takes no more connections."""
+        self._board.leave(self._number)
+
+    def least_of_others(self) -> int | None:
+        """Return the fewest connections of any other worker that takes some; None without one."""
+        return self._board.least_of_others(self._number)

@@ -6,14 +6,16 @@ import math
 import os
 from pathlib import Path
 
+CGROUPS = Path("/sys/fs/cgroup")
+OWN_CGROUPS = Path("/proc/self/cgroup")
 
-def usable_cpus(
-    *, cgroup: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
-) -> int:
-    """Return the CPUs that the affinity mask and every cgroup quota above us allow, at least one."""
-    affinity = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+
+def usable_cpus(cgroup: Path = CGROUPS, own: Path = OWN_CGROUPS) -> int:
+    """Return the CPUs that affinity and every cgroup quota above us allow; at least one."""
+    if hasattr(os, "sched_getaffinity"):
+        affinity = len(os.sched_getaffinity(0))
+    else:
+        affinity = os.cpu_count() or 1
     quotas = [quota for folder in _folders(cgroup, own) if (quota := _quota(folder)) is not None]
     return max(1, min([affinity, *(math.ceil(quota) for quota in quotas)]))
 

@@ -52,7 +52,11 @@ class Generations:
         """
         self._count += 1
         generation = Generation(self._count, self._launcher())
-        await generation.launcher.open()
+        try:
+            await generation.launcher.open()
+        except BaseException:
+            generation.launcher.close()
+            raise
         self._known.append(generation)
         return generation
 

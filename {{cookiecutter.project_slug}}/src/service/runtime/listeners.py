@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from service.runtime.board import Board
+    from service.runtime.board import Cell
 
 PATIENCE_SECONDS = 0.005
 PATIENT_TURNS = 4
@@ -30,14 +30,12 @@ class Listener:
         listener: socket.socket,
         protocol_factory: Callable[[Listener], asyncio.Protocol],
         *,
-        board: Board,
-        cell: int,
+        cell: Cell,
         limit: int,
         connections: Callable[[], int],
     ) -> None:
         self._listener = listener
         self._factory = protocol_factory
-        self._board = board
         self._cell = cell
         self._limit = limit
         self._connections = connections
@@ -61,7 +59,7 @@ class Listener:
         if self.accepting:
             self.accepting = False
             self._look_away()
-            self._board.leave(self._cell)
+            self._cell.leave()
 
     async def sweep(self) -> None:
         """Take every connection that the kernel has completed already: nobody else will."""
@@ -73,7 +71,7 @@ class Listener:
     def publish(self) -> None:
         """Tell the siblings how many connections are open."""
         if self.accepting:
-            self._board.write(self._cell, self._count())
+            self._cell.write(self._count())
 
     def connection_opened(self) -> None:
         """Count one less that is about to be a connection: uvicorn counts it now."""
@@ -122,7 +120,7 @@ class Listener:
         return self._full
 
     def _has_less_loaded_sibling(self) -> bool:
-        least = self._board.least_of_others(self._cell)
+        least = self._cell.least_of_others()
         if least != self._least_seen:
             self._least_seen, self._turns = least, 0
         # One more than the least, and an eighth, is even enough and saves waiting.

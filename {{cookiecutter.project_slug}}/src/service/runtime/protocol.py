@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import httptools
@@ -12,6 +13,7 @@ from service.runtime.patience import Patience
 
 if TYPE_CHECKING:
     import asyncio
+
     from uvicorn import Config
     from uvicorn.server import ServerState
 
@@ -21,6 +23,16 @@ if TYPE_CHECKING:
 VALID_HOST = re.compile(rb"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(:[0-9]{0,5})?")
 KNOWN_HOSTS_LIMIT = 256
 PIPELINE_LIMIT = 64
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What all connections of a worker share."""
+
+    limits: WorkerLimits
+    refusals: dict[int, bytes]
+    known_hosts: set[bytes] = field(default_factory=set)
+    """Host headers found valid, so that each is matched once."""
 
 
 class FrontDoor(HttpToolsProtocol):
@@ -37,17 +49,14 @@ class FrontDoor(HttpToolsProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
-        limits: WorkerLimits,
-        refusals: dict[int, bytes],
-        known_hosts: set[bytes],
+        rules: Rules,
         listener: Listener,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self.limits = limits
-        self.refusals = refusals
-        self.known_hosts = known_hosts
+        self.rules = rules
+        self.limits = rules.limits
         self.listener = listener
-        self.patience = Patience(self, limits)
+        self.patience = Patience(self, rules.limits)
         self.requests_begun = 0
         self.body_bytes = 0
         self.unparsed_bytes = 0
@@ -120,7 +129,7 @@ class FrontDoor(HttpToolsProtocol):
             self._check_old_version(version)
         elif self._hosts != 1:
             self._fail(400)
-        if self._hosts and self._host not in self.known_hosts:
+        if self._hosts and self._host not in self.rules.known_hosts:
             self._check_host()
         self.in_headers = False
         self.in_body = True
@@ -177,7 +186,7 @@ class FrontDoor(HttpToolsProtocol):
             if self.cycle.response_started:
                 self.transport.close()
                 return
-        self.transport.write(self.refusals[status])
+        self.transport.write(self.rules.refusals[status])
         self.linger()
 
     def linger(self) -> None:
@@ -209,8 +218,8 @@ class FrontDoor(HttpToolsProtocol):
     def _check_host(self) -> None:
         if not VALID_HOST.fullmatch(self._host):
             self._fail(400)
-        if len(self.known_hosts) < KNOWN_HOSTS_LIMIT:
-            self.known_hosts.add(self._host)
+        if len(self.rules.known_hosts) < KNOWN_HOSTS_LIMIT:
+            self.rules.known_hosts.add(self._host)
 
     def _upgrade(self) -> None:
         if self._should_upgrade():

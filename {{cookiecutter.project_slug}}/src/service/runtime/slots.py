@@ -109,7 +109,7 @@ class Slot:
         await asyncio.gather(*(self._wait_for_end(worker) for worker in self.workers))
 
     async def replace_hung(self, worker: WorkerProcess) -> None:
-        """Log where each thread of a silent worker stands, then kill it; `keep` refills the slot."""
+        """Log where a silent worker's threads stand, then kill it; `keep` refills the slot."""
         worker.state = "hung"
         worker.end_reason = "hang"
         stacks = await worker.thread_stacks()
@@ -145,12 +145,11 @@ class Slot:
             await worker.start()
             async with asyncio.timeout(self._config.start_seconds):
                 await asyncio.shield(worker.ready)
-        except TimeoutError:
-            worker.kill()
-            raise StartError(f"not ready within {self._config.start_seconds:g} s") from None
-        except StartError:
-            if not worker.pid:
-                worker.exited.set_result(None)
+        except BaseException as error:
+            worker.abandon()
+            if isinstance(error, TimeoutError):
+                seconds = self._config.start_seconds
+                raise StartError(f"the worker was not ready within {seconds:g} s") from None
             raise
         self.others.discard(worker)
         jitter = random.uniform(1 - RECYCLE_JITTER, 1 + RECYCLE_JITTER)  # noqa: S311 - spreads load

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from service.runtime.backoff import Backoff
 from service.runtime.board import Board
 from service.runtime.generations import Generations
 from service.runtime.launchers import StartError
 from service.runtime.reaper import Reaper, adopt_orphans
+from service.runtime.rollout import Rollout
 from service.runtime.slots import Slot
 from service.runtime.watch import Watch
 
@@ -54,12 +54,12 @@ class Supervisor:
         adopt_orphans()
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
-        self._rolling = asyncio.Lock()
         self._reaper = Reaper()
         self._board = Board.create()
         self._generations = Generations(
             self.config, listeners=self._listeners, board=self._board, reaper=self._reaper
         )
+        self.rollout = Rollout(self.slots, self._generations)
         self._handle_signals()
         try:
             async with contextlib.AsyncExitStack() as stack:
@@ -72,7 +72,7 @@ class Supervisor:
 
     async def _live(self) -> int:
         start = asyncio.create_task(self._start())
-        stop = asyncio.create_task(self._stop.wait())
+        stop = asyncio.create_task(wait_for(self._stop))
         await asyncio.wait([start, stop], return_when=asyncio.FIRST_COMPLETED)
         if not start.done():
             start.cancel()
@@ -89,7 +89,7 @@ class Supervisor:
     async def _start(self) -> None:
         """Load the code and fill every slot; one ready worker is enough to go on."""
         self._generations.current = await self._generations.load()
-        self.slots = [self._new_slot(number) for number in range(self.config.workers)]
+        self.slots += [self._new_slot(number) for number in range(self.config.workers)]
         results = await asyncio.gather(
             *(slot.start() for slot in self.slots), return_exceptions=True
         )
@@ -136,7 +136,7 @@ class Supervisor:
         if self._reload is not None:
             self._reload.cancel()
         log.info("reload_begins")
-        self._reload = self.spawn(self._roll_out())
+        self._reload = self.spawn(self.rollout.run())
 
     def grow(self) -> None:
         """Add a worker."""
@@ -170,50 +170,15 @@ class Supervisor:
             stacks = await worker.thread_stacks()
             log.info("worker_stacks", worker=slot.number, pid=worker.pid, stacks=stacks)
 
-    # Replacement
-
-    async def _roll_out(self) -> None:
-        backoff = Backoff(first_now=False)
-        while True:
-            try:
-                return await self._replace_all()
-            except StartError as error:
-                delay = backoff.delay(0)
-                log.error(  # noqa: TRY400 - the trace is the worker's, not ours
-                    "reload_failed",
-                    reason=str(error),
-                    trace=error.trace,
-                    retry_seconds=round(delay, 1),
-                )
-                await asyncio.sleep(delay)
-
-    async def _replace_all(self) -> None:
-        new = await self._generations.load()
-        try:
-            async with self._rolling:
-                for slot in list(self.slots):
-                    if slot in self.slots:
-                        await slot.replace(new, "reload")
-            self._generations.current = new
-            log.info("reload_done", generation=new.number)
-        finally:
-            self._generations.tidy()
-
-    async def recycle(self, slot: Slot, reason: str) -> None:
-        """Replace a worker that grew old or large, one at a time."""
-        async with self._rolling:
-            if self._generations.current is not None and slot in self.slots and not self.stopping:
-                await slot.replace(self._generations.current, reason)
-
     # End
 
     async def _end(self) -> int:
         log.info("stop_begins", workers=len(self.slots))
         for task in [*self._keepers.values(), *self._tasks]:
             task.cancel()
-        drained = asyncio.gather(*(slot.stop() for slot in self.slots))
+        drained = asyncio.create_task(self._drain_all())
         refuse = asyncio.create_task(self._refuse_late_connections())
-        force = asyncio.create_task(self._force.wait())
+        force = asyncio.create_task(wait_for(self._force))
         await asyncio.wait([drained, force], return_when=asyncio.FIRST_COMPLETED)
         refuse.cancel()
         if drained.done():
@@ -221,6 +186,9 @@ class Supervisor:
             return 0
         await self._kill_all()
         return 1
+
+    async def _drain_all(self) -> None:
+        await asyncio.gather(*(slot.stop() for slot in self.slots))
 
     async def _refuse_late_connections(self) -> None:
         """Refuse what comes after the last worker stopped accepting, rather than let it wait."""
@@ -240,10 +208,11 @@ class Supervisor:
 
     def _close_listeners(self) -> None:
         for listener in self._listeners:
+            path = listener.getsockname()
             listener.close()
             if listener.family == socket.AF_UNIX:
                 with contextlib.suppress(OSError):
-                    os.unlink(str(listener.getsockname()))
+                    Path(path).unlink()
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run something beside everything else; what it raises is logged."""
@@ -256,3 +225,8 @@ class Supervisor:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("supervisor_task_failed", exc_info=error)
+
+
+async def wait_for(event: asyncio.Event) -> None:
+    """Wait for an event, as a task without a value."""
+    await event.wait()

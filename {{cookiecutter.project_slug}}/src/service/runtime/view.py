@@ -28,7 +28,7 @@ class SupervisorView:
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
         self._registry = CollectorRegistry()
-        self._registry.register(WorkerCollector(supervisor))  # type: ignore[arg-type] # a duck, as documented
+        self._registry.register(WorkerCollector(supervisor))
 
     @property
     def ready(self) -> bool:

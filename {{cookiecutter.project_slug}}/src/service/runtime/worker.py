@@ -19,7 +19,7 @@ from service.runtime.channel import Channel
 from service.runtime.connections import Connections
 from service.runtime.listeners import Listener
 from service.runtime.patience import SWEEP_SECONDS
-from service.runtime.protocol import FrontDoor
+from service.runtime.protocol import FrontDoor, Rules
 from service.runtime.refusals import refusals
 from service.runtime.stacks import task_stacks
 
@@ -76,8 +76,7 @@ class Worker:
             "requests": self._requests,
             **program.commands,
         }
-        self._refusals = refusals(program.error_headers)
-        self._known_hosts: set[bytes] = set()
+        self._rules = Rules(order.limits, refusals(program.error_headers))
         self._tasks: set[asyncio.Task[None]] = set()
         self._listeners: list[Listener] = []
 
@@ -89,7 +88,8 @@ class Worker:
         self._loop.add_signal_handler(signal.SIGTERM, self._end, self._default_drain())
         self._spawn(self._obey())
         start = self._loop.create_task(self._start())
-        await asyncio.wait([start, self._farewell], return_when=asyncio.FIRST_COMPLETED)
+        both: list[asyncio.Future[Any]] = [start, self._farewell]
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         if not start.done():
             return 0
         if start.exception() is not None:
@@ -99,19 +99,18 @@ class Worker:
 
     async def _start(self) -> None:
         await self._application.start()
-        self._board = Board(self._order.board)
+        board = Board(self._order.board)
         for fd in self._order.listeners:
             listener = Listener(
                 socket.socket(fileno=os.dup(fd)),
                 self._open_door,
-                board=self._board,
-                cell=self._order.cell,
+                cell=board.cell(self._order.cell),
                 limit=self._limits.connections,
                 connections=self._connections.count,
             )
             self._listeners.append(listener)
             listener.open()
-        self._program.draining.ready = True
+        self._program.draining.set_ready()
         self._channel.send({"event": "ready"})
         self._spawn(self._beat())
         self._spawn(self._sweep())
@@ -122,9 +121,7 @@ class Worker:
             self._application.state,
             self._application.lifespan_state,
             self._loop,
-            limits=self._limits,
-            refusals=self._refusals,
-            known_hosts=self._known_hosts,
+            rules=self._rules,
             listener=listener,
         )
 
@@ -216,7 +213,9 @@ class Worker:
             async with asyncio.timeout(self._limits.close_seconds):
                 await self._application.stop()
         except TimeoutError:
-            log.error("shutdown_timed_out", seconds=self._limits.close_seconds)
+            log.error(  # noqa: TRY400 - a trace of our own waiting tells nothing
+                "shutdown_timed_out", seconds=self._limits.close_seconds
+            )
             return 1
         with contextlib.suppress(OSError):
             await self._channel.flush()

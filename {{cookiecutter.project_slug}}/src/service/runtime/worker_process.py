@@ -85,12 +85,18 @@ class WorkerProcess:
         return time.monotonic() - self.beat_at
 
     def drain(self, *, accept: bool, delay: float, seconds: float) -> None:
-        """Tell the worker to end; whether it accepts until the delay is over, and its time limit."""
+        """Tell the worker to end; it may accept until the delay is over, then has its time."""
         self._channel.send({"order": "drain", "accept": accept, "delay": delay, "seconds": seconds})
 
     def kill(self) -> None:
         """End the process at once."""
         self.signal(signal.SIGKILL)
+
+    def abandon(self) -> None:
+        """End a worker whose start failed, if there is a process at all."""
+        self.kill()
+        if not self.pid:
+            self.exited.set_result(None)
 
     def signal(self, number: int) -> None:
         if self.pid and not self.exited.done():

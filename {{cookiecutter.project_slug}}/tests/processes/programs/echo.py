@@ -12,50 +12,48 @@ from service.runtime.program import Program
 
 def program() -> Program:
     configure_logs("info", "json")
-    draining = Draining()
+    echo = Echo()
+    return Program(
+        asgi=echo,
+        draining=echo.draining,
+        commands={"metrics": metrics},
+        error_headers=[(b"x-content-type-options", b"nosniff")],
+    )
 
-    async def app(scope, receive, send):
+
+class Echo:
+    def __init__(self):
+        self.draining = Draining()
+
+    async def __call__(self, scope, receive, send):
         if scope["type"] == "lifespan":
             await lifespan(receive, send)
         elif scope["type"] == "websocket":
             await websocket(receive, send)
         else:
-            await http(scope, receive, send)
+            await self.http(scope, receive, send)
 
-    async def http(scope, receive, send):
-        path = scope["path"]
-        if path.startswith("/sleep/"):
-            await asyncio.sleep(float(path.removeprefix("/sleep/")))
-        elif path == "/block":
+    async def http(self, scope, receive, send):
+        action, _, argument = scope["path"].removeprefix("/").partition("/")
+        if action == "events":
+            return await events(receive, send)
+        if action == "sleep":
+            await asyncio.sleep(float(argument))
+        elif action == "block":
             time.sleep(30)  # noqa: ASYNC251 - the fault under test
-        elif path == "/events":
-            await events(receive, send)
-            return
-        elif path == "/large":
-            await answer(send, b"x" * 50_000_000)
-            return
-        elif path == "/body":
-            await answer(send, str(await body_size(receive)).encode())
-            return
-        await answer(send, str(os.getpid()).encode())
+        return await self.answer(send, await content(action, receive))
 
-    async def answer(send, body):
+    async def answer(self, send, body):
         headers = [(b"content-length", str(len(body)).encode())]
-        if draining.active:
+        if self.draining.active:
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def metrics(arguments):
-        text = f'# HELP requests_total All.\n# TYPE requests_total counter\nrequests_total{{pid="{os.getpid()}"}} 1.0\n'
-        return text.encode()
 
-    return Program(
-        asgi=app,
-        draining=draining,
-        commands={"metrics": metrics},
-        error_headers=[(b"x-content-type-options", b"nosniff")],
-    )
+async def metrics(arguments):
+    comments = "# HELP requests_total All.\n# TYPE requests_total counter\n"
+    return f'{comments}requests_total{{pid="{os.getpid()}"}} 1.0\n'.encode()
 
 
 async def lifespan(receive, send):
@@ -63,9 +61,13 @@ async def lifespan(receive, send):
     await send({"type": "lifespan.startup.complete"})
     await receive()
     if "SHUTDOWN_FILE" in os.environ:
-        with Path(os.environ["SHUTDOWN_FILE"]).open("a") as file:
-            file.write(f"{os.getpid()}\n")
+        note_end(Path(os.environ["SHUTDOWN_FILE"]))
     await send({"type": "lifespan.shutdown.complete"})
+
+
+def note_end(file: Path) -> None:
+    with file.open("a") as ends:
+        ends.write(f"{os.getpid()}\n")
 
 
 async def websocket(receive, send):
@@ -73,6 +75,12 @@ async def websocket(receive, send):
     await send({"type": "websocket.accept"})
     while (message := await receive())["type"] == "websocket.receive":
         await send({"type": "websocket.send", "text": message["text"]})
+
+
+async def content(action, receive):
+    if action == "large":
+        return b"x" * 50_000_000
+    return str(await body_size(receive) if action == "body" else os.getpid()).encode()
 
 
 async def events(receive, send):

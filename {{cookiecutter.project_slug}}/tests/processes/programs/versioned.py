@@ -1,4 +1,4 @@
-"""Answers the version that a file held when the code was loaded; a version `broken` does not start."""
+"""Answers the version that a file held when the code was loaded; some versions do not start."""
 
 import os
 from pathlib import Path

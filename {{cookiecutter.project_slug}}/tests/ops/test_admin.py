@@ -1,0 +1,38 @@
+import pytest
+from starlette.testclient import TestClient
+
+from service.ops.admin import create_admin
+from service.runtime.options import SupervisorConfig
+from service.runtime.supervisor import Supervisor
+from service.runtime.view import SupervisorView
+
+
+@pytest.fixture
+def view():
+    return SupervisorView(Supervisor(SupervisorConfig(program="none:none"), []))
+
+
+def test_the_token_is_demanded_everywhere_but_for_the_probes(view):
+    client = TestClient(create_admin(view, token="secret"))
+    assert client.get("/metrics").status_code == 401
+    wrong = {"authorization": "Bearer wrong"}
+    assert client.get("/workers", headers=wrong).status_code == 401
+    right = {"authorization": "Bearer secret"}
+    assert client.get("/workers", headers=right).json() == {"workers": []}
+    assert client.get("/livez").status_code == 200
+
+
+def test_a_service_without_ready_workers_is_alive_and_not_ready(view):
+    client = TestClient(create_admin(view))
+    assert client.get("/livez").status_code == 200
+    assert client.get("/readyz").status_code == 503
+
+
+@pytest.mark.parametrize("body", ["", "[]", '{"count": 0}', '{"count": true}', '{"count": 513}'])
+def test_a_senseless_number_of_workers_is_refused(view, body):
+    assert TestClient(create_admin(view)).post("/workers", content=body).status_code == 400
+
+
+def test_a_web_page_cannot_write_through_the_browser_of_an_operator(view):
+    client = TestClient(create_admin(view))
+    assert client.post("/reload", headers={"origin": "https://evil.test"}).status_code == 403

@@ -1,0 +1,103 @@
+"""`python -m service` as people and orchestrators run it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+STOP_SECONDS = 15
+
+
+@pytest.fixture
+def ports():
+    with (
+        socket.create_server(("127.0.0.1", 0)) as one,
+        socket.create_server(("127.0.0.1", 0)) as two,
+    ):
+        return {"PORT": str(one.getsockname()[1]), "ADMIN_PORT": str(two.getsockname()[1])}
+
+
+@pytest.fixture
+def run(tmp_path, ports):
+    """Return a function that runs the command in an empty folder, with only the given settings."""
+    path = {"PYTHONPATH": str(ROOT / "src"), "PATH": os.environ["PATH"]}
+
+    def run(*arguments, **settings):
+        return subprocess.run(
+            [sys.executable, "-m", "service", *arguments],
+            cwd=tmp_path,
+            env=path | ports | settings,
+            capture_output=True,
+            text=True,
+            timeout=STOP_SECONDS,
+            check=False,
+        )
+
+    return run
+
+
+def test_bad_settings_are_named_one_a_line_and_nothing_starts(run):
+    began = time.monotonic()
+    done = run(PORT="many", ENVIRONMENT="production")
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    assert any(line.startswith("PORT: ") and "many" in line for line in lines)
+    assert any(line.startswith("SECRET_KEY: ") for line in lines)
+    assert "Traceback" not in done.stderr
+    assert time.monotonic() - began < 5
+
+
+def test_a_taken_port_is_one_clear_line(run, ports):
+    with socket.create_server(("127.0.0.1", int(ports["PORT"]))):
+        done = run()
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"HOST and PORT: cannot listen on 127.0.0.1:{ports['PORT']}: Address already in use"
+    ]
+
+
+def test_commands_say_so_when_no_service_answers(run, ports):
+    done = run("status")
+    assert done.returncode == 1
+    assert f"nothing answers at http://127.0.0.1:{ports['ADMIN_PORT']}" in done.stderr
+
+
+def test_settings_are_shown_with_their_secrets_masked(run):
+    done = run("settings", SECRET_KEY="do-not-show-this-to-anybody-at-all")
+    assert "TIMEOUT_DRAIN_SECONDS=20" in done.stdout
+    assert "do-not-show" not in done.stdout
+    assert "usage" in run("--help").stdout
+
+
+def test_the_service_starts_is_shown_scaled_and_stopped(run, tmp_path, ports):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "service"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT / "src"), "PATH": os.environ["PATH"], "WORKERS": "1"} | ports,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        events = (json.loads(line) for line in process.stdout)
+        started = next(event for event in events if event["event"] == "service_started")
+        assert started["url"] == f"http://127.0.0.1:{ports['PORT']}"
+        [worker] = json.loads(run("status", "--json").stdout)
+        assert worker["state"] == "ready"
+        assert str(worker["pid"]) in run("status").stdout
+        assert run("scale", "2").returncode == 0
+        assert any(event["event"] == "worker_started" and event["worker"] == 1 for event in events)
+        assert run("stop").returncode == 0
+        assert any(event["event"] == "stopped" for event in events)
+        assert process.wait(STOP_SECONDS) == 0
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
