@@ -155,8 +155,11 @@ def test_auto_writes_json_where_there_is_no_terminal():
 
 
 def test_the_servers_record_of_a_logged_exception_is_dropped():
-    error = ValueError()
-    record = logging.LogRecord("uvicorn.error", 40, "", 0, "", None, (ValueError, error, None))
-    assert not_yet_logged(record)
-    error.is_logged = True  # type: ignore[attr-defined] # set by ErrorsMiddleware
-    assert not not_yet_logged(record)
+    lines = lines_of(
+        "configure_logs('info', 'json')\n"
+        "error = ValueError()\n"
+        "logging.getLogger('uvicorn.error').error('first', exc_info=error)\n"
+        "error.is_logged = True\n"
+        "logging.getLogger('uvicorn.error').error('second', exc_info=error)\n"
+    )
+    assert [line["event"] for line in lines] == ["first"]

@@ -9,7 +9,6 @@ import re
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from time import time
 from typing import Any
 
 import orjson
@@ -21,6 +20,8 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 TERMINAL_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 JSON_CONTROLS = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+JSON_OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
 
 
 def configure_logs(level: str = "info", format: str = "auto", worker: int | None = None) -> None:  # noqa: A002 - the setting's name
@@ -64,9 +65,12 @@ def event_writer(level: str = "info") -> Callable[[str, dict[str, Any]], None]:
         if LEVELS[method] < least:
             return
         if processors[-1] is render_json:
-            line = {"timestamp": processors[0].timestamp(), "level": method}
-            line.update(fields)
-            line.update(processors[0].fixed)
+            line = {
+                "timestamp": datetime.now(UTC),
+                "level": method,
+                **fields,
+                **processors[0].fixed,
+            }
             stdout.msg(render_json(None, method, line))
             return
         event: Any = fields
@@ -136,29 +140,18 @@ class Stamp:
 
     def __init__(self, worker: int | None) -> None:
         self.fixed = {} if worker is None else {"worker": worker}
-        self.second = 0
-        self.text = ""
 
     def __call__(self, _: WrappedLogger, method: str, fields: EventDict) -> EventDict:
         if "exc_info" in fields:
             fields = format_exc_info(_, method, fields)
         return {
-            "timestamp": self.timestamp(),
+            "timestamp": datetime.now(UTC),
             "level": "error" if method == "exception" else method,
             "event": fields.pop("event", ""),
             **self.fixed,
             **get_contextvars(),
             **fields,
         }
-
-    def timestamp(self) -> str:
-        """Return UTC as ISO 8601; the part down to seconds is formatted once a second."""
-        now = time()
-        second = int(now)
-        if second != self.second:
-            text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-            self.second, self.text = second, text
-        return f"{self.text}.{int((now - second) * 1_000_000):06d}Z"
 
 
 def not_yet_logged(record: logging.LogRecord) -> bool:
@@ -170,10 +163,10 @@ def not_yet_logged(record: logging.LogRecord) -> bool:
 def render_json(_: WrappedLogger, __: str, fields: EventDict) -> bytes:
     """Return one line of JSON; whatever the values hold, it stays one line and never fails."""
     try:
-        line = orjson.dumps(fields, default=repr, option=orjson.OPT_NON_STR_KEYS)
+        line = orjson.dumps(fields, default=repr, option=JSON_OPTIONS)
     except TypeError:
         # Lone surrogates and integers above 64 bits.
-        return json.dumps(fields, default=repr, skipkeys=True).encode()
+        return json.dumps(fields, default=plain, skipkeys=True).encode()
     # JSON escapes the C0 controls only; some viewers break lines or obey commands at others.
     return line if line.isascii() else JSON_CONTROLS.sub(json_escape, line.decode()).encode()
 
@@ -186,6 +179,7 @@ def render_console() -> Processor:
 
     def render(logger: WrappedLogger, method: str, fields: EventDict) -> bytes:
         exception = fields.pop("exception", None)
+        fields["timestamp"] = plain(fields["timestamp"])
         safe = {name: terminal_safe(value) for name, value in fields.items()}
         lines = [str(renderer(logger, method, safe))]
         lines += [f"    {terminal_safe(line)}" for line in (exception or "").splitlines()]
@@ -202,6 +196,11 @@ def as_text(render: Processor) -> Processor:
         return line.decode() if isinstance(line, bytes) else str(line)
 
     return render_text
+
+
+def plain(value: Any) -> str:
+    """Return text for what JSON does not know."""
+    return value.isoformat() if isinstance(value, datetime) else repr(value)
 
 
 def terminal_safe(value: Any) -> Any:

@@ -83,10 +83,12 @@ async def test_an_answer_that_began_may_take_its_time():
     async def stream(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await asyncio.sleep(0.05)
+        assert not app.watch.running
         assert remaining(7) == 7
         await send({"type": "http.response.body", "body": b"x"})
 
-    assert (await call(DeadlineMiddleware(stream, **SOON))).body == b"x"
+    app = DeadlineMiddleware(stream, **SOON)
+    assert (await call(app)).body == b"x"
 
 
 async def test_a_stream_of_fastapi_may_take_its_time_too():

@@ -48,12 +48,17 @@ async def test_only_the_pages_of_the_docs_may_load_scripts():
 async def test_an_answer_that_is_used_again_does_not_collect_headers():
     given = [(b"content-type", b"text/plain")]
 
+    async def tuples(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": tuple(given)})
+
     async def app(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": given})
         await send({"type": "http.response.body", "body": b""})
 
     await call(SecurityHeadersMiddleware(app, headers=HTTPS))
     assert given == [(b"content-type", b"text/plain")]
+    answer = await call(SecurityHeadersMiddleware(tuples, headers=HTTPS))
+    assert answer.starts[0]["headers"] == given + HTTPS
 
 
 async def test_other_scopes_pass():

@@ -70,7 +70,9 @@ async def test_requests_in_progress_are_shown_and_end():
 async def test_one_line_tells_what_happened_and_keeps_the_query_to_itself():
     app, _ = measured(answers(body=b"12345"))
     with capture_logs() as lines:
-        await call(app, "/a", query_string=b"token=secret", state={"request_id": "r1"})
+        await call(
+            app, "/a", query_string=b"token=secret", state={"request_id": "r1", "trace_id": "t1"}
+        )
     (line,) = lines
     assert line.pop("duration_ms") >= 0
     assert line == {
@@ -83,6 +85,7 @@ async def test_one_line_tells_what_happened_and_keeps_the_query_to_itself():
         "response_bytes": 5,
         "client": "192.0.2.1",
         "request_id": "r1",
+        "trace_id": "t1",
     }
 
 

@@ -23,8 +23,8 @@ bound_request_id: ContextVar[str] = ContextVar(f"{STRUCTLOG_KEY_PREFIX}request_i
 class RequestIdMiddleware:
     """Take the client's `x-request-id` if it is sane, or make one, and send it back.
 
-    The id is in `scope["state"]["request_id"]` and bound to the log; the trace id of a valid W3C
-    `traceparent` is bound as `trace_id`.
+    The id is in `scope["state"]["request_id"]` and bound to the log; so is, as `trace_id`, that of
+    a valid W3C `traceparent`.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -37,13 +37,10 @@ class RequestIdMiddleware:
         if scope["type"] not in {"http", "websocket"}:
             await self.app(scope, receive, send)
             return
-        given = trace_id = None
-        for name, value in scope["headers"]:
-            if name == b"x-request-id":
-                given = value if SANE.fullmatch(value) else None
-            elif name == b"traceparent" and (found := TRACEPARENT.fullmatch(value)):
-                trace_id = found[1].decode()
-        request_id = given.decode() if given else self.new_id()
+        fields = dict(scope["headers"])
+        given = fields.get(b"x-request-id", b"")
+        request_id = given.decode() if SANE.fullmatch(given) else self.new_id()
+        parent = TRACEPARENT.fullmatch(fields.get(b"traceparent", b""))
         header = (b"x-request-id", request_id.encode())
 
         def send_named(message: Message) -> Awaitable[None]:
@@ -51,9 +48,13 @@ class RequestIdMiddleware:
                 message["headers"] = [*message.get("headers", ()), header]
             return send(message)
 
-        scope.setdefault("state", {})["request_id"] = request_id
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
         token = bound_request_id.set(request_id)
-        tokens = bind_contextvars(trace_id=trace_id) if trace_id else None
+        tokens = None
+        if parent:
+            state["trace_id"] = trace_id = parent[1].decode()
+            tokens = bind_contextvars(trace_id=trace_id)
         try:
             await self.app(scope, receive, send_named)
         finally:

@@ -80,7 +80,8 @@ def access_line(
 ) -> tuple[str, dict[str, Any]]:
     """Return level and fields of the line; the path without its query, which may hold secrets."""
     client = scope.get("client")
-    return "warning" if status >= SERVER_ERROR else "info", {
+    state = scope.get("state", {})
+    line = {
         "event": "http_request",
         "method": scope["method"],
         "path": scope["path"],
@@ -89,5 +90,8 @@ def access_line(
         "duration_ms": int(seconds * 1_000_000) / 1000,
         "response_bytes": size,
         "client": client[0] if client else None,
-        "request_id": scope.get("state", {}).get("request_id"),
+        "request_id": state.get("request_id"),
     }
+    if "trace_id" in state:
+        line["trace_id"] = state["trace_id"]
+    return "warning" if status >= SERVER_ERROR else "info", line
