@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from service.stores.batched_reads import BatchedReads
 from service.stores.cache_keys import KeySpace
 from service.stores.redis_clients import RedisClients
 
@@ -44,11 +45,11 @@ class RedisTier:
         self._clients = clients
         self._keys = keys
         self._lease_ms = int(lease_seconds * 1000)
+        self._reads = BatchedReads(self._get_all)
         self._scripts: dict[str, AsyncScript] = {}
 
     async def get(self, key: str) -> bytes | None:
-        found = await self._clients.cache.get(self._keys.entry(key))
-        return cast("bytes | None", found)
+        return await self._reads.get(self._keys.entry(key))
 
     async def read(self, keys: Sequence[str], tags: Sequence[str]) -> list[bytes | None]:
         """Return the entries of the keys, then the versions of the tags, in one round trip."""
