@@ -87,11 +87,11 @@ async def app(redis_url, tmp_path) -> AsyncIterator[FastAPI]:
         max_body_size=1_048_576,
         exception_handlers=problem_handlers(),
         responses=problem_responses(),
-        middleware=[
-            Middleware(ResponseCacheMiddleware, cache=cache),
-            Middleware(SessionMiddleware, store=sessions, secure=False),
-        ],
     )
+    app.user_middleware = [
+        Middleware(ResponseCacheMiddleware, cache=cache, routes=lambda: app.routes),
+        Middleware(SessionMiddleware, store=sessions, secure=False),
+    ]
     resources: list[Any] = [clients, cache, threads]
     install(
         app,

@@ -1,9 +1,11 @@
+import asyncio
 import tracemalloc
 
 import pytest
 from sqlalchemy import func, select
 
-from service.example.bulk_load import ERRORS_REPORTED, ImportRejectedError, load_csv
+from service.example.bulk_load import ERRORS_REPORTED, ImportRejectedError, load_csv, outcomes
+from service.example.csv_import import ProductReader
 from service.example.tables import as_product, product_columns, products
 
 HEADER = b"id,name,price,tags,description\n"
@@ -88,6 +90,22 @@ async def test_a_repeated_id_is_an_error_of_the_later_row(database):
     assert [(error.row, error.field) for error in rejected.value.errors] == [(3, "id"), (4, "id")]
     assert rejected.value.count == 2
     assert await count(database) == 0
+
+
+async def test_the_loop_gets_its_turns_while_a_long_piece_is_read():
+    turns = 0
+
+    async def count_turns():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count_turns())
+    piece = HEADER + b"1,name,1.5,a;b,text\n" * 10_000
+    assert len([row async for row in outcomes(ProductReader(), pieces(piece))]) == 10_000
+    counting.cancel()
+    assert turns > 3
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -12,7 +12,7 @@ async def test_every_answer_is_documented(client):
     for operation in operations.values():
         assert "application/problem+json" in operation["responses"]["default"]["content"]
     documented = {key: set(operation["responses"]) for key, operation in operations.items()}
-    assert documented["put", "/products/{product_id}"] == {"200", "201", "default"}
+    assert documented["put", "/products/{product_id}"] == {"200", "201", "409", "default"}
     assert documented["get", "/products/{product_id}"] == {"200", "404", "default"}
     assert documented["post", "/users"] == {"201", "409", "default"}
     assert documented["delete", "/sessions"] == {"204", "401", "default"}

@@ -25,6 +25,22 @@ async def test_a_product_is_created_replaced_and_read(client):
     assert read.json() == replaced.json() == CHAIR | {"id": 1, "price": 12.0}
 
 
+async def test_a_body_may_name_the_id_of_its_path_and_no_other(client):
+    assert (await put(client, 1, id=1)).status_code == 201
+    assert problem(await put(client, 1, id=2))["status"] == 409
+
+
+async def test_the_names_beside_the_ids_are_no_ids(client):
+    for method, path, allowed in (
+        ("GET", "/products/import", "POST"),
+        ("PUT", "/products/import", "POST"),
+        ("PUT", "/products/export.csv", "GET"),
+    ):
+        response = await client.request(method, path, json=CHAIR)
+        assert problem(response)["status"] == 405
+        assert response.headers["allow"] == allowed
+
+
 async def test_an_unknown_product_is_a_404_problem_until_it_is_written(client):
     assert problem(await client.get("/products/9"))["status"] == 404
     await put(client, 9)
@@ -51,7 +67,7 @@ BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"tags": [""]}, "body.tags.0"),
     ({"tags": ["t"] * 21}, "body.tags"),
     ({"description": "d" * 4001}, "body.description"),
-    ({"id": 2}, "body.id"),
+    ({"id": 0}, "body.id"),
     ({"colour": "red"}, "body.colour"),
 ]
 

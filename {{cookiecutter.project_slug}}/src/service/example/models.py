@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 # NUL is legal in JSON and refused by PostgreSQL.
 NO_NUL = r"^[^\x00]*$"
@@ -101,24 +101,10 @@ class Overview(BaseModel):
     recent: list[Product]
 
 
-class PricePoint(Request):
-    """The price on a day, counted from any day you like."""
-
-    day: Annotated[int, Field(ge=-1_000_000, le=1_000_000)]
-    price: Price
-
-
 class PriceHistory(Request):
-    """Points of at least two days, in any order."""
+    """Prices of consecutive days."""
 
-    points: Annotated[list[PricePoint], Field(min_length=2, max_length=2000)]
-
-    @field_validator("points")
-    @classmethod
-    def span_days(cls, points: list[PricePoint]) -> list[PricePoint]:
-        if len({point.day for point in points}) == 1:
-            raise ValueError("points must span at least two days")
-        return points
+    prices: Annotated[list[Price], Field(min_length=2, max_length=2000)]
 
 
 class PriceTrendReport(BaseModel):
@@ -128,7 +114,6 @@ class PriceTrendReport(BaseModel):
     slope_per_day: float
     intercept: float
     tau: float
-    points: int
 
 
 class Credentials(Request):

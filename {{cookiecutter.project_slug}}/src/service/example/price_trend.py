@@ -10,7 +10,7 @@ SIGNIFICANT_TAU = 0.1
 
 
 class Trend(NamedTuple):
-    """A robust line through the points, and Kendall's tau: -1 always falling, 1 always rising."""
+    """A robust line through the prices, and Kendall's tau: -1 always falling, 1 always rising."""
 
     slope_per_day: float
     intercept: float
@@ -23,20 +23,16 @@ class Trend(NamedTuple):
         return "rising" if self.tau > 0 else "falling"
 
 
-def price_trend(days: list[int], prices: list[float]) -> Trend:
-    """Return the Theil-Sen line, which a third of wild points cannot bend.
+def price_trend(prices: list[float]) -> Trend:
+    """Return the Theil-Sen line of daily prices, which a quarter of wild ones cannot bend.
 
-    It compares every point with every other: 2,000 points are 2 million pairs. Raises
-    `statistics.StatisticsError` unless the points span two days.
+    It compares each price with every other: 2,000 prices are 2 million pairs. Raises
+    `statistics.StatisticsError` for less than two.
     """
-    points = sorted(zip(days, prices, strict=True))
-    slopes = [
-        (later_price - price) / (later_day - day)
-        for (day, price), (later_day, later_price) in combinations(points, 2)
-        if later_day != day
-    ]
+    pairs = combinations(enumerate(prices), 2)
+    slopes = [(later - price) / (last - first) for (first, price), (last, later) in pairs]
     slope = median(slopes)
-    intercept = median(price - slope * day for day, price in points)
+    intercept = median(price - slope * day for day, price in enumerate(prices))
     rising = sum(slope > 0 for slope in slopes)
     falling = sum(slope < 0 for slope in slopes)
     return Trend(slope, intercept, (rising - falling) / len(slopes))

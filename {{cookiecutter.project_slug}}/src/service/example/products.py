@@ -3,7 +3,6 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request, Response, status
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
 
 from service.example.catalogue import LISTS
@@ -24,6 +23,9 @@ from service.middleware.response_cache import cache_response
 IMPORT_LIMIT_BYTES = 256 * 2**20
 IMPORT_SECONDS = 600
 
+CSV_EXAMPLE = "id,name,price,tags,description\n1,Oak chair,89.0,seating;oak,A chair made of oak.\n"
+CSV_SCHEMA = {"schema": {"type": "string"}, "example": CSV_EXAMPLE}
+
 router = APIRouter(prefix="/products")
 
 
@@ -33,7 +35,9 @@ class CsvResponse(StreamingResponse):
     media_type = "text/csv"
 
 
-@router.get("", dependencies=[Depends(cache_response(ttl_seconds=30, tags=(LISTS,)))])
+@router.get(
+    "", dependencies=[Depends(cache_response(ttl_seconds=30, client_seconds=0, tags=(LISTS,)))]
+)
 async def list_products(
     catalogue: CatalogueDep,
     q: Annotated[str, Query(max_length=100, pattern=NO_NUL, description="Part of the name")] = "",
@@ -54,14 +58,20 @@ async def export_products(catalogue: CatalogueDep) -> CsvResponse:
     "/import",
     dependencies=[Depends(deadline(IMPORT_SECONDS))],
     max_body_size=IMPORT_LIMIT_BYTES,
-    openapi_extra={
-        "requestBody": {"required": True, "content": {"text/csv": {"schema": {"type": "string"}}}}
-    },
+    openapi_extra={"requestBody": {"required": True, "content": {"text/csv": CSV_SCHEMA}}},
     responses=problems({413: "The file is too long", 422: "Rows that cannot be imported"}),
 )
 async def import_products(request: Request, catalogue: CatalogueDep) -> ImportReport:
     """Create or replace products from a CSV file that streams in; all of them or none."""
     return ImportReport(rows=await catalogue.import_csv(request.stream()))
+
+
+@router.api_route("/export.csv", methods=["PUT"], include_in_schema=False)
+@router.api_route("/import", methods=["GET", "PUT"], include_in_schema=False)
+async def refuse_name_as_id(request: Request) -> None:
+    """Answer 405 where a product's routes would take a name for a malformed id."""
+    allowed = "POST" if request.url.path.endswith("/import") else "GET"
+    raise HTTPException(status.HTTP_405_METHOD_NOT_ALLOWED, headers={"allow": allowed})
 
 
 @router.get("/{product_id}", responses=problems({404: "No such product"}))
@@ -73,7 +83,11 @@ async def get_product(product_id: Annotated[ProductId, Path()], catalogue: Catal
     return product
 
 
-@router.put("/{product_id}", responses={201: {"model": Product, "description": "Created"}})
+@router.put(
+    "/{product_id}",
+    responses=problems({409: "The body names another id"})
+    | {201: {"model": Product, "description": "Created"}},
+)
 async def put_product(
     product_id: Annotated[ProductId, Path()],
     written: ProductWrite,
@@ -82,8 +96,7 @@ async def put_product(
 ) -> Product:
     """Create a product, or replace it as a whole."""
     if written.id not in (None, product_id):
-        wrong = {"type": "value_error", "loc": ("body", "id"), "msg": "differs from the path's id"}
-        raise RequestValidationError([wrong])
+        raise HTTPException(status.HTTP_409_CONFLICT, "The body names another id than the path.")
     product = Product.model_validate(written.model_dump() | {"id": product_id})
     if await catalogue.put(product):
         response.status_code = status.HTTP_201_CREATED

@@ -24,7 +24,5 @@ async def overview(catalogue: CatalogueDep) -> Overview:
 @router.post("/reports/price-trend")
 async def report_price_trend(history: PriceHistory, processes: ProcessesDep) -> PriceTrendReport:
     """Compute the trend of a price history in another process, as it would stop the event loop."""
-    days = [point.day for point in history.points]
-    prices = [point.price for point in history.points]
-    trend = await processes.run(price_trend, days, prices)
-    return PriceTrendReport(direction=trend.direction, points=len(days), **trend._asdict())
+    trend = await processes.run(price_trend, history.prices)
+    return PriceTrendReport(direction=trend.direction, **trend._asdict())
