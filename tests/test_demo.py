@@ -38,7 +38,8 @@ def test_make_demo_serves_until_ctrl_c(tmp_path):
         assert answers(f"http://127.0.0.1:{port}/products/1")
     finally:
         # Ctrl-C reaches the whole process group of a terminal, make included.
-        os.killpg(demo.pid, signal.SIGINT)
-        demo.wait(40)
+        if demo.poll() is None:
+            os.killpg(demo.pid, signal.SIGINT)
+            demo.wait(40)
     assert "Installing" not in output.read_text()
     assert not answers(f"http://127.0.0.1:{port}/livez")
