@@ -1,12 +1,9 @@
 import json
-import logging
 import os
 import warnings
 from typing import Any
 
 import pytest
-
-from service.logs import not_yet_logged
 
 PRELUDE = """
 import logging, os, sys, warnings
