@@ -1,3 +1,4 @@
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -13,13 +14,15 @@ def pytest_asyncio_loop_factories(config, item):
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[EmbeddedServer]:
-    """A real Valkey; each test that asks for `redis_url` finds it empty."""
+    """A real Valkey of this session's own."""
     with EmbeddedServer() as server:
         yield server
 
 
 @pytest.fixture
-async def redis_url(redis_server: EmbeddedServer) -> str:
-    async with redis.asyncio.from_url(redis_server.url) as client:
+async def redis_url(request: pytest.FixtureRequest) -> str:
+    """An empty Redis: the one of TEST_REDIS_URL, or one of our own."""
+    url = os.environ.get("TEST_REDIS_URL") or request.getfixturevalue("redis_server").url
+    async with redis.asyncio.from_url(url) as client:
         await client.flushall()
-    return redis_server.url
+    return str(url)

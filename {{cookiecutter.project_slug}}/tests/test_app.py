@@ -1,0 +1,92 @@
+import ast
+from pathlib import Path
+
+import pytest
+
+from service.app import create_app
+from service.settings import Settings
+
+SOURCE = Path(__file__).parent.parent / "src" / "service"
+
+MAY_IMPORT = {
+    "runtime": {"runtime"},
+    "stores": {"stores"},
+    "middleware": {"middleware", "runtime", "stores"},
+    "ops": {"ops", "runtime", "stores"},
+    "example": {"example", "middleware", "runtime", "stores"},
+}
+READS_SETTINGS = {"app.py", "__main__.py", "environment.py"}
+
+
+def imports_of_ours(file: Path) -> set[str]:
+    """Return the dotted names below `service.` that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("service"):
+            found.add(node.module.removeprefix("service").lstrip("."))
+        elif isinstance(node, ast.Import):
+            found |= {
+                name.name.removeprefix("service.") for name in node.names if "service" in name.name
+            }
+    return found
+
+
+def sources(folder: str) -> list[Path]:
+    return sorted((SOURCE / folder).rglob("*.py"))
+
+
+def test_the_layers_of_a_request_stand_in_this_order():
+    settings = Settings(
+        redis_url="redis://localhost",
+        cors_origins="https://app.example.com",
+        rate_limit_per_minute=60,
+    )
+
+    names = [layer.cls.__name__ for layer in create_app(settings).user_middleware]
+
+    assert names == [
+        "ProbesMiddleware",
+        "OverloadMiddleware",
+        "DrainingMiddleware",
+        "RequestIdMiddleware",
+        "TelemetryMiddleware",
+        "SecurityHeadersMiddleware",
+        "ErrorsMiddleware",
+        "DeadlineMiddleware",
+        "ProxyHeadersMiddleware",
+        "TrustedHostsMiddleware",
+        "CORSMiddleware",
+        "RateLimitMiddleware",
+        "ResponseCacheMiddleware",
+        "CompressionMiddleware",
+        "CrossSiteMiddleware",
+        "SessionMiddleware",
+    ]
+
+
+@pytest.mark.parametrize("folder", MAY_IMPORT)
+def test_imports_point_one_way(folder):
+    wrong = {
+        f"{file.relative_to(SOURCE)}: {name}"
+        for file in sources(folder)
+        for name in imports_of_ours(file)
+        if name.split(".")[0] not in MAY_IMPORT[folder]
+    }
+
+    assert wrong == set()
+
+
+def test_only_the_composer_reads_settings():
+    readers = {file.name for file in sources(".") if "settings" in imports_of_ours(file)}
+
+    assert readers == READS_SETTINGS
+
+
+def test_no_module_is_longer_than_a_reader_can_hold():
+    long = {
+        f"{file.relative_to(SOURCE)}: {lines}"
+        for file in sources(".")
+        if (lines := len(file.read_text().splitlines())) > 250
+    }
+
+    assert long == set()
