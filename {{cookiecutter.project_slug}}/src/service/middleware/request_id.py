@@ -37,10 +37,13 @@ class RequestIdMiddleware:
         if scope["type"] not in {"http", "websocket"}:
             await self.app(scope, receive, send)
             return
-        fields = dict(scope["headers"])
-        given = fields.get(b"x-request-id", b"")
-        request_id = given.decode() if SANE.fullmatch(given) else self.new_id()
-        parent = TRACEPARENT.fullmatch(fields.get(b"traceparent", b""))
+        given = parent = None
+        for name, value in scope["headers"]:
+            if name == b"x-request-id":
+                given = value if SANE.fullmatch(value) else None
+            elif name == b"traceparent":
+                parent = TRACEPARENT.fullmatch(value)
+        request_id = given.decode() if given else self.new_id()
         header = (b"x-request-id", request_id.encode())
 
         def send_named(message: Message) -> Awaitable[None]:
