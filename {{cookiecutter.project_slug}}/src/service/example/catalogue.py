@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import func, insert, select, update
@@ -125,11 +124,14 @@ class Catalogue:
 
     async def warm(self) -> None:
         """Fill the cache with the products that were written last."""
+        await self._cache.warm([self._load_hot_products], timeout_seconds=self._warm_seconds)
+
+    async def _load_hot_products(self) -> None:
         hot = select(products.c.id).order_by(products.c.updated_at.desc()).limit(HOT_PRODUCTS)
         async with self._database.engine.connect() as connection:
             ids = (await connection.scalars(hot)).all()
-        loads = [partial(self.product, product_id) for product_id in ids]
-        await self._cache.warm(loads, timeout_seconds=self._warm_seconds)
+        for product_id in ids:  # one by one, as a starting worker has nobody to hurry for
+            await self.product(product_id)
 
     async def _load_product(self, product_id: int) -> Product | None:
         query = select(*product_columns).where(products.c.id == product_id)

@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 # NUL is legal in JSON and refused by PostgreSQL.
 NO_NUL = r"^[^\x00]*$"
 
-ProductId = Annotated[int, Field(ge=1, le=2**63 - 1)]
+# OpenAPI writes limits as doubles: this is the last one that a 64-bit column holds.
+ProductId = Annotated[int, Field(ge=1, le=2**63 - 1024)]
 Price = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
 # CSV joins tags by `;`, so that no tag may hold one.
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=50, pattern=r"^[^;\x00]*$")]
