@@ -48,5 +48,12 @@ def test_a_stall_leaves_the_window_after_its_time():
     assert lags.summary(now).max == 0.0005
 
 
+def test_a_slow_loop_that_samples_seldom_keeps_no_older_samples_either():
+    lags = window()
+    lags.add(100, 0.9)
+    lags.add(115, 0.0005)
+    assert lags.summary(115).max == 0.0005
+
+
 def test_without_samples_all_is_zero():
     assert set(window().summary(5)) == {0}

@@ -44,7 +44,7 @@ def test_zero_seconds_log_nothing():
 async def test_it_samples_while_entered_and_exports_memory_threads_and_descriptors():
     registry = CollectorRegistry()
     async with MemoryMonitor(registry=registry):
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
         rss = registry.get_sample_value("process_resident_memory_bytes")
         pss = registry.get_sample_value("process_proportional_memory_bytes")
         assert rss is not None

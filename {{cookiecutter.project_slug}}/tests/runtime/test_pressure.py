@@ -1,4 +1,6 @@
 import asyncio
+import os
+import sys
 import time
 
 import pytest
@@ -6,7 +8,8 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from service.runtime.loop_monitor import LoopMonitor
-from service.runtime.pressure import Pressure
+from service.runtime.pressure import Pressure, own_rss_bytes
+from service.runtime.process_memory import rss_bytes
 
 
 class Worker:
@@ -156,3 +159,8 @@ async def test_leaving_stops_the_sampling(options):
 async def test_before_it_is_entered_nothing_is_judged_by_lag():
     pressure = Pressure(LoopMonitor(registry=CollectorRegistry()))
     assert pressure.refuse() is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux")
+def test_resident_memory_is_read_as_the_kernel_counts_it():
+    assert own_rss_bytes() == pytest.approx(rss_bytes(os.getpid()), rel=0.1)

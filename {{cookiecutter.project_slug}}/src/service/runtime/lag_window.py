@@ -51,9 +51,9 @@ class LagWindow:
                 return
 
     def summary(self, now: float) -> LagSummary:
-        """Work out the figures of the window; about a millisecond, so for readers only."""
+        """Work out the figures of the window, in any thread; about a millisecond."""
         lags: list[float] = []
-        for taken, sample in self._samples:
+        for taken, sample in list(self._samples):  # a copy, as the loop goes on adding
             lag = sample
             missed = taken
             while missed > now - self.window_seconds:

@@ -101,7 +101,7 @@ class LoopMonitor(Collector):
         """Share of the last second that the loop was busy, 0 to 1."""
         since = time.monotonic() - self._utilization_seconds
         elapsed = busy = 0.0
-        for ended, slot_elapsed, slot_busy in reversed(self._busy):
+        for ended, slot_elapsed, slot_busy in reversed(list(self._busy)):
             if ended < since:
                 break
             elapsed += slot_elapsed

@@ -69,7 +69,7 @@ class MemoryMonitor(Collector):
 
     async def _sample_for_ever(self) -> None:
         while True:
-            self.sample()
+            await asyncio.to_thread(self.sample)  # /proc may take milliseconds
             await asyncio.sleep(SAMPLE_SECONDS)
 
     def sample(self) -> None:

@@ -92,7 +92,8 @@ class Watchdog:
     ) -> None:
         self._stopped.set()
         if self._thread is not None:
-            self._thread.join()
+            while self._thread.is_alive():  # noqa: ASYNC110 - a thread's end gives no event
+                await asyncio.sleep(0.001)
 
     def _watch(self) -> None:
         # Sleeps to the very moment at which the loop would be overdue: about 30 wake-ups a second.
