@@ -66,6 +66,7 @@ def test_an_old_python_is_refused_with_one_clear_line(rendered_service, tmp_path
 
 
 @pytest.mark.live
+@pytest.mark.timeout(900)
 def test_the_default_render_passes_its_own_tests(rendered_service):
     done = make(rendered_service, "test")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from test_checks import make
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 
 
 @pytest.fixture
