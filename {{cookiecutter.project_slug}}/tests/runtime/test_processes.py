@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from structlog.contextvars import bound_contextvars
 
+from service.runtime.deadlines import Deadline, current_deadline
 from service.runtime.offload_errors import (
     OffloadCrashed,
     OffloadError,
@@ -212,3 +213,26 @@ async def test_a_process_ends_with_its_owner_in_the_middle_of_a_call(tmp_path):
         await until(lambda: path.exists() and path.read_text())
         owner.kill()
     await until(lambda: gone(int(path.read_text())))
+
+
+async def test_a_request_out_of_time_costs_no_process():
+    async with pool() as processes:
+        first = await processes.run(jobs.pid)
+        deadline = Deadline(1)
+        deadline.at = 0
+        current_deadline.set(deadline)
+        with pytest.raises(OffloadTimeout):
+            await processes.run(jobs.pid)
+        current_deadline.set(None)
+        assert await processes.run(jobs.pid) == first
+
+
+def test_it_works_on_the_standard_loop_too():
+    async def call_and_crash():
+        async with pool() as processes:
+            with pytest.raises(OffloadCrashed):
+                await processes.run(jobs.kill_self)
+            return await processes.run(jobs.add, 1, 2)
+
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        assert runner.run(call_and_crash()) == 3

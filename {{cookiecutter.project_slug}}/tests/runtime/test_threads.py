@@ -8,6 +8,7 @@ import time
 import pytest
 from prometheus_client import CollectorRegistry
 
+from service.runtime.deadlines import Deadline, current_deadline
 from service.runtime.offload_errors import OffloadError, OffloadRejected, OffloadTimeout
 from service.runtime.processes import Processes
 from service.runtime.threads import Threads
@@ -141,3 +142,14 @@ def test_an_abandoned_call_does_not_hold_up_the_exit():
     output = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
     assert output == "abandoned\n"
     assert time.monotonic() - started < 5
+
+
+async def test_the_deadline_of_the_request_limits_the_call():
+    stop = threading.Event()
+    async with Threads(registry=CollectorRegistry()) as threads:
+        current_deadline.set(Deadline(0.05))
+        started = time.monotonic()
+        with pytest.raises(OffloadTimeout):
+            await threads.run(stop.wait, 10)
+        assert time.monotonic() - started < 2
+        stop.set()

@@ -43,6 +43,7 @@ class OverloadMiddleware:
         self._dry_run = dry_run
         self._body: Message = {"type": "http.response.body", "body": problem_body(503)}
         self._starts = [self._start(seconds, headers) for seconds in RETRY_SECONDS]
+        self._reasons: dict[str, Counter] = {}
         name = "http_requests_shed_dry_run_total" if dry_run else "http_requests_shed_total"
         text = "Requests refused by the overload check, by what pressed."
         self._shed = Counter(name, text, ["reason"], registry=registry)
@@ -56,9 +57,9 @@ class OverloadMiddleware:
         pressure = self._pressure
         reason = None if pressure.calm() else pressure.refuse(self._importance(scope["path"]))
         if reason is not None:
-            self._shed.labels(reason).inc()
+            self._count(reason)
             if not self._dry_run:
-                await send(random.choice(self._starts))  # noqa: S311 - jitter
+                await send(self._starts[int(random.random() * len(self._starts))])  # noqa: S311
                 await send(self._body)
                 return
         pressure.in_flight += 1
@@ -66,6 +67,11 @@ class OverloadMiddleware:
             await self.app(scope, receive, send)
         finally:
             pressure.in_flight -= 1
+
+    def _count(self, reason: str) -> None:
+        if reason not in self._reasons:
+            self._reasons[reason] = self._shed.labels(reason)
+        self._reasons[reason].inc()
 
     def _importance(self, path: str) -> Importance:
         if path.startswith(self._critical):

@@ -14,6 +14,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 from structlog.contextvars import get_contextvars
 
+from service.runtime.deadlines import remaining
 from service.runtime.offload_errors import OffloadError, OffloadTimeout
 from service.runtime.offload_frames import Call, Startup, pack
 from service.runtime.offload_metrics import OffloadMetrics
@@ -110,13 +111,16 @@ class Processes:
         The function must be importable (module-level), arguments and result picklable: pass ids and
         paths rather than megabytes, as pickling is work for the loop. Raises `TypeError` for a
         lambda or closure, `OffloadRejected` when pool and queue are full, `OffloadTimeout` past
-        `timeout_seconds` (the pool's by default), waiting included, and `OffloadCrashed` if the
-        process dies. A cancelled caller leaves the queue, or its process is killed.
+        `timeout_seconds` (the pool's by default) or the request's deadline, waiting included, and
+        `OffloadCrashed` if the process dies. A cancelled caller leaves the queue, or its process is
+        killed.
         """
         if not self._open:
             raise RuntimeError(f"The {self._pool} pool is not open.")
         frame = _pack_call(function, args)
-        limit = self._timeout_seconds if timeout_seconds is None else timeout_seconds
+        limit = remaining(self._timeout_seconds if timeout_seconds is None else timeout_seconds)
+        if limit <= 0:
+            raise self._timed_out(limit)
         try:
             async with asyncio.timeout(limit) as scope:
                 await self._line.acquire()
@@ -125,8 +129,11 @@ class Processes:
         except TimeoutError:
             if not scope.expired():
                 raise  # the function's own
-            self._metrics.timeouts.inc()
-            raise OffloadTimeout(self._pool, limit) from None
+            raise self._timed_out(limit) from None
+
+    def _timed_out(self, seconds: float) -> OffloadTimeout:
+        self._metrics.timeouts.inc()
+        return OffloadTimeout(self._pool, seconds)
 
     async def _run(self, frame: bytes) -> Any:
         started = time.monotonic()

@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar, TypeVarTuple
 
 from prometheus_client import CollectorRegistry
 
+from service.runtime.deadlines import remaining
 from service.runtime.offload_errors import OffloadError, OffloadTimeout
 from service.runtime.offload_metrics import OffloadMetrics
 from service.runtime.waiting_line import WaitingLine
@@ -88,12 +89,14 @@ class Threads:
         """Return what `function(*args)` returns in a thread.
 
         Raises `OffloadRejected` when pool and queue are full and `OffloadTimeout` past
-        `timeout_seconds` (the pool's by default), waiting included. A cancelled caller leaves
-        the queue, or abandons the running call.
+        `timeout_seconds` (the pool's by default) or the request's deadline, waiting included. A
+        cancelled caller leaves the queue, or abandons the running call.
         """
         if not self._open:
             raise RuntimeError(f"The {self._pool} pool is not open.")
-        limit = self._timeout_seconds if timeout_seconds is None else timeout_seconds
+        limit = remaining(self._timeout_seconds if timeout_seconds is None else timeout_seconds)
+        if limit <= 0:
+            raise self._timed_out(limit)
         try:
             async with asyncio.timeout(limit) as scope:
                 await self._line.acquire()
@@ -102,8 +105,11 @@ class Threads:
         except TimeoutError:
             if not scope.expired():
                 raise  # the function's own
-            self._metrics.timeouts.inc()
-            raise OffloadTimeout(self._pool, limit) from None
+            raise self._timed_out(limit) from None
+
+    def _timed_out(self, seconds: float) -> OffloadTimeout:
+        self._metrics.timeouts.inc()
+        return OffloadTimeout(self._pool, seconds)
 
     def _start(self, function: Callable[..., Any], args: tuple[Any, ...]) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
