@@ -90,7 +90,8 @@ async def test_an_import_replaces_what_is_cached(catalogue):
 
 async def test_an_empty_catalogue_is_seeded_once_whoever_comes_first(database, cache):
     workers = [Catalogue(database=database, cache=cache, seed=True) for _ in range(4)]
-    await asyncio.gather(*(worker.__aenter__() for worker in workers))
+    opening = [worker.__aenter__() for worker in workers]
+    assert await asyncio.gather(*opening, return_exceptions=True) == workers
     assert (await workers[0].page("", 1)).total == len(seed_products())
     async with Catalogue(database=database, cache=cache, seed=True) as again:
         assert (await again.page("", 1)).total == len(seed_products())

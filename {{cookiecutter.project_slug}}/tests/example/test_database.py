@@ -23,7 +23,8 @@ async def test_many_workers_may_create_the_tables_at_once(database_url):
         await connection.run_sync(metadata.drop_all)
     async with contextlib.AsyncExitStack() as stack:
         workers = [Database(database_url, connections=1) for _ in range(8)]
-        await asyncio.gather(*(stack.enter_async_context(worker) for worker in workers))
+        opening = [stack.enter_async_context(worker) for worker in workers]
+        assert await asyncio.gather(*opening, return_exceptions=True) == workers
 
 
 async def test_a_full_pool_refuses_after_its_limit(database_url):
