@@ -84,8 +84,8 @@ def test_the_service_starts_is_shown_scaled_and_stopped(run, tmp_path, ports):
         stdout=subprocess.PIPE,
         text=True,
     )
+    assert process.stdout is not None
     try:
-        assert process.stdout is not None
         events = (json.loads(line) for line in process.stdout)
         started = next(event for event in events if event["event"] == "service_started")
         assert started["url"] == f"http://127.0.0.1:{ports['PORT']}"

@@ -12,6 +12,10 @@ def view():
     return SupervisorView(Supervisor(SupervisorConfig(program="none:none"), []))
 
 
+def local_client(view):
+    return TestClient(create_admin(view), base_url="http://127.0.0.1:9100")
+
+
 def test_the_token_is_demanded_everywhere_but_for_the_probes(view):
     client = TestClient(create_admin(view, token="secret"))
     assert client.get("/metrics").status_code == 401
@@ -23,16 +27,17 @@ def test_the_token_is_demanded_everywhere_but_for_the_probes(view):
 
 
 def test_a_service_without_ready_workers_is_alive_and_not_ready(view):
-    client = TestClient(create_admin(view))
+    client = local_client(view)
     assert client.get("/livez").status_code == 200
     assert client.get("/readyz").status_code == 503
 
 
 @pytest.mark.parametrize("body", ["", "[]", '{"count": 0}', '{"count": true}', '{"count": 513}'])
 def test_a_senseless_number_of_workers_is_refused(view, body):
-    assert TestClient(create_admin(view)).post("/workers", content=body).status_code == 400
+    assert local_client(view).post("/workers", content=body).status_code == 400
 
 
 def test_a_web_page_cannot_write_through_the_browser_of_an_operator(view):
-    client = TestClient(create_admin(view))
+    client = local_client(view)
     assert client.post("/reload", headers={"origin": "https://evil.test"}).status_code == 403
+    assert client.post("/reload", headers={"host": "evil.test:9100"}).status_code == 403

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from service.runtime.view import SupervisorView
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+LOOPBACK_HOST = re.compile(rb"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?")
 OPEN_PATHS = frozenset({"/livez", "/readyz"})
 WORKERS_LIMIT = 512
 
@@ -96,14 +98,17 @@ class AdminGuard:
         if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
             return await self.app(scope, receive, send)
         headers = dict(scope["headers"])
-        if self.expected and not hmac.compare_digest(
+        host = headers.get(b"host", b"")
+        if not self.expected and not LOOPBACK_HOST.fullmatch(host):
+            # Without a token the address is the guard, and a page can rebind its own name to it.
+            response = refuse(403, "ask by a loopback address, or set ADMIN_TOKEN")
+        elif self.expected and not hmac.compare_digest(
             headers.get(b"authorization", b""), self.expected
         ):
             response = refuse(401, "send the admin token: Authorization: Bearer ...")
             response.headers["www-authenticate"] = "Bearer"
-        elif scope["method"] != "GET" and b"origin" in headers:
-            # The port has no pages that write: a browser's write is some other site's.
-            response = refuse(403, "writes from a browser are refused")
+        elif headers.get(b"origin", b"http://" + host) != b"http://" + host:
+            response = refuse(403, "requests from pages of other sites are refused")
         else:
             return await self.app(scope, receive, send)
         return await response(scope, receive, send)

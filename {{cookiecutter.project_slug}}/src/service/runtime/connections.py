@@ -39,6 +39,13 @@ class Connections:
         for door in self.doors():
             door.patience.check(now)
 
+    def make_room(self, now: float) -> None:
+        """Close a tenth of the connections: those that kept a place longest without a request."""
+        idle = [door for door in self.doors() if door.patience.idle_seconds(now) >= 1]
+        idle.sort(key=lambda door: door.patience.idle_seconds(now), reverse=True)
+        for door in idle[: max(1, self.count() // 10)]:
+            door.transport.close()
+
     def running(self) -> list[str]:
         """Return the requests under way, as `GET /path`."""
         return [

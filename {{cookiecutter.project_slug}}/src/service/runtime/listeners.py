@@ -43,7 +43,7 @@ class Listener:
         self._opening = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._pause: asyncio.TimerHandle | None = None
-        self._full = False
+        self.full = False
         self._turns = 0
         self._least_seen: int | None = None
         self.accepting = False
@@ -80,8 +80,8 @@ class Listener:
     def connection_closed(self) -> None:
         """Tell the siblings, and take connections again if the limit had been reached."""
         self.publish()
-        if self._full and self._count() < self._limit:
-            self._full = False
+        if self.full and self._count() < self._limit:
+            self.full = False
             self._watch()
 
     def _count(self) -> int:
@@ -115,9 +115,9 @@ class Listener:
 
     def _is_full(self) -> bool:
         if self._count() >= self._limit:
-            self._full = True
+            self.full = True
             self._look_away()
-        return self._full
+        return self.full
 
     def _has_less_loaded_sibling(self) -> bool:
         least = self._cell.least_of_others()
@@ -133,7 +133,7 @@ class Listener:
             for _ in range(min(BATCH_LIMIT, 2 ** max(0, self._turns - PATIENT_TURNS))):
                 if self._is_full() or not self._accept():
                     break
-        if self._pause is None and not self._full:
+        if self._pause is None and not self.full:
             self._watch()
 
     def _accept(self) -> bool:

@@ -37,6 +37,10 @@ class Patience:
             return
         self._end(phase[0], now)
 
+    def idle_seconds(self, now: float) -> float:
+        """Return how long the connection has waited for a request or the rest of its headers."""
+        return now - self._since if self._phase[0] in ("headers", "idle") else 0.0
+
     def _name(self) -> str:
         door = self._door
         if door.refused:

@@ -100,7 +100,7 @@ class FrontDoor(HttpToolsProtocol):
     # What the parser calls
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        HttpToolsProtocol.on_message_begin(self)  # super() is measurable here on 3.11
         self.requests_begun += 1
         self.in_headers = True
         self._hosts = 0
@@ -134,21 +134,21 @@ class FrontDoor(HttpToolsProtocol):
         self.in_headers = False
         self.in_body = True
         self.unparsed_bytes = 0
-        super().on_headers_complete()
+        HttpToolsProtocol.on_headers_complete(self)
         if self.cycle is not None:
             self.cycle.transport = self.gate  # type: ignore[assignment]
-        if len(self.pipeline) > PIPELINE_LIMIT:
+        if self.pipeline and len(self.pipeline) > PIPELINE_LIMIT:
             self._fail(400)
 
     def on_body(self, body: bytes) -> None:
         self.body_bytes += len(body)
         self.unparsed_bytes = 0
-        super().on_body(body)
+        HttpToolsProtocol.on_body(self, body)
 
     def on_message_complete(self) -> None:
         self.in_body = False
         self.unparsed_bytes = 0
-        super().on_message_complete()
+        HttpToolsProtocol.on_message_complete(self)
 
     # What the request's cycle calls
 

@@ -26,6 +26,11 @@ class Reaper:
         """Return the future exit code of a child; negative for a signal."""
         return self._waiting.setdefault(pid, asyncio.get_running_loop().create_future())
 
+    async def all_ended(self, seconds: float) -> None:
+        """Wait until every watched child has ended, or time is up."""
+        if self._waiting:
+            await asyncio.wait(self._waiting.values(), timeout=seconds)
+
     def reap(self) -> None:
         """Collect all that ended; call it on SIGCHLD."""
         while True:

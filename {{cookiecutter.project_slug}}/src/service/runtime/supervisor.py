@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from service.runtime.board import Board
+from service.runtime.file_limit import raise_file_limit
 from service.runtime.generations import Generations
 from service.runtime.launchers import StartError
 from service.runtime.reaper import Reaper, adopt_orphans
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from service.runtime.options import SupervisorConfig
+
+CHILDREN_SECONDS = 1.0
 
 log = structlog.get_logger()
 
@@ -52,6 +55,7 @@ class Supervisor:
     async def run(self) -> int:
         """Serve until told to stop, and return the exit code."""
         adopt_orphans()
+        raise_file_limit()
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
         self._reaper = Reaper()
@@ -69,6 +73,8 @@ class Supervisor:
         finally:
             self._generations.close()
             self._close_listeners()
+            # A zygote holds the sockets too: who starts the service again must find the port free.
+            await self._reaper.all_ended(CHILDREN_SECONDS)
 
     async def _live(self) -> int:
         start = asyncio.create_task(self._start())

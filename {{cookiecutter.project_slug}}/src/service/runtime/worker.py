@@ -17,6 +17,7 @@ from service.runtime.application import Application, StartFailedError
 from service.runtime.board import Board
 from service.runtime.channel import Channel
 from service.runtime.connections import Connections
+from service.runtime.file_limit import connection_limit
 from service.runtime.listeners import Listener
 from service.runtime.patience import SWEEP_SECONDS
 from service.runtime.protocol import FrontDoor, Rules
@@ -105,7 +106,7 @@ class Worker:
                 socket.socket(fileno=os.dup(fd)),
                 self._open_door,
                 cell=board.cell(self._order.cell),
-                limit=self._limits.connections,
+                limit=connection_limit(self._limits.connections),
                 connections=self._connections.count,
             )
             self._listeners.append(listener)
@@ -153,6 +154,8 @@ class Worker:
         while True:
             await asyncio.sleep(period)
             self._connections.check_patience(self._loop.time())
+            if any(listener.full for listener in self._listeners):
+                self._connections.make_room(self._loop.time())
             for listener in self._listeners:
                 listener.connection_closed()
 
