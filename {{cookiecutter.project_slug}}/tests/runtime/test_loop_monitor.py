@@ -17,13 +17,15 @@ async def test_a_stall_shows_in_lag_and_stall_seconds_and_two_scrapes_see_the_sa
     registry = CollectorRegistry()
     async with LoopMonitor(registry=registry):
         await asyncio.sleep(0.1)
+        started = time.monotonic()
         time.sleep(0.3)  # noqa: ASYNC251 - the stall
+        stall = time.monotonic() - started
         await asyncio.sleep(0.02)
         for _ in range(2):
             generate_latest(registry)
-            assert value(registry, "asyncio_eventloop_lag_max_seconds") == pytest.approx(0.3, 0.1)
+            assert value(registry, "asyncio_eventloop_lag_max_seconds") == pytest.approx(stall, 0.1)
             assert value(registry, "asyncio_eventloop_lag_p99_seconds") > 0.25
-        assert 0.25 < value(registry, "asyncio_eventloop_stall_seconds_total") < 0.5
+        assert value(registry, "asyncio_eventloop_stall_seconds_total") >= 0.28
         in_time = value(registry, "asyncio_eventloop_lag_seconds_bucket", le="0.05")
         assert value(registry, "asyncio_eventloop_lag_seconds_count") - in_time > 20
 

