@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, disable_created_metrics, generate_latest
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
@@ -13,7 +13,7 @@ from service.environment import load_settings
 from service.example.install import install as install_example
 from service.identity import read_identity
 from service.lifespan import lifespan
-from service.logs import configure_logs
+from service.logs import configure_logs, event_writer
 from service.middleware.compression import CompressionMiddleware
 from service.middleware.cross_site import CrossSiteMiddleware
 from service.middleware.deadline import DeadlineMiddleware
@@ -34,7 +34,9 @@ from service.middleware.telemetry import TelemetryMiddleware
 from service.middleware.trusted_hosts import TrustedHostsMiddleware
 from service.runtime.cpus import usable_cpus
 from service.runtime.draining import Draining
+from service.runtime.gc_monitor import GcMonitor
 from service.runtime.loop_monitor import LoopMonitor
+from service.runtime.memory_monitor import MemoryMonitor
 from service.runtime.offload_errors import OffloadCrashed, OffloadRejected, OffloadTimeout
 from service.runtime.pressure import Pressure
 from service.runtime.processes import Processes
@@ -115,6 +117,8 @@ class Parts:
             self.monitor,
             self.watchdog,
             self.pressure,
+            GcMonitor(registry=self.registry),
+            MemoryMonitor(registry=self.registry),
             self.redis,
             self.cache,
             self.threads,
@@ -162,7 +166,12 @@ def layers(settings: Settings, parts: Parts, app: FastAPI) -> list[Middleware]:
         Middleware(OverloadMiddleware, pressure=parts.pressure, registry=registry, headers=headers),
         Middleware(DrainingMiddleware, draining=draining),
         Middleware(RequestIdMiddleware),
-        Middleware(TelemetryMiddleware, registry=registry, metrics=parts.requests),
+        Middleware(
+            TelemetryMiddleware,
+            registry=registry,
+            metrics=parts.requests,
+            write=event_writer(settings.log_level),
+        ),
         Middleware(SecurityHeadersMiddleware, headers=headers, docs_paths=DOCS_PATHS),
         Middleware(ErrorsMiddleware, statuses=STATUSES),
         Middleware(DeadlineMiddleware, seconds=settings.timeout_request_seconds),
@@ -203,6 +212,8 @@ def rate_limit(settings: Settings, parts: Parts) -> list[Middleware]:
 def program() -> Program:
     """Return what a worker runs, from the settings of the environment; opens nothing."""
     settings = load_settings()
+    configure_logs(settings.log_level, settings.log_format)
+    disable_created_metrics()  # type: ignore[no-untyped-call] # has no annotations
     parts = Parts(settings)
 
     async def metrics(_: dict[str, Any]) -> bytes:
