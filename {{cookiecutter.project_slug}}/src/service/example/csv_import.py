@@ -12,7 +12,7 @@ from service.example.models import Product, RowError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-COLUMNS = ("id", "name", "price", "tags", "description")
+COLUMNS = tuple(Product.model_fields)
 ROW_LIMIT_BYTES = 65_536
 
 StagedRow = dict[str, Any]
@@ -39,9 +39,11 @@ class ProductReader:
         *lines, self._rest = (self._rest + piece).split(b"\n")
         for line in lines:
             if self._unreadable:
-                return
+                break
             yield from self._read_line(line + b"\n")
-        if self._size + len(self._rest) > ROW_LIMIT_BYTES and not self._unreadable:
+        if self._unreadable:
+            self._rest = b""
+        elif self._size + len(self._rest) > ROW_LIMIT_BYTES:
             yield self._give_up()
 
     def finish(self) -> Iterator[StagedRow | RowError]:

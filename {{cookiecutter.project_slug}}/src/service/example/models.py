@@ -34,25 +34,20 @@ class Service(BaseModel):
     version: str
 
 
-class ProductFields(Request):
-    """What a client may write of a product."""
+class ProductWrite(Request):
+    """A product as a client writes it; the path names its id, the body may."""
 
+    id: ProductId | None = None
     name: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO_NUL)]
     price: Price
     tags: Annotated[list[Tag], Field(max_length=20)] = []
     description: Annotated[str, StringConstraints(max_length=4000, pattern=NO_NUL)] = ""
 
 
-class Product(ProductFields):
+class Product(ProductWrite):
     """A product of the catalogue."""
 
     id: ProductId
-
-
-class ProductWrite(ProductFields):
-    """A product without its id, or with the id that the path names."""
-
-    id: ProductId | None = None
 
 
 class ProductPage(BaseModel):
