@@ -36,7 +36,7 @@ async def test_expiries_under_traffic_make_one_load_each_and_nobody_waits(redis_
     async with worker(redis_url) as a, worker(redis_url) as b:
         functions = [source.cached(w, ttl_seconds=0.1, stale_seconds=5) for w in (a, b)]
         await functions[0](7)
-        end = (started := time.monotonic()) + 1.5
+        end = (started := time.monotonic()) + 1
         while time.monotonic() < end:
             before = time.monotonic()
             await asyncio.gather(*(f(7) for f in functions))
@@ -44,7 +44,7 @@ async def test_expiries_under_traffic_make_one_load_each_and_nobody_waits(redis_
             await asyncio.sleep(0.002)
 
         lifetimes = (time.monotonic() - started) / 0.1
-        assert 5 < source.loads <= lifetimes + 1
+        assert 4 < source.loads <= lifetimes + 1
         assert slowest < 0.03
 
 

@@ -152,6 +152,31 @@ async def test_a_killed_channel_bypasses_the_local_tier_until_it_is_back(redis_u
         assert await tier_of(cache) == "local"
 
 
+async def test_without_the_channel_every_read_goes_to_redis(redis_url):
+    async with redis.asyncio.from_url(redis_url) as client, worker(redis_url) as cache:
+        await cache.set("a", 1, ttl_seconds=60)
+        await until(lambda: _near(cache))
+        channel: Any = cache._coherence._channel
+        connect, channel._connect = channel._connect, _refuse
+        for one in await client.client_list():
+            if "t" in one["flags"]:
+                await client.client_kill_filter(_id=one["id"])
+        await until(lambda: not cache.coherent)
+
+        assert [await tier_of(cache) for _ in range(3)] == ["redis"] * 3
+
+        channel._connect = connect
+        await until(lambda: _near(cache))
+
+
+async def _near(cache):
+    return await tier_of(cache) == "local"
+
+
+async def _refuse():
+    raise ConnectionRefusedError
+
+
 async def test_what_was_written_while_the_channel_was_down_is_seen(redis_server, redis_url):
     source = Source()
     async with (

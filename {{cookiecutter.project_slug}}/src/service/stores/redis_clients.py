@@ -20,8 +20,9 @@ from redis.maint_notifications import MaintNotificationsConfig
 from service.stores.breaker import Breaker
 from service.stores.guard import Guard, RetryBudget
 from service.stores.guarded_redis import GuardedCluster, GuardedRedis
-from service.stores.redis_pool import BoundedPool, BoundedSentinelPool
+from service.stores.redis_pool import BoundedPool
 from service.stores.redis_url import RedisUrl, parse_redis_url
+from service.stores.sentinel_pool import BoundedSentinelPool
 from service.stores.time_limit import STRETCH
 
 DURATION_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
@@ -143,6 +144,8 @@ class RedisClients:
         else:
             pool = self.cache.connection_pool
             opened.append(pool.connection_class(**{**pool.connection_kwargs, **own}))
+            if isinstance(pool, BoundedSentinelPool):
+                pool.followers.update(opened)
         try:
             for connection in opened:
                 await connection.connect()  # type: ignore[no-untyped-call]
@@ -196,9 +199,7 @@ class RedisClients:
         )
         self._stack.push_async_callback(sentinel.aclose)
         tls = {"ssl": True} if url.tls else {}
-        pool = BoundedSentinelPool(  # type: ignore[no-untyped-call]
-            url.service, sentinel, **(options | bounds | tls | settings)
-        )
+        pool = BoundedSentinelPool(url.service, sentinel, **(options | bounds | tls | settings))
         return cast("GuardedRedis", GuardedRedis.from_pool(pool))
 
     @staticmethod

@@ -10,7 +10,6 @@ from weakref import WeakKeyDictionary
 
 from prometheus_client import Histogram
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
-from redis.asyncio.sentinel import SentinelConnectionPool
 
 from service.stores.errors import WorkerBusy
 
@@ -80,7 +79,3 @@ class BoundedPool(ConnectionPool):
             raise WorkerBusy("No connection became free in time.") from error
         finally:
             self._wait.observe(time.perf_counter() - started)
-
-
-class BoundedSentinelPool(SentinelConnectionPool, BoundedPool):
-    """The same, of connections to the primary that the sentinels name."""
