@@ -96,7 +96,9 @@ def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise SystemExit(f"{process.args!r} ended with {process.returncode} before it answered.")
+            raise SystemExit(
+                f"{process.args!r} ended with {process.returncode} before it answered."
+            )
         with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=1) as answer:
             if answer.status == 200:  # noqa: PLR2004 - the status that means ready
                 return

@@ -18,7 +18,7 @@ def resource(name, seen):
 
 
 async def test_what_is_opened_first_is_closed_last_and_readiness_comes_after_all():
-    seen = []
+    seen: list[str] = []
 
     resources = [resource("redis", seen), resource("cache", seen)]
     async with lifespan(resources, ready=lambda: seen.append("ready"))(None):
@@ -35,7 +35,7 @@ async def test_what_is_opened_first_is_closed_last_and_readiness_comes_after_all
 
 
 async def test_what_was_opened_is_closed_when_a_later_resource_fails():
-    seen = []
+    seen: list[str] = []
 
     class Broken(contextlib.AbstractAsyncContextManager[None]):
         async def __aenter__(self):
