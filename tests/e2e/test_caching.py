@@ -1,0 +1,48 @@
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx2
+
+UNSEEDED = {"name": "Rare", "price": 5.0, "tags": [], "description": ""}
+
+
+def get(service, path: str) -> httpx2.Response:
+    return httpx2.get(service.base_url + path, timeout=30)
+
+
+def loads(metric, service) -> float:
+    """Return the misses of both tiers: each is one load of the database."""
+    return sum(metric(service, "cache_misses_total", cache="product", tier="redis").values())
+
+
+def test_a_hot_key_is_loaded_once_however_many_ask(start_service, metric):
+    service = start_service(WORKERS=1)
+    before = loads(metric, service)
+
+    async def ask_together() -> list[int]:
+        async with httpx2.AsyncClient(base_url=service.base_url, timeout=30) as http:
+            answers = await asyncio.gather(*(http.get("/products/1") for _ in range(100)))
+            return [answer.status_code for answer in answers]
+
+    assert asyncio.run(ask_together()) == [200] * 100
+    assert loads(metric, service) - before <= 1
+
+
+def test_workers_share_the_cache_and_a_write_on_one_is_seen_on_the_other(start_service, metric):
+    service = start_service(WORKERS=2)
+    httpx2.put(f"{service.base_url}/products/7777", json=UNSEEDED).raise_for_status()
+    before = loads(metric, service)
+
+    with ThreadPoolExecutor(8) as threads:
+        read = list(
+            threads.map(lambda _: get(service, "/products/7777").json()["price"], range(40))
+        )
+    assert read == [5.0] * 40
+    assert loads(metric, service) == before
+
+    httpx2.put(f"{service.base_url}/products/7777", json=UNSEEDED | {"price": 6.0})
+    with ThreadPoolExecutor(8) as threads:
+        read = list(
+            threads.map(lambda _: get(service, "/products/7777").json()["price"], range(40))
+        )
+    assert read == [6.0] * 40

@@ -1,0 +1,41 @@
+import subprocess
+import sys
+import time
+
+import pytest
+from running import clean_environment
+
+
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [
+        ({"PORT": "http"}, ["PORT"]),
+        ({"ENVIRONMENT": "production"}, ["REDIS_URL", "SECRET_KEY"]),
+        (
+            {
+                "ENVIRONMENT": "production",
+                "REDIS_URL": "redis://localhost",
+                "SECRET_KEY": "short",
+                "ALLOWED_HOSTS": "*",
+                "DEBUG": "true",
+            },
+            ["SECRET_KEY", "ALLOWED_HOSTS", "DEBUG"],
+        ),
+    ],
+)
+def test_bad_settings_are_refused_one_line_each(rendered_service, tmp_path, environment, named):
+    begin = time.monotonic()
+    ended = subprocess.run(
+        [sys.executable, "-m", "service"],
+        cwd=tmp_path,
+        env=clean_environment(PYTHONPATH=rendered_service / "src", **environment),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert ended.returncode == 1
+    assert time.monotonic() - begin < 5
+    lines = (ended.stdout + ended.stderr).splitlines()
+    assert [line.split(":")[0] for line in lines] == named
