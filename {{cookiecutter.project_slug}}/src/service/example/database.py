@@ -51,12 +51,12 @@ class Database:
             event.listen(self.engine.sync_engine, "connect", prepare_sqlite)
 
     async def __aenter__(self) -> Self:
-        async with self.engine.begin() as connection:
-            await lock_schema(connection)
-            for table in metadata.sorted_tables:
-                await connection.execute(CreateTable(table, if_not_exists=True))
-                for index in table.indexes:
-                    await connection.execute(CreateIndex(index, if_not_exists=True))
+        try:
+            async with self.engine.begin() as connection:
+                await create_missing(connection)
+        except BaseException:
+            await self.engine.dispose()  # whoever fails to open is never closed
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -94,6 +94,15 @@ def prepare_sqlite(connection: Any, _record: object) -> None:
     cursor.execute("PRAGMA synchronous = NORMAL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
+
+
+async def create_missing(connection: AsyncConnection) -> None:
+    """Create the tables and indexes that are not there yet."""
+    await lock_schema(connection)
+    for table in metadata.sorted_tables:
+        await connection.execute(CreateTable(table, if_not_exists=True))
+        for index in table.indexes:
+            await connection.execute(CreateIndex(index, if_not_exists=True))
 
 
 async def lock_schema(connection: AsyncConnection) -> None:
