@@ -49,12 +49,12 @@ async def test_expiries_under_traffic_make_one_load_each_and_nobody_waits(redis_
 
 
 async def test_a_hot_key_is_loaded_before_it_expires(cache):
-    source = Source(seconds=0.05)
-    product = source.cached(cache, ttl_seconds=0.3)
+    source = Source(seconds=0.04)
+    product = source.cached(cache, ttl_seconds=0.4)
     await product(7)
     states = set()
 
-    while source.loads < 4:
+    while source.loads < 3:
         states.add((await product.lookup(7)).state)
         await asyncio.sleep(0.002)
 
@@ -176,6 +176,18 @@ async def test_what_is_read_back_has_the_annotated_type(redis_url):
 
         assert await first(3) == await second(3) == await products(3)
         assert (await second.lookup(3)).state == "hit"
+
+
+async def test_only_the_return_type_must_exist_at_run_time(cache: Cache):
+    async def fine(number: "Absent") -> int:  # type: ignore[name-defined] # noqa: F821
+        return 1
+
+    async def wrong(number: int) -> "Absent":  # type: ignore[name-defined] # noqa: F821
+        return 1
+
+    assert await cache.cached("fine:{number}", ttl_seconds=60)(fine)(1) == 1
+    with pytest.raises(TypeError, match="wrong must be importable"):
+        cache.cached("wrong:{number}", ttl_seconds=60)(wrong)
 
 
 async def test_a_value_without_a_json_form_is_returned_and_not_kept(cache: Cache):

@@ -202,7 +202,9 @@ async def test_a_silent_channel_is_found_out(redis_server):
         await until(lambda: not cache.coherent)
         assert time.monotonic() - started < 1.5
 
-        proxy.black_hole = False
+        accepted = proxy.accepted
+        await until(lambda: proxy.accepted > accepted)
+        proxy.black_hole = False  # What was connected meanwhile stays without its answer.
         await until(lambda: cache.coherent)
 
 

@@ -12,7 +12,7 @@ from collections.abc import (
     Sequence,
 )
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar, get_type_hints
+from typing import ParamSpec, Self, TypeVar
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -21,7 +21,7 @@ from service.stores.cache_keys import KeySpace
 from service.stores.cache_metrics import CacheMetrics
 from service.stores.cache_policy import Policy
 from service.stores.cache_values import Values
-from service.stores.cached import Cached
+from service.stores.cached import Cached, return_type
 from service.stores.coherence import Coherence
 from service.stores.leases import Leases
 from service.stores.read_through import ReadThrough
@@ -112,7 +112,7 @@ class Cache(Values):
         """
 
         def decorate(function: Callable[P, Awaitable[R]]) -> Cached[P, R]:
-            kind = get_type_hints(function).get("return", Any)
+            kind = return_type(function)
             policy = Policy(
                 name or key.split(":", maxsplit=1)[0],
                 self._codec(kind, version),

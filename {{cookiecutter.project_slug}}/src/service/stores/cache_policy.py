@@ -93,11 +93,12 @@ class Policy:
 def _head_start(entry: Entry) -> float:
     """Return how long before its end an entry is loaded anew (XFetch, VLDB 2015).
 
-    It is random in proportion to the time that a load takes, so that few begin at once. With a
-    stale window no caller waits anyhow: it stays below one load, for one load each lifetime.
+    It is random in proportion to the time that the last load took, so that few begin at once. With
+    a stale window no caller waits anyhow: it stays below one load, for one load each lifetime.
+    Without one it is at least two: the next load may be slower.
     """
     draw = random.expovariate(1)
     head_start = entry.load_seconds * (
-        min(draw, 1.0) if entry.usable_until > entry.fresh_until else 1 + draw
+        min(draw, 1.0) if entry.usable_until > entry.fresh_until else 2 + draw
     )
     return min(head_start, (entry.fresh_until - entry.created_at) / 2)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from functools import update_wrapper
 from time import monotonic
-from typing import Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar, get_type_hints
 
 from service.stores.cache_keys import key_maker
 from service.stores.cache_policy import CacheResult, Policy
@@ -16,6 +17,27 @@ from service.stores.tier_writer import TierWriter
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+def return_type(function: Callable[..., Any]) -> Any:
+    """Return the type that the function says it returns; Any if it says nothing.
+
+    Only the return annotation must exist at run time, not those of the parameters.
+
+    Raises:
+        TypeError: It does not, as names imported under TYPE_CHECKING.
+    """
+
+    def only() -> None: ...
+
+    only.__annotations__ = {"return": function.__annotations__.get("return", Any)}
+    near = inspect.getclosurevars(function).nonlocals
+    try:
+        return get_type_hints(only, function.__globals__, {**near})["return"]
+    except NameError as error:
+        raise TypeError(
+            f"The return type of {function.__qualname__} must be importable at run time: {error}."
+        ) from error
 
 
 class Cached(Generic[P, R]):

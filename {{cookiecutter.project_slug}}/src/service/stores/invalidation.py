@@ -60,7 +60,9 @@ class InvalidationChannel:
     async def _follow(self) -> None:
         connections: list[AbstractConnection] = []
         try:
-            connections = await self._connect()
+            # A silent server lets us connect and says nothing: every step has its end.
+            async with asyncio.timeout(2 * self._heartbeat_seconds):
+                connections = await self._connect()
             async with asyncio.timeout(2 * self._heartbeat_seconds):
                 for connection in connections:
                     await self._track(connection)
