@@ -385,6 +385,17 @@ async def test_a_route_that_an_earlier_route_shadows_is_not_cached_in_its_name(r
             assert is_hit(await client.get(path))
 
 
+async def test_what_another_layer_answers_in_a_routes_place_is_not_kept(redis_url, origin):
+    async def answer_for(scope, receive, send):
+        await Response("maintenance")(scope, receive, send)
+
+    async with worker(redis_url, origin.app, wrap=lambda _: answer_for) as client:
+        answers = [await client.get("/page") for _ in range(2)]
+
+    assert [answer.text for answer in answers] == ["maintenance"] * 2
+    assert not any(is_hit(answer) for answer in answers)
+
+
 async def test_deceiving_paths_do_not_reach_another_pages_entry(redis_url):
     app = FastAPI()
 

@@ -95,6 +95,7 @@ class ResponseCacheMiddleware:
         except Unstorable as outcome:
             await self._send_unstorable(outcome, exchange, receive, send)
             return
+        exchange.remove = cached.delete
         exchange.answered = True  # a run that comes later is a refresh in the background
         if stored is None:
             await send_problem(send, 504, detail="Not in the cache.", **about(scope))
@@ -164,15 +165,6 @@ class ResponseCacheMiddleware:
         await self._app(scope, receive, invalidate_then_send)
 
     def _register(self, route: CacheableRoute) -> CachedResponse:
-        async def run(key: str, exchange: Exchange) -> StoredResponse:
-            try:
-                return await exchange.run()
-            except Unstorable as outcome:
-                if exchange.answered and not outcome.is_error:
-                    # A refresh in the background: the route took its page back.
-                    await cached.delete(key, exchange)
-                raise
-
         wish = route.wish
         templates = [tag.replace("{", "{exchange.params[").replace("}", "]}") for tag in wish.tags]
         cached: CachedResponse = self._cache.cached(
@@ -181,13 +173,24 @@ class ResponseCacheMiddleware:
             stale_seconds=wish.stale_seconds,
             name=NAME,
             tags=["uri:{exchange.uri}", *templates],
-        )(run)
+        )(run_route)
         plain = cached.policy
         # The cache's own codecs are for values with a schema; a response brings its own.
         cached.policy = ResponsePolicy(NAME, self._codec, plain.stats, wish.ttl_seconds)
         cached._codec = self._codec  # noqa: SLF001
         self._cached[route.path] = cached
         return cached
+
+
+async def run_route(key: str, exchange: Exchange) -> StoredResponse:
+    """Run a request's route for the cache to keep the answer."""
+    try:
+        return await exchange.run()
+    except Unstorable as outcome:
+        if exchange.answered and not outcome.is_error and exchange.remove is not None:
+            # A refresh in the background: the route took its page back.
+            await exchange.remove(key, exchange)
+        raise
 
 
 def selected(scope: Scope, route: CacheableRoute) -> dict[bytes, bytes]:

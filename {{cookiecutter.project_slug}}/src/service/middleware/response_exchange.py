@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 
@@ -60,6 +61,7 @@ class Exchange:
     answered: bool = False
     forced: bool = False
     confirmed: CacheResponse | None = None
+    remove: Callable[[str, Exchange], Awaitable[None]] | None = None
 
     def __str__(self) -> str:
         return ""  # cache keys are made of text; this is no part of any
