@@ -67,6 +67,7 @@ class LoopMonitor(Collector):
         self._busy: deque[tuple[float, float, float]] = deque(
             maxlen=int(utilization_seconds / SLOT_SECONDS) + 1
         )
+        self._pending: list[tuple[float, float]] = []
         self._slot_start = 0.0
         self._slot_lag = 0.0
         self._slot_min = math.inf
@@ -109,19 +110,27 @@ class LoopMonitor(Collector):
         return min(1.0, busy / elapsed) if elapsed else 0.0
 
     def _tick(self) -> None:
+        # All that can wait does: what runs a hundred times a second runs with cold caches.
         now = time.monotonic()
-        elapsed = now - self.last_tick
-        lag = max(0.0, elapsed - self.interval_seconds)
+        lag = now - self.last_tick - self.interval_seconds
         self.last_tick = now
         self._timer = self.loop.call_later(self.interval_seconds, self._tick)
-        self._window.add(now, lag)
-        self.lag_seconds += (lag - self.lag_seconds) * min(1.0, elapsed / SMOOTHING_SECONDS)
-        self._slot_lag += lag
-        self._slot_min = min(self._slot_min, lag)
-        if lag >= self.interval_seconds:
-            self.last_late_tick = now
+        self._pending.append((now, lag if lag > 0 else 0.0))
+        if lag >= self.interval_seconds or now - self._slot_start >= SLOT_SECONDS:
+            self._take_in(now)
+
+    def _take_in(self, now: float) -> None:
+        for taken, lag in self._pending:
+            self._window.add(taken, lag)
+            share = min(1.0, (lag + self.interval_seconds) / SMOOTHING_SECONDS)
+            self.lag_seconds += (lag - self.lag_seconds) * share
+            self._slot_lag += lag
+            self._slot_min = min(self._slot_min, lag)
+            if lag >= self.interval_seconds:
+                self.last_late_tick = taken
             if lag >= self._stall_seconds:
                 self._stalled_seconds += lag
+        self._pending.clear()
         if now - self._slot_start >= SLOT_SECONDS:
             self._end_slot(now)
 
