@@ -113,6 +113,7 @@ class Parts:
             queue=settings.offload_queue,
             timeout_seconds=settings.timeout_offload_seconds,
         )
+        self.cache_warm_seconds = settings.cache_warm_seconds
         self.resources: list[AbstractAsyncContextManager[Any]] = [
             self.monitor,
             self.watchdog,
@@ -145,16 +146,7 @@ def create_app(settings: Settings, parts: Parts | None = None) -> FastAPI:
         telemetry=None if settings.otel_exporter_otlp_endpoint else TELEMETRY_OFF,
     )
     app.user_middleware = layers(settings, parts, app)
-    install_example(
-        app,
-        parts.resources,
-        settings.database_url.get_secret_value(),
-        cache=parts.cache,
-        threads=parts.threads,
-        processes=parts.processes,
-        seed=settings.environment == "development",
-        warm_seconds=settings.cache_warm_seconds,
-    )
+    install_example(app, parts, settings.database_url.get_secret_value(), seed=settings.development)
     return app
 
 

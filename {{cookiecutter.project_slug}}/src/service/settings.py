@@ -219,6 +219,10 @@ class Settings(BaseSettings):
         return split_words(self.secret_key.get_secret_value())
 
     @property
+    def development(self) -> bool:
+        return self.environment == "development"
+
+    @property
     def production(self) -> bool:
         return self.environment == "production"
 

@@ -1,5 +1,6 @@
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
@@ -93,14 +94,14 @@ async def app(redis_url, tmp_path) -> AsyncIterator[FastAPI]:
         Middleware(SessionMiddleware, store=sessions, secure=False),
     ]
     resources: list[Any] = [clients, cache, threads]
-    install(
-        app,
+    parts = SimpleNamespace(
         resources=resources,
-        database_url=f"sqlite:///{tmp_path}/test.db",
         cache=cache,
         threads=threads,
         processes=processes,
+        cache_warm_seconds=5,
     )
+    install(app, parts, f"sqlite:///{tmp_path}/test.db")
     async with AsyncExitStack() as stack:
         for resource in resources:
             await stack.enter_async_context(resource)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 from sqlalchemy.exc import OperationalError
@@ -30,28 +30,30 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-def install(  # noqa: PLR0913 - it shows every part, so it is given every part
-    app: FastAPI,
-    resources: list[AbstractAsyncContextManager[Any]],
-    database_url: str,
-    *,
-    cache: Cache,
-    threads: Threads,
-    processes: Processes,
-    seed: bool = False,
-    warm_seconds: float = 5,
-) -> None:
-    """Add the routes to `app` and what they need to `resources`, after the cache and the pools.
+class Parts(Protocol):
+    """What the example uses of a worker: every part, as it shows every part."""
+
+    resources: list[AbstractAsyncContextManager[Any]]
+    cache: Cache
+    threads: Threads
+    processes: Processes
+    cache_warm_seconds: float
+
+
+def install(app: FastAPI, parts: Parts, database_url: str, *, seed: bool = False) -> None:
+    """Add the routes to `app` and what they need to `parts.resources`, after cache and pools.
 
     `seed` plants a few dozen products in an empty catalogue; warming the cache with the newest ones
-    takes at most `warm_seconds`.
+    takes at most `parts.cache_warm_seconds`.
     """
     database = Database(database_url)
-    catalogue = Catalogue(database=database, cache=cache, seed=seed, warm_seconds=warm_seconds)
-    resources += [database, catalogue]
+    catalogue = Catalogue(
+        database=database, cache=parts.cache, seed=seed, warm_seconds=parts.cache_warm_seconds
+    )
+    parts.resources += [database, catalogue]
     app.state.catalogue = catalogue
-    app.state.users = Users(database=database, threads=threads)
-    app.state.processes = processes
+    app.state.users = Users(database=database, threads=parts.threads)
+    app.state.processes = parts.processes
     app.exception_handlers |= {
         ImportRejectedError: import_rejected,
         PoolTimeoutError: database_unavailable,
