@@ -11,16 +11,24 @@ BATCH = 100
 class BatchedReads:
     """Gathers single reads into `read_all(names)`; a worker under load needs few round trips.
 
-    A batch runs in a task of its own: the caller who is cancelled takes nobody with it.
+    A read alone is sent at once; while one is on its way, others gather. A batch runs in a task of
+    its own: the caller who is cancelled takes nobody with it.
     """
 
     def __init__(self, read_all: Callable[[list[str]], Awaitable[Sequence[bytes | None]]]) -> None:
         self._read_all = read_all
         self._waiting: list[tuple[str, asyncio.Future[bytes | None]]] = []
         self._running: set[asyncio.Task[None]] = set()
+        self._alone = False
 
     async def get(self, name: str) -> bytes | None:
         """Return what `read_all` returns for the name, or raise what it raises."""
+        if not self._alone:  # Nobody to wait for: a batch of one would only cost its task.
+            self._alone = True
+            try:
+                return (await self._read_all([name]))[0]
+            finally:
+                self._alone = False
         loop = asyncio.get_running_loop()
         if not self._waiting:
             loop.call_soon(self._send)

@@ -133,7 +133,9 @@ class RedisTier:
 
     async def _get_all(self, names: list[str]) -> list[bytes | None]:
         client: Any = self._clients.cache
-        if self._clients.is_cluster or len(names) == 1:
+        if len(names) == 1:
+            return [await client.get(names[0])]
+        if self._clients.is_cluster:
             return list(await asyncio.gather(*(client.get(name) for name in names)))
         return cast("list[bytes | None]", await client.mget(names))
 
