@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import faulthandler
 import os
 import signal
@@ -220,8 +219,8 @@ class Worker:
                 "shutdown_timed_out", seconds=self._limits.close_seconds
             )
             return 1
-        with contextlib.suppress(OSError):
-            await self._channel.flush()
+        log.info("worker_stopped", requests=self._connections.requests_total)
+        await self._channel.flush()
         return 0
 
     # What anybody may ask
