@@ -3,6 +3,7 @@ from contextlib import asynccontextmanager
 
 import httpx2
 import pytest
+import redis.asyncio
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
@@ -95,8 +96,8 @@ class Service:
         self.app = make_app()
         add_account_routes(self.app)
         self.app.state.started, self.app.state.proceed = asyncio.Event(), asyncio.Event()
-        store = SessionStore(clients, secret_keys=keys, registry=self.registry, **options)
-        self.asgi = SessionMiddleware(self.app, store=store, secure=secure)
+        self.store = SessionStore(clients, secret_keys=keys, registry=self.registry, **options)
+        self.asgi = SessionMiddleware(self.app, store=self.store, secure=secure)
 
     def browser(self, **headers):
         transport = httpx2.ASGITransport(self.asgi)
@@ -421,6 +422,29 @@ async def test_what_cannot_be_kept_is_a_503_never_a_silent_loss():
     assert answer.headers["content-type"] == "application/problem+json"
     assert "set-cookie" not in answer.headers
     assert "retry-after" in answer.headers
+
+
+async def test_a_redis_that_takes_no_writes_loses_none_silently_and_stops_no_reader(redis_url):
+    async with RedisClients(redis_url) as clients, redis.asyncio.from_url(redis_url) as operator:
+        service = Service(clients)
+        async with logged_in(service) as browser:
+            slow = asyncio.create_task(browser.put("/slow"))
+            await service.app.state.started.wait()
+            await operator.client_pause(10_000, all=False)
+            service.app.state.proceed.set()
+            try:
+                assert (await slow).status_code == 503
+
+                service.store.touch_seconds = 0  # every request has a use to note
+                assert (await browser.get("/me")).status_code == 200
+            finally:
+                await operator.client_unpause()
+
+
+async def test_the_cookie_is_sent_when_it_is_new_only(service):
+    async with logged_in(service) as browser:
+        for method, path in (("PUT", "/field/a"), ("GET", "/field/a"), ("DELETE", "/field/a")):
+            assert "set-cookie" not in (await browser.request(method, path)).headers
 
 
 async def test_reading_before_loading_is_a_mistake_that_is_said():
