@@ -63,6 +63,19 @@ async def test_a_burst_too_long_is_cut_at_a_quarter_of_a_second():
         assert worker.pressure.overloaded
 
 
+async def test_those_who_waited_for_one_blocking_call_are_served():
+    async with Worker() as worker:
+
+        async def light():
+            return worker.pressure.refuse()
+
+        async def blocking():
+            time.sleep(0.5)  # noqa: ASYNC251 - the block
+
+        assert set(await asyncio.gather(blocking(), *(light() for _ in range(20)))) == {None}
+        assert not worker.pressure.overloaded
+
+
 async def test_overloaded_each_turn_starts_what_fits_and_critical_requests():
     async with Worker() as worker:
         worker.pressure._enter()

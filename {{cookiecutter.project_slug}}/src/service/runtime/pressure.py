@@ -23,6 +23,7 @@ BURST_LAG = {"critical": 8.0, "normal": 2.5, "sheddable": 2.5}
 REQUESTS_SHARE = {"critical": 1.25, "normal": 1.0, "sheddable": 0.8}
 PATIENCE_SECONDS = 2.0
 TURN_SECONDS = 0.002
+LATE_TURN_SECONDS = 0.01
 EXIT_UTILIZATION = 0.9
 OVERLOAD_SECONDS_MIN = 0.5
 SHEDDABLE_PAUSE_SECONDS = 1.0
@@ -94,6 +95,7 @@ class Pressure:
         self._ramps: dict[str, float] = {}
         self._sampled = 0.0
         self._turn = Turn(TURN_SECONDS)
+        self._late_turn = Turn(LATE_TURN_SECONDS)
         self._since = 0.0
         self._caught_up = 0.0
         self._refused_normal = 0.0
@@ -143,9 +145,8 @@ class Pressure:
             now = time.monotonic()
             # How late the next tick already is: the wait of this very request in this turn.
             waited = now - self._monitor.last_tick - self._monitor.interval_seconds
-            if waited > self._lag * BURST_LAG[importance] and self._burst_too_long(
-                waited, importance
-            ):
+            burst = waited > self._lag * BURST_LAG[importance]
+            if burst and self._burst_too_long(now, waited, importance):
                 return "event_loop_lag"
             if self.overloaded and importance != "critical" and not self._fits(now, importance):
                 return "event_loop_lag"
@@ -155,7 +156,9 @@ class Pressure:
                     return reason
         return None
 
-    def _burst_too_long(self, waited: float, importance: Importance) -> bool:
+    def _burst_too_long(self, now: float, waited: float, importance: Importance) -> bool:
+        if self._late_turn.admits(now):
+            return False  # one call blocked the loop, maybe: the few that waited for it are served
         share = waited / self._lag - BURST_LAG[importance]  # all of it one limit later
         if random.random() >= share:  # noqa: S311 - spreads refusals
             return False
