@@ -1,5 +1,6 @@
 """The place where everything is put together, in order."""
 
+import asyncio
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -40,6 +41,7 @@ from service.runtime.memory_monitor import MemoryMonitor
 from service.runtime.offload_errors import OffloadCrashed, OffloadRejected, OffloadTimeout
 from service.runtime.pressure import Pressure
 from service.runtime.processes import Processes
+from service.runtime.profiling import Profiling
 from service.runtime.program import Program
 from service.runtime.threads import Threads
 from service.runtime.watchdog import Watchdog
@@ -155,7 +157,15 @@ def layers(settings: Settings, parts: Parts, app: FastAPI) -> list[Middleware]:
     registry, headers, draining = parts.registry, parts.headers, parts.draining
     return [
         Middleware(ProbesMiddleware, draining=draining, headers=headers),
-        Middleware(OverloadMiddleware, pressure=parts.pressure, registry=registry, headers=headers),
+        Middleware(
+            OverloadMiddleware,
+            pressure=parts.pressure,
+            registry=registry,
+            critical=settings.critical_paths,
+            sheddable=settings.sheddable_paths,
+            headers=headers,
+            dry_run=settings.pressure_dry_run,
+        ),
         Middleware(DrainingMiddleware, draining=draining),
         Middleware(RequestIdMiddleware),
         Middleware(
@@ -209,7 +219,8 @@ def program() -> Program:
     parts = Parts(settings)
 
     async def metrics(_: dict[str, Any]) -> bytes:
-        return generate_latest(parts.registry)
+        # In a thread: some of the figures are files of /proc.
+        return await asyncio.to_thread(generate_latest, parts.registry)
 
     def status() -> dict[str, float | int | None]:
         return {
@@ -222,7 +233,7 @@ def program() -> Program:
     return Program(
         asgi=create_app(settings, parts),
         draining=parts.draining,
-        commands={"metrics": metrics},
+        commands={"metrics": metrics, **Profiling().commands},
         status=status,
         enter_worker=lambda slot: configure_logs(settings.log_level, settings.log_format, slot),
         error_headers=parts.headers,

@@ -136,13 +136,22 @@ class Settings(BaseSettings):
     """Requests a minute from one client address over all workers: 429."""
 
     pressure_loop_lag_ms: float = Field(default=70, ge=0)
-    """Event-loop lag at which shedding starts; all of it is shed at twice that."""
+    """Event-loop lag that starts shedding if it lasts two seconds; one burst may take 2.5 times."""
 
     pressure_requests: int = Field(default=0, ge=0)
     """Requests in flight in a worker above which new ones are shed."""
 
     pressure_rss_mib: int = Field(default=0, ge=0)
     """Resident memory of a worker in MiB above which new requests are shed."""
+
+    pressure_dry_run: bool = False
+    """Count what would be shed, and serve it."""
+
+    critical_paths: Words = []
+    """Path prefixes that overload refuses last, comma-separated."""
+
+    sheddable_paths: Words = []
+    """Path prefixes that overload refuses first, comma-separated."""
 
     loop_stall_ms: float = Field(default=50, ge=0)
     """Stillness of the event loop after which the running request and its stack are logged."""
@@ -208,7 +217,9 @@ class Settings(BaseSettings):
     otel_exporter_otlp_endpoint: str = ""
     """Collector for OpenTelemetry traces; empty keeps tracing off and off the hot path."""
 
-    @field_validator("allowed_hosts", "cors_origins", mode="before")
+    @field_validator(
+        "allowed_hosts", "cors_origins", "critical_paths", "sheddable_paths", mode="before"
+    )
     @classmethod
     def read_words(cls, value: object) -> object:
         return split_words(value) if isinstance(value, str) else value

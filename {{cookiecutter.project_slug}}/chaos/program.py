@@ -1,0 +1,23 @@
+"""The service with routes that misbehave: `python -m chaos.program` starts it."""
+
+import os
+import sys
+from pathlib import Path
+
+from chaos.routes import router
+from service import __main__ as command
+from service.app import assemble
+from service.runtime.program import Program
+
+
+def program() -> Program:
+    """Return what the service runs, and the routes of chaos; raises while it is told to be broken."""
+    if Path(os.environ["CHAOS_BROKEN_FLAG"]).exists():
+        raise RuntimeError("broken on purpose")
+    app, finished = assemble()
+    app.include_router(router)
+    return finished
+
+
+if __name__ == "__main__":
+    sys.exit(command.main(["run"], program="chaos.program:program"))
