@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "src"))
 from load import Load, generator_name, run_load
 from servers import Server, bare, service
 
-from service.stores.embedded import EmbeddedServer
+from service.stores.redis.embedded import EmbeddedServer
 
 PASSWORD = "correct horse battery staple"
 

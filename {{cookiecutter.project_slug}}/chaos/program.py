@@ -4,18 +4,21 @@ import os
 import sys
 from pathlib import Path
 
+from fastapi import FastAPI
+
 from chaos.routes import router
 from service import __main__ as command
-from service.app import assemble
-from service.runtime.program import Program
+from service import app
+from service.runtime.workers.program import Program
 
 
 def program() -> Program:
-    """Return what the service runs, and the routes of chaos; raises while it is told to be broken."""
+    """Return what the service runs, and the routes of chaos; raises while told to be broken."""
     if Path(os.environ["CHAOS_BROKEN_FLAG"]).exists():
         raise RuntimeError("broken on purpose")
-    app, finished = assemble()
-    app.include_router(router)
+    finished = app.program()
+    if isinstance(finished.asgi, FastAPI):
+        finished.asgi.include_router(router)
     return finished
 
 

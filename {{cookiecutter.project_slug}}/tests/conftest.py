@@ -5,7 +5,7 @@ import pytest
 import redis.asyncio
 import uvloop
 
-from service.stores.embedded import EmbeddedServer
+from service.stores.redis.embedded import EmbeddedServer
 
 
 def pytest_asyncio_loop_factories(config, item):

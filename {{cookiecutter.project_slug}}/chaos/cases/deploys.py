@@ -190,7 +190,7 @@ async def crash_loop(target: Target) -> list[Figure]:
         running.signal(signal.SIGHUP)
         outcome: Outcome = await load.run(QUICK, rate=RATE, seconds=8)
         during = await running.pids()
-        attempts = running.log.count("generation_failed")
+        attempts = running.log.count("reload_failed")
         running.break_program(False)
         running.signal(signal.SIGHUP)
         renewed = False

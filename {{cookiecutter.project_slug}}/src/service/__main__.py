@@ -18,13 +18,13 @@ from service.logs import configure_logs
 from service.ops.admin import create_admin
 from service.ops.admin_server import serve_admin
 from service.ops.client import AdminClient, AdminError, table
-from service.runtime.code_watch import watch_code
 from service.runtime.cpus import usable_cpus
-from service.runtime.options import SupervisorConfig, WorkerLimits
-from service.runtime.sockets import listen, url
-from service.runtime.supervisor import Supervisor
-from service.runtime.view import SupervisorView
-from service.stores.embedded import EmbeddedServer, EmbeddedServerError
+from service.runtime.front_door.sockets import listen, url
+from service.runtime.workers.code_watch import watch_code
+from service.runtime.workers.options import SupervisorConfig, WorkerLimits
+from service.runtime.workers.supervisor import Supervisor
+from service.runtime.workers.view import SupervisorView
+from service.stores.redis.embedded import EmbeddedServer, EmbeddedServerError
 
 if TYPE_CHECKING:
     import socket
@@ -33,11 +33,12 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 PROGRAM = "service.app:program"
+"""What workers run: a function of no arguments."""
 
 log = structlog.get_logger()
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, *, program: str = PROGRAM) -> int:
     """Do what the command line says and return the exit code."""
     options = parse(arguments)
     try:
@@ -47,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(problem, file=sys.stderr)  # noqa: T201 - for people, before there are logs
         return 1
     if options.command == "run":
-        return run(settings, reload=options.reload)
+        return run(settings, program, reload=options.reload)
     if options.command == "settings":
         return show_settings(settings)
     return ask(settings, options)
@@ -75,7 +76,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 # run
 
 
-def run(settings: Settings, *, reload: bool = False) -> int:
+def run(settings: Settings, program: str, *, reload: bool = False) -> int:
     """Start everything, serve until told to stop, and return the exit code."""
     configure_logs(settings.log_level, settings.log_format)
     for line in unknown_variables():
@@ -87,7 +88,7 @@ def run(settings: Settings, *, reload: bool = False) -> int:
         except (AddressError, EmbeddedServerError) as error:
             print(error, file=sys.stderr)  # noqa: T201 - one line for people is the whole story
             return 1
-        config = supervisor_config(settings)
+        config = supervisor_config(settings, program)
 
         @contextlib.asynccontextmanager
         async def companion(supervisor: Supervisor) -> AsyncIterator[None]:
@@ -136,10 +137,10 @@ def start_redis(settings: Settings, stack: contextlib.ExitStack) -> None:
         os.environ["REDIS_URL"] = stack.enter_context(EmbeddedServer()).url
 
 
-def supervisor_config(settings: Settings) -> SupervisorConfig:
+def supervisor_config(settings: Settings, program: str = PROGRAM) -> SupervisorConfig:
     """Return what the supervisor has to know, as plain values."""
     return SupervisorConfig(
-        program=PROGRAM,
+        program=program,
         workers=settings.workers or usable_cpus(),
         start_method=settings.worker_start_method,
         start_seconds=settings.worker_start_seconds,

@@ -35,21 +35,21 @@ from service.middleware.telemetry import TelemetryMiddleware
 from service.middleware.trusted_hosts import TrustedHostsMiddleware
 from service.runtime.cpus import usable_cpus
 from service.runtime.draining import Draining
-from service.runtime.gc_monitor import GcMonitor
-from service.runtime.loop_monitor import LoopMonitor
-from service.runtime.memory_monitor import MemoryMonitor
-from service.runtime.offload_errors import OffloadCrashed, OffloadRejected, OffloadTimeout
-from service.runtime.pressure import Pressure
-from service.runtime.processes import Processes
-from service.runtime.profiling import Profiling
-from service.runtime.program import Program
-from service.runtime.threads import Threads
-from service.runtime.watchdog import Watchdog
+from service.runtime.monitors.gc_monitor import GcMonitor
+from service.runtime.monitors.loop_monitor import LoopMonitor
+from service.runtime.monitors.memory_monitor import MemoryMonitor
+from service.runtime.monitors.pressure import Pressure
+from service.runtime.monitors.profiling import Profiling
+from service.runtime.monitors.watchdog import Watchdog
+from service.runtime.offload.errors import OffloadCrashed, OffloadRejected, OffloadTimeout
+from service.runtime.offload.processes import Processes
+from service.runtime.offload.threads import Threads
+from service.runtime.workers.program import Program
 from service.settings import Settings
-from service.stores.cache import Cache
+from service.stores.cache.cache import Cache
 from service.stores.errors import StoreUnavailable
-from service.stores.redis_clients import RedisClients
-from service.stores.sessions import SessionStore
+from service.stores.redis.clients import RedisClients
+from service.stores.sessions.store import SessionStore
 
 MIB = 2**20
 DOCS_PATHS = ("/docs",)

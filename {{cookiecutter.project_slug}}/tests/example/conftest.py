@@ -17,11 +17,11 @@ from service.example.tables import metadata
 from service.middleware.exception_handlers import problem_handlers, problem_responses
 from service.middleware.response_cache import ResponseCacheMiddleware
 from service.middleware.sessions import SessionMiddleware
-from service.runtime.processes import Processes
-from service.runtime.threads import Threads
-from service.stores.cache import Cache
-from service.stores.redis_clients import RedisClients
-from service.stores.sessions import SessionStore
+from service.runtime.offload.processes import Processes
+from service.runtime.offload.threads import Threads
+from service.stores.cache.cache import Cache
+from service.stores.redis.clients import RedisClients
+from service.stores.sessions.store import SessionStore
 from tests.example import postgresql
 
 

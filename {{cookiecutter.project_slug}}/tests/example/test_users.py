@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 from service.example import passwords
 from service.example import users as module
 from service.example.users import UsernameTakenError, Users
-from service.runtime.threads import Threads
+from service.runtime.offload.threads import Threads
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from starlette.routing import Route
 from structlog.testing import capture_logs
 
 from service.middleware.overload import OverloadMiddleware
-from service.runtime.loop_monitor import LoopMonitor
-from service.runtime.pressure import Pressure
+from service.runtime.monitors.loop_monitor import LoopMonitor
+from service.runtime.monitors.pressure import Pressure
 
 
 async def slow(request: Request) -> PlainTextResponse:

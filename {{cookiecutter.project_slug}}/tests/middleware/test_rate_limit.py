@@ -5,7 +5,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from service.middleware.rate_limit import LocalWindow, RateLimitMiddleware, client_key
-from service.stores.redis_clients import RedisClients
+from service.stores.redis.clients import RedisClients
 
 
 async def answer_ok(scope, receive, send):

@@ -15,9 +15,9 @@ from service.middleware.response_cache import ResponseCacheMiddleware, cache_res
 from service.middleware.response_exchange import entity_tag
 from service.middleware.routes import route_template
 from service.middleware.sessions import LoadedSession, SessionMiddleware
-from service.stores.cache import Cache
-from service.stores.redis_clients import RedisClients
-from service.stores.sessions import SessionStore
+from service.stores.cache.cache import Cache
+from service.stores.redis.clients import RedisClients
+from service.stores.sessions.store import SessionStore
 
 LONG = "text " * 500
 

@@ -6,8 +6,8 @@ from pydantic import BaseModel
 from service.middleware.session_cookie import SessionCookie
 from service.middleware.session_handle import Session
 from service.middleware.session_keys import SessionKey
-from service.stores.redis_clients import RedisClients
-from service.stores.sessions import SessionStore
+from service.stores.redis.clients import RedisClients
+from service.stores.sessions.store import SessionStore
 
 
 class Basket(BaseModel):

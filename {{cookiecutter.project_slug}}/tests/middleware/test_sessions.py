@@ -12,8 +12,8 @@ from service.middleware.session_cookie import SessionCookie
 from service.middleware.session_handle import Session
 from service.middleware.sessions import LoadedSession, RequiredUser, SessionMiddleware
 from service.stores.errors import StoreUnavailable
-from service.stores.redis_clients import RedisClients
-from service.stores.sessions import SessionStore
+from service.stores.redis.clients import RedisClients
+from service.stores.sessions.store import SessionStore
 
 OLD, NEW = "old-key-0123456789", "new-key-0123456789"
 

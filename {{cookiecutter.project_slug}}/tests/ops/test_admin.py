@@ -2,9 +2,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from service.ops.admin import create_admin
-from service.runtime.options import SupervisorConfig
-from service.runtime.supervisor import Supervisor
-from service.runtime.view import SupervisorView
+from service.runtime.workers.options import SupervisorConfig
+from service.runtime.workers.supervisor import Supervisor
+from service.runtime.workers.view import SupervisorView
 
 
 @pytest.fixture

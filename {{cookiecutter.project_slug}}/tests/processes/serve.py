@@ -10,10 +10,10 @@ import structlog
 from service.logs import configure_logs
 from service.ops.admin import create_admin
 from service.ops.admin_server import serve_admin
-from service.runtime.options import SupervisorConfig, WorkerLimits
-from service.runtime.sockets import listen
-from service.runtime.supervisor import Supervisor
-from service.runtime.view import SupervisorView
+from service.runtime.front_door.sockets import listen
+from service.runtime.workers.options import SupervisorConfig, WorkerLimits
+from service.runtime.workers.supervisor import Supervisor
+from service.runtime.workers.view import SupervisorView
 
 
 def main() -> int:

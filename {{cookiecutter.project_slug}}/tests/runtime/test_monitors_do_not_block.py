@@ -3,14 +3,14 @@ import asyncio
 from blockbuster import BlockBuster
 from prometheus_client import CollectorRegistry, generate_latest
 
-from service.runtime.gc_monitor import GcMonitor
-from service.runtime.loop_monitor import LoopMonitor
-from service.runtime.memory_monitor import MemoryMonitor
-from service.runtime.pressure import Pressure
-from service.runtime.processes import Processes
-from service.runtime.threads import Threads
-from service.runtime.watchdog import Watchdog
-from tests.runtime import offload_jobs as jobs
+from service.runtime.monitors.gc_monitor import GcMonitor
+from service.runtime.monitors.loop_monitor import LoopMonitor
+from service.runtime.monitors.memory_monitor import MemoryMonitor
+from service.runtime.monitors.pressure import Pressure
+from service.runtime.monitors.watchdog import Watchdog
+from service.runtime.offload.processes import Processes
+from service.runtime.offload.threads import Threads
+from tests.runtime.offload import jobs
 
 
 async def test_neither_monitors_nor_pools_make_a_blocking_call_on_the_loop():

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import redis
 
-from service.stores.embedded import GUARD, find_binary
+from service.stores.redis.embedded import GUARD, find_binary
 from tests.stores.workers import until
 
 

@@ -4,9 +4,9 @@ import time
 import pytest
 import redis.asyncio
 
-from service.stores.breaker import CLOSED, OPEN
-from service.stores.cache import Cache
-from service.stores.redis_clients import RedisClients
+from service.stores.cache.cache import Cache
+from service.stores.redis.breaker import CLOSED, OPEN
+from service.stores.redis.clients import RedisClients
 from tests.stores.proxy import Proxy
 from tests.stores.workers import Product, Source, settle, until, worker
 

@@ -4,7 +4,7 @@ import time
 import redis
 
 from service.stores.errors import StoreUnavailable
-from service.stores.redis_clients import RedisClients
+from service.stores.redis.clients import RedisClients
 from tests.stores.servers import cluster, form, server
 from tests.stores.workers import Product, Source, settle, until, worker
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from service.stores.cache import Cache
-from service.stores.redis_clients import RedisClients
+from service.stores.cache.cache import Cache
+from service.stores.redis.clients import RedisClients
 
 
 class Product(BaseModel, frozen=True):

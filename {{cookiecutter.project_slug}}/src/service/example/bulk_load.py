@@ -11,7 +11,7 @@ from service.example.csv_import import COLUMNS, ProductReader, StagedRow
 from service.example.database import now_ms, or_replace
 from service.example.models import RowError
 from service.example.tables import products, staged_products
-from service.runtime.cooperative import cooperatively
+from service.runtime.offload.cooperative import cooperatively
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Row
 
-    from service.stores.cache import Cache
+    from service.stores.cache.cache import Cache
 
 PAGE_SIZE = 20
 EXPORT_PAGE_SIZE = 200

@@ -6,7 +6,7 @@ from fastapi import Depends, Request
 
 from service.example.catalogue import Catalogue
 from service.example.users import Users
-from service.runtime.processes import Processes
+from service.runtime.offload.processes import Processes
 
 # Coroutines, as FastAPI would run plain functions in a thread.
 

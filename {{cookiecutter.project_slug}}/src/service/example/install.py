@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from service.runtime.processes import Processes
-    from service.runtime.threads import Threads
-    from service.stores.cache import Cache
+    from service.runtime.offload.processes import Processes
+    from service.runtime.offload.threads import Threads
+    from service.stores.cache.cache import Cache
 
 
 log = structlog.get_logger()

@@ -13,7 +13,7 @@ from service.example.tables import users
 
 if TYPE_CHECKING:
     from service.example.database import Database
-    from service.runtime.threads import Threads
+    from service.runtime.offload.threads import Threads
 
 
 class UsernameTakenError(Exception):

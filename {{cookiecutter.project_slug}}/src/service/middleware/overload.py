@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.middleware.problems import problem_body, problem_headers
-from service.runtime.pressure import Importance, Pressure
+from service.runtime.monitors.pressure import Importance, Pressure
 
 RETRY_SECONDS = range(1, 6)
 

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.middleware.problems import about, send_problem
 from service.stores.errors import StoreUnavailable
 from service.stores.rate_limit_storage import ClientStorage
-from service.stores.redis_clients import RedisClients
+from service.stores.redis.clients import RedisClients
 
 LOCAL_CLIENTS = 10_000
 NETWORK_BITS = 64  # what an IPv6 customer is given: all of it counts as one client

@@ -21,8 +21,8 @@ from service.middleware.http_caching import (
 from service.middleware.problems import about, send_problem
 from service.middleware.response_exchange import Exchange, Unstorable, uri_name
 from service.middleware.stored_response import ResponseCodec, ResponsePolicy, StoredResponse
-from service.stores.cache import Cache
-from service.stores.cached import Cached
+from service.stores.cache.cache import Cache
+from service.stores.cache.cached import Cached
 
 __all__ = ["ResponseCacheMiddleware", "cache_response"]
 

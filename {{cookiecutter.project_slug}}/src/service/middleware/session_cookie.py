@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from service.stores.session_tokens import SessionSigner, SessionToken, VerifiedCookie
+from service.stores.sessions.tokens import SessionSigner, SessionToken, VerifiedCookie
 
 Header = tuple[bytes, bytes]
 

@@ -12,9 +12,9 @@ from starlette.types import Scope
 from service.middleware.http_headers import Headers
 from service.middleware.session_cookie import SessionCookie
 from service.stores.errors import StoreUnavailable
-from service.stores.session_record import Changes, SessionInfo, SessionRecord
-from service.stores.session_tokens import SessionToken
-from service.stores.sessions import SessionStore
+from service.stores.sessions.record import Changes, SessionInfo, SessionRecord
+from service.stores.sessions.store import SessionStore
+from service.stores.sessions.tokens import SessionToken
 
 DEVICE_LENGTH = 200
 

@@ -11,7 +11,7 @@ from service.middleware.problems import about, retry_after, send_problem
 from service.middleware.session_cookie import SessionCookie
 from service.middleware.session_handle import Session
 from service.stores.errors import StoreUnavailable
-from service.stores.sessions import SessionStore
+from service.stores.sessions.store import SessionStore
 
 
 class SessionMiddleware:

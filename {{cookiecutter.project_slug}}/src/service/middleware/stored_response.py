@@ -11,9 +11,9 @@ from typing import Any
 
 from service.middleware.http_caching import Lifetimes
 from service.middleware.http_headers import Headers, header_value
-from service.stores.cache_policy import Policy
-from service.stores.encoding import Codec, Entry
-from service.stores.local_tier import ENTRY_BYTES, LocalEntry
+from service.stores.cache.encoding import Codec, Entry
+from service.stores.cache.local_tier import ENTRY_BYTES, LocalEntry
+from service.stores.cache.policy import Policy
 
 HEADER = struct.Struct(">HddddI")
 FINGERPRINT = b"http-1"

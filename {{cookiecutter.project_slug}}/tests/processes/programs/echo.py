@@ -7,7 +7,7 @@ from pathlib import Path
 
 from service.logs import configure_logs
 from service.runtime.draining import Draining
-from service.runtime.program import Program
+from service.runtime.workers.program import Program
 
 
 def program() -> Program:

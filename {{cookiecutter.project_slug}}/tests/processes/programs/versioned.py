@@ -5,7 +5,7 @@ from pathlib import Path
 
 from service.logs import configure_logs
 from service.runtime.draining import Draining
-from service.runtime.program import Program
+from service.runtime.workers.program import Program
 
 VERSION = Path(os.environ["VERSION_FILE"]).read_text().strip()
 

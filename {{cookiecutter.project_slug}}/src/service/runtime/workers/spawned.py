@@ -1,0 +1,33 @@
+"""A worker in an interpreter of its own, for platforms where forking is unsafe."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+
+from service.runtime.workers.order import WorkerOrder
+from service.runtime.workers.program import load_program, reason_of
+from service.runtime.workers.worker import ignore_terminal_signals, run_worker
+
+
+def main() -> None:
+    """Import the program and run it as the worker that the boot message describes."""
+    ignore_terminal_signals()
+    boot = json.loads(os.environ.pop("SERVICE_BOOT"))
+    order = WorkerOrder.parse(boot["order"], boot, channel=boot["channel"], stacks=boot["stacks"])
+    try:
+        program = load_program(boot["program"])
+    except BaseException as error:  # noqa: BLE001 - whatever stops the import is the reason to report
+        order.report_failure(reason_of(error), traceback.format_exc())
+        sys.exit(1)
+    code = run_worker(program, order)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # As a forked worker ends: a stuck thread of the application must not hold the process.
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()
