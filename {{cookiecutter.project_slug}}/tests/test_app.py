@@ -59,6 +59,7 @@ def test_the_layers_of_a_request_stand_in_this_order(monkeypatch):
         "RateLimitMiddleware",
         "ResponseCacheMiddleware",
         "CompressionMiddleware",
+        "BodyLimitMiddleware",
         "CrossSiteMiddleware",
         "SessionMiddleware",
     ]

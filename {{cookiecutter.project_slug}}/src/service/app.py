@@ -15,6 +15,7 @@ from service.example.install import install as install_example
 from service.identity import read_identity
 from service.lifespan import lifespan
 from service.logs import configure_logs, event_writer
+from service.middleware.body_limit import BodyLimitMiddleware
 from service.middleware.compression import CompressionMiddleware
 from service.middleware.cross_site import CrossSiteMiddleware
 from service.middleware.deadline import DeadlineMiddleware
@@ -138,7 +139,6 @@ def create_app(settings: Settings, parts: Parts | None = None) -> FastAPI:
         description=identity.description,
         version=identity.version,
         lifespan=lifespan(parts.resources, ready=parts.draining.set_ready),
-        max_body_size=settings.limit_body_bytes or None,
         exception_handlers=problem_handlers(STATUSES),
         responses=problem_responses(),
         docs_url="/docs" if settings.debug else None,
@@ -183,6 +183,7 @@ def layers(settings: Settings, parts: Parts, app: FastAPI) -> list[Middleware]:
         *rate_limit(settings, parts),
         Middleware(ResponseCacheMiddleware, cache=parts.cache, routes=lambda: app.routes),
         Middleware(CompressionMiddleware),
+        *body_limit(settings, app),
         Middleware(CrossSiteMiddleware, allowed_origins=settings.cors_origins),
         Middleware(SessionMiddleware, store=parts.sessions, secure=settings.production),
     ]
@@ -209,6 +210,14 @@ def rate_limit(settings: Settings, parts: Parts) -> list[Middleware]:
     if not limit:
         return []
     return [Middleware(RateLimitMiddleware, clients=parts.redis, requests=limit, registry=registry)]
+
+
+def body_limit(settings: Settings, app: FastAPI) -> list[Middleware]:
+    """Return the layer that holds LIMIT_BODY_BYTES; none at 0."""
+    limit = settings.limit_body_bytes
+    if not limit:
+        return []
+    return [Middleware(BodyLimitMiddleware, limit_bytes=limit, routes=lambda: app.routes)]
 
 
 def program() -> Program:

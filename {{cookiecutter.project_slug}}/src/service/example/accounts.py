@@ -8,11 +8,12 @@ from service.example.dependencies import UsersDep
 from service.example.documented import problems
 from service.example.models import Credentials, Login, NewUser, SessionReport, User
 from service.example.users import UsernameTakenError
+from service.middleware.exception_handlers import problem_responses
 from service.middleware.sessions import LoadedSession, RequiredUser
 
 NOT_LOGGED_IN = problems({401: "Nobody is logged in"})
 
-router = APIRouter()
+router = APIRouter(responses=problem_responses())
 
 
 @router.post(

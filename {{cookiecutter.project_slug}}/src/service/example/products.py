@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request, Response, status
 from fastapi.responses import StreamingResponse
 
-from service.example.catalogue import LISTS
+from service.example.catalogue import LISTS, PRODUCT
 from service.example.csv_export import csv_pieces
 from service.example.dependencies import CatalogueDep
 from service.example.documented import problems
@@ -18,6 +18,7 @@ from service.example.models import (
     ProductWrite,
 )
 from service.middleware.deadline import deadline
+from service.middleware.exception_handlers import problem_responses
 from service.middleware.response_cache import cache_response
 
 IMPORT_LIMIT_BYTES = 256 * 2**20
@@ -26,7 +27,7 @@ IMPORT_SECONDS = 600
 CSV_EXAMPLE = "id,name,price,tags,description\n1,Oak chair,89.0,seating;oak,A chair made of oak.\n"
 CSV_SCHEMA = {"schema": {"type": "string"}, "example": CSV_EXAMPLE}
 
-router = APIRouter(prefix="/products")
+router = APIRouter(prefix="/products", responses=problem_responses())
 
 
 class CsvResponse(StreamingResponse):
@@ -74,7 +75,15 @@ async def refuse_name_as_id(request: Request) -> None:
     raise HTTPException(status.HTTP_405_METHOD_NOT_ALLOWED, headers={"allow": allowed})
 
 
-@router.get("/{product_id}", responses=problems({404: "No such product"}))
+@router.get(
+    "/{product_id}",
+    dependencies=[
+        Depends(
+            cache_response(ttl_seconds=300, stale_seconds=3600, client_seconds=0, tags=(PRODUCT,))
+        )
+    ],
+    responses=problems({404: "No such product"}),
+)
 async def get_product(product_id: Annotated[ProductId, Path()], catalogue: CatalogueDep) -> Product:
     """Return a product, from the cache if it is there."""
     product = await catalogue.product(product_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -31,10 +31,12 @@ class CrossSiteMiddleware:
         self._origins = frozenset(origin.lower().encode() for origin in allowed_origins)
         self._sites = OWN_SITE | ({b"same-site"} if allow_same_site else set())
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "lifespan" or self._passes(scope):
-            await self._app(scope, receive, send)
-            return
+            return self._app(scope, receive, send)
+        return self._refuse(scope, send)
+
+    async def _refuse(self, scope: Scope, send: Send) -> None:
         log.warning("cross_site_request_refused", path=scope["path"])
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})

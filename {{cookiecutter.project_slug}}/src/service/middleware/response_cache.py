@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 from cachebox import LRUCache
@@ -66,16 +66,13 @@ class ResponseCacheMiddleware:
         self._cached: dict[str, CachedResponse] = {}
         self._too_long: LRUCache[str, float] = LRUCache(1000)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         route = self._routes.find(scope["path"]) if scope["type"] == "http" else None
-        if route is None:
-            await self._app(scope, receive, send)
-        elif scope["method"] in {"GET", "HEAD"}:
-            await self._read(route, scope, receive, send)
-        elif scope["method"] in SAFE_METHODS:
-            await self._app(scope, receive, send)
-        else:
-            await self._write(scope, receive, send)
+        if route is not None and scope["method"] in {"GET", "HEAD"}:
+            return self._read(route, scope, receive, send)
+        if route is not None and scope["method"] not in SAFE_METHODS:
+            return self._write(scope, receive, send)
+        return self._app(scope, receive, send)
 
     async def _read(
         self, route: CacheableRoute, scope: Scope, receive: Receive, send: Send

@@ -1,5 +1,6 @@
 """Gives every request its session; requests that do not touch it cost nothing."""
 
+from collections.abc import Awaitable
 from typing import Annotated
 
 from fastapi import Depends, HTTPException
@@ -28,18 +29,22 @@ class SessionMiddleware:
         self._store = store
         self._cookie = SessionCookie(store.signer, name=cookie, secure=secure)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] not in {"http", "websocket"}:
-            await self._app(scope, receive, send)
-            return
+            return self._app(scope, receive, send)
         session = scope["session"] = Session(self._store, self._cookie, scope)
         refused = False
+
+        def send_committed(message: Message) -> Awaitable[None]:
+            if session.touched:
+                return commit_and_send(message)
+            return send(message)
 
         async def commit_and_send(message: Message) -> None:
             nonlocal refused
             if refused:
                 return
-            if session.touched and message["type"] == "http.response.start":
+            if message["type"] == "http.response.start":
                 try:
                     headers = await session.commit()
                 except StoreUnavailable:
@@ -50,7 +55,7 @@ class SessionMiddleware:
                 message = {**message, "headers": uncached([*message["headers"], *headers])}
             await send(message)
 
-        await self._app(scope, receive, commit_and_send)
+        return self._app(scope, receive, send_committed)
 
 
 def uncached(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from service.runtime.front_door.cycle import Cycle, Gate
 from service.runtime.front_door.patience import Patience
 
 if TYPE_CHECKING:
-    import asyncio
-
     from uvicorn import Config
     from uvicorn.server import ServerState
 
     from service.runtime.front_door.listeners import Listener
-    from service.runtime.workers.options import WorkerLimits
+    from service.runtime.front_door.rules import Rules
 
 VALID_HOST = re.compile(rb"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(:[0-9]{0,5})?")
 KNOWN_HOSTS_LIMIT = 256
 PIPELINE_LIMIT = 64
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What all connections of a worker share."""
-
-    limits: WorkerLimits
-    refusals: dict[int, bytes]
-    known_hosts: set[bytes] = field(default_factory=set)
-    """Host headers found valid, so that each is matched once."""
 
 
 class FrontDoor(HttpToolsProtocol):
@@ -134,11 +124,43 @@ class FrontDoor(HttpToolsProtocol):
         self.in_headers = False
         self.in_body = True
         self.unparsed_bytes = 0
-        HttpToolsProtocol.on_headers_complete(self)
-        if self.cycle is not None:
-            self.cycle.transport = self.gate  # type: ignore[assignment]
+        self._begin_request(version)
         if self.pipeline and len(self.pipeline) > PIPELINE_LIMIT:
             self._fail(400)
+
+    def _begin_request(self, version: str) -> None:
+        """Complete the scope and start its task; a WebSocket handshake is uvicorn's matter."""
+        scope = self.scope
+        scope["method"] = self.parser.get_method().decode("ascii")
+        if version != "1.1":
+            scope["http_version"] = version
+        if self.parser.should_upgrade() and self._should_upgrade():
+            return
+        target = httptools.parse_url(self.url)
+        path = target.path.decode("ascii")
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"] = target.path
+        scope["query_string"] = target.query or b""
+        busy = self.answering
+        self.cycle = Cycle(
+            self.rules.writer,
+            scope=scope,
+            transport=self.gate,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if busy:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+        else:
+            self._start_asgi_task(self.cycle, self.app)
 
     def on_body(self, body: bytes) -> None:
         self.body_bytes += len(body)
@@ -202,10 +224,8 @@ class FrontDoor(HttpToolsProtocol):
         raise httptools.HttpParserError
 
     def _refuse_oversized(self) -> None:
-        if self.in_headers and not self.headers and len(self.url) > self.limits.uri_bytes:
-            self.refuse(414)
-        else:
-            self.refuse(431)
+        in_target = self.in_headers and not self.headers
+        self.refuse(414 if in_target and len(self.url) > self.limits.uri_bytes else 431)
 
     def _header_size(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
@@ -228,19 +248,3 @@ class FrontDoor(HttpToolsProtocol):
         elif self.cycle is not None:
             # The parser stops at any upgrade; the request itself is answered as if it had none.
             self.cycle.keep_alive = False
-
-
-class Gate:
-    """The transport as the cycle sees it: closing waits for a client that is still sending."""
-
-    def __init__(self, door: FrontDoor, transport: asyncio.Transport) -> None:
-        self._door = door
-        self._transport = transport
-        self.write = transport.write
-        self.is_closing = transport.is_closing
-
-    def close(self) -> None:
-        if self._door.in_body and not self._transport.is_closing():
-            self._door.linger()
-        else:
-            self._transport.close()

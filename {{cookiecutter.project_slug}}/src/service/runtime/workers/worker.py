@@ -14,10 +14,12 @@ import structlog
 
 from service.runtime.front_door.board import Board
 from service.runtime.front_door.connections import Connections
+from service.runtime.front_door.cycle import COMMON_HEADERS, HeadWriter
 from service.runtime.front_door.listeners import Listener
 from service.runtime.front_door.patience import SWEEP_SECONDS
-from service.runtime.front_door.protocol import FrontDoor, Rules
+from service.runtime.front_door.protocol import FrontDoor
 from service.runtime.front_door.refusals import refusals
+from service.runtime.front_door.rules import Rules
 from service.runtime.workers.application import Application, StartFailedError
 from service.runtime.workers.channel import Channel
 from service.runtime.workers.file_limit import connection_limit
@@ -76,7 +78,11 @@ class Worker:
             "requests": self._requests,
             **program.commands,
         }
-        self._rules = Rules(order.limits, refusals(program.error_headers))
+        self._rules = Rules(
+            order.limits,
+            refusals(program.error_headers),
+            HeadWriter([*program.error_headers, *COMMON_HEADERS]),
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         self._listeners: list[Listener] = []
 

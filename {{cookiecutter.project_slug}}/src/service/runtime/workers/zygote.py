@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import selectors
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import structlog
 
+from service.runtime.monitors.gc_monitor import tune_gc
 from service.runtime.workers.order import WorkerOrder
 from service.runtime.workers.program import Program, load_program, reason_of
 from service.runtime.workers.worker import ignore_terminal_signals, run_worker
@@ -45,9 +45,7 @@ def main() -> None:
         log.warning(
             "threads_before_fork", threads=[thread.name for thread in threading.enumerate()]
         )
-    # Frozen objects are never visited by the collector, so their pages stay shared.
-    gc.collect()
-    gc.freeze()
+    tune_gc()
     tell(control, event="loaded", pid=os.getpid())
     Zygote(control, program, boot).serve()
 
