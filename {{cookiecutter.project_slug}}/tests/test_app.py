@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "ops": {"ops", "runtime", "stores"},
     "example": {"example", "middleware", "runtime", "stores"},
 }
-READS_SETTINGS = {"app.py", "__main__.py", "environment.py"}
+READS_SETTINGS = {"app.py", "parts.py", "__main__.py", "environment.py"}
 
 
 def imports_of_ours(file: Path) -> set[str]:
