@@ -126,7 +126,9 @@ async def test_an_old_connection_is_replaced(redis_url):
 
 
 async def test_cancelled_commands_never_give_their_answer_to_another(proxy):
-    async with RedisClients(proxy.url, connections=16, cache_timeout_seconds=5) as clients:
+    async with RedisClients(
+        proxy.url, connections=16, connect_timeout_seconds=5, cache_timeout_seconds=5
+    ) as clients:
         async with clients.cache.pipeline(transaction=False) as pipeline:
             for number in range(100):
                 pipeline.set(f"key:{number}", number)
