@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import logging
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,13 @@ if TYPE_CHECKING:
 
 
 log = structlog.get_logger()
+
+
+def import_early(app: ASGIApp) -> None:
+    """Import before the fork what every worker would import after it: a third of its start."""
+    with contextlib.suppress(ImportError):
+        importlib.import_module("uvloop")
+    Application(app, keep_alive=1)
 
 
 class StartFailedError(Exception):

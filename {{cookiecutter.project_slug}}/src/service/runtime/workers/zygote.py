@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import structlog
 
 from service.runtime.monitors.gc_monitor import tune_gc
+from service.runtime.workers.application import import_early
 from service.runtime.workers.order import WorkerOrder
 from service.runtime.workers.program import Program, load_program, reason_of
 from service.runtime.workers.worker import ignore_terminal_signals, run_worker
@@ -38,6 +39,7 @@ def main() -> None:
     control = socket.socket(fileno=boot["control"])
     try:
         program = load_program(boot["program"])
+        import_early(program.asgi)
     except BaseException as error:  # noqa: BLE001 - whatever stops the import is the reason to report
         tell(control, event="failed", reason=reason_of(error), trace=traceback.format_exc())
         sys.exit(1)
