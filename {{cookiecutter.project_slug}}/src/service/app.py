@@ -41,6 +41,7 @@ from service.stores.errors import StoreUnavailable
 
 DOCS_PATHS = ("/docs",)
 TELEMETRY_OFF: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
+TELEMETRY_ON: TelemetryConfig = {**TELEMETRY_OFF, "tracing": True, "auto_configure": True}
 
 STATUSES = {StoreUnavailable: 503, OffloadRejected: 503, OffloadTimeout: 504, OffloadCrashed: 500}
 """What an error of a store or a pool means to a client when a route lets it pass."""
@@ -61,7 +62,7 @@ def create_app(settings: Settings, parts: Parts | None = None) -> FastAPI:
         openapi_url="/openapi.json" if settings.debug else None,
         redoc_url=None,
         # While OpenTelemetry is not configured, looking for it costs every request.
-        telemetry=None if settings.otel_exporter_otlp_endpoint else TELEMETRY_OFF,
+        telemetry=TELEMETRY_ON if settings.otel_exporter_otlp_endpoint else TELEMETRY_OFF,
     )
     app.user_middleware = layers(settings, parts, app)
     install_example(app, parts, settings.database_url.get_secret_value(), seed=settings.development)
