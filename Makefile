@@ -26,7 +26,7 @@ render: install ## Render into OUT (build) with ANSWERS="project_slug=shop kuber
 	@echo "Rendered into $(OUT)"
 
 test: install ## Run all tests; ARGS="-k slug" picks some
-	"$(BIN)/python" -m pytest -n auto --dist loadgroup -m 'not live' $(ARGS)
+	"$(BIN)/python" -m pytest -n auto --dist loadfile -m 'not live' $(ARGS)
 	"$(BIN)/python" -m pytest -m live $(ARGS)
 
 e2e: install ## Run the promises on the running service only

@@ -10,9 +10,6 @@ import pytest
 from answers import COMBINATIONS, name
 from render import render
 
-# The same path each time, so that mypy's and ruff's caches hold from one combination to the next.
-pytestmark = pytest.mark.xdist_group("checks")
-
 
 def make(project: Path, *targets: str, **variables: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -26,6 +23,7 @@ def make(project: Path, *targets: str, **variables: object) -> subprocess.Comple
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
+    """One path for all, so that mypy's and ruff's caches hold from combination to combination."""
     path: Path = tmp_path_factory.mktemp("checks")
     return path
 

@@ -16,13 +16,6 @@ def pytest_xdist_auto_num_workers(config):
     return 1 if "TEST_REDIS_URL" in os.environ else min(usable_cpus() + 1, WORKERS_MAX)
 
 
-def pytest_collection_modifyitems(items):
-    """Keep what shares a service, which a module's CONFIG describes, on one worker."""
-    for item in items:
-        if "service" in item.fixturenames and item.path.parent.name == "processes":
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
-
-
 def pytest_asyncio_loop_factories(config, item):
     return {"uvloop": uvloop.new_event_loop}
 

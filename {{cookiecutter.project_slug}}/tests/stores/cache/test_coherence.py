@@ -1,6 +1,7 @@
 import asyncio
 import random
 import time
+from functools import partial
 from typing import Any
 
 import pytest
@@ -53,7 +54,7 @@ async def test_two_writers_racing_on_300_keys_leave_nothing_stale(url):
         await asyncio.gather(*(write(number, f) for number in keys for f in (first, second)))
 
         for product in (first, second):
-            await until(lambda product=product: _true_and_local(product, truth, keys))
+            await until(partial(_true_and_local, product, truth, keys))
         assert source.loads == 0
 
 
