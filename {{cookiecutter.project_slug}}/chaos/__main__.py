@@ -14,28 +14,29 @@ from chaos.report import CASES, Case, Result, lines
 from chaos.targets import OURS, PLAIN
 
 
-async def run_case(case: Case, *, compare: bool) -> Result:
+async def run_case(case: Case, *, compare: bool, short: bool) -> Result:
     """Run a case on the service, then on the plain one; an exception is a failure."""
     result = Result(case)
+    ours, plain = (each.shortened() if short else each for each in (OURS, PLAIN))
     try:
-        result.figures = await case.run(OURS)
+        result.figures = await case.run(ours)
     except Exception:  # noqa: BLE001 - a case that breaks is a case that fails
         result.error = traceback.format_exc()
     if compare and case.compared:
         try:
-            result.plain = {one.name: one.value for one in await case.run(PLAIN)}
+            result.plain = {one.name: one.value for one in await case.run(plain)}
         except Exception as error:  # noqa: BLE001 - the plain service may well not survive
             result.plain = {one.name: type(error).__name__ for one in result.figures}
     return result
 
 
-async def run_all(cases: list[Case], *, compare: bool) -> list[Result]:
+async def run_all(cases: list[Case], *, compare: bool, short: bool) -> list[Result]:
     """Run the cases one after the other, printing each as it ends."""
     print(f"     {'figure':44} {'limit':>14} {'service':>14} {'plain':>14}")
     results = []
     for case in cases:
         print(f"{case.number:>3}  {case.title} …", file=sys.stderr, end="\r", flush=True)
-        result = await run_case(case, compare=compare)
+        result = await run_case(case, compare=compare, short=short)
         print("\n".join(lines(result)), flush=True)
         results.append(result)
     return results
@@ -59,6 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
     parser.add_argument("--case", default="", help="numbers, for example 20,22-24; all by default")
     parser.add_argument("--alone", action="store_true", help="leave the plain service out")
+    parser.add_argument("--short", action="store_true", help="fewer seconds, the same limits")
     parser.add_argument("--list", action="store_true", help="print the cases and stop")
     parser.add_argument("--json", type=Path, help="write the figures to this file as well")
     options = parser.parse_args()
@@ -66,7 +68,7 @@ def main() -> None:
     if options.list:
         print("\n".join(f"{case.number:>3}  {case.title}" for case in cases))
         return
-    results = asyncio.run(run_all(cases, compare=not options.alone))
+    results = asyncio.run(run_all(cases, compare=not options.alone, short=options.short))
     failed = [result.case.number for result in results if not result.passed]
     print(f"{len(results) - len(failed)} passed, {len(failed)} failed")
     if options.json:

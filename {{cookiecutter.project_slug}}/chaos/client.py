@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass, field
 from typing import Self
+
+PID = re.compile(rb'"pid":(\d+)')
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,12 @@ class Answer:
     body: bytes = b""
 
     @property
+    def worker(self) -> int:
+        """The process that answered, where a route of chaos did; else 0."""
+        found = PID.search(self.body)
+        return int(found[1]) if found else 0
+
+    @property
     def keep_alive(self) -> bool:
         return self.headers.get("connection", "").lower() != "close"
 
@@ -44,6 +53,8 @@ class Connection:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
+        self.worker = 0
+        """The process behind it, once one has answered."""
 
     @classmethod
     async def open(cls, address: tuple[str, int]) -> Self:
@@ -67,7 +78,9 @@ class Connection:
             OSError: It was reset.
         """
         self.writer.write(request.encode())
-        return await self.read_answer(head_only=request.method == "HEAD")
+        answer = await self.read_answer(head_only=request.method == "HEAD")
+        self.worker = answer.worker or self.worker
+        return answer
 
     async def read_answer(self, *, head_only: bool = False) -> Answer:
         """Read one answer, its body included."""

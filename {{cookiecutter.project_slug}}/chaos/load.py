@@ -16,12 +16,16 @@ from chaos.client import Answer, Connection, Request
 
 @dataclass(frozen=True)
 class Sample:
-    """One request: seconds into the run, seconds from schedule to answer, status or error."""
+    """One request: seconds into the run, seconds from schedule to answer, status or error.
+
+    `worker` is the process behind its connection, 0 where none is known.
+    """
 
     scheduled: float
     latency: float
     status: int
     error: str = ""
+    worker: int = 0
 
     @property
     def failed(self) -> bool:
@@ -114,30 +118,28 @@ class Load:
     async def _one(
         self, request: Request, begin: float, scheduled: float, outcome: Outcome
     ) -> None:
-        status, error = 0, ""
+        status, error, connection = 0, "", None
         try:
             async with asyncio.timeout(self._timeout), self._places:
-                answer = await self._exchange(request)
+                connection = self._idle_connection() or await Connection.open(self._address)
+                answer = await connection.exchange(request)
                 status = answer.status
+                self._put_back(connection, answer)
         except TimeoutError:
             error = "timeout"
         except (OSError, EOFError) as failure:
             error = type(failure).__name__
-        latency = time.perf_counter() - begin - scheduled
-        outcome.samples.append(Sample(scheduled, latency, status, error))
-
-    async def _exchange(self, request: Request) -> Answer:
-        connection = self._idle_connection() or await Connection.open(self._address)
-        try:
-            answer = await connection.exchange(request)
-        except BaseException:
+        if connection is not None and error:
             connection.close()
-            raise
+        latency = time.perf_counter() - begin - scheduled
+        worker = connection.worker if connection is not None else 0
+        outcome.samples.append(Sample(scheduled, latency, status, error, worker))
+
+    def _put_back(self, connection: Connection, answer: Answer) -> None:
         if answer.keep_alive:
             self._idle.append(connection)
         else:
             connection.close()
-        return answer
 
     def _idle_connection(self) -> Connection | None:
         while self._idle:

@@ -1,8 +1,14 @@
 """The plain service that every case is held against: fastapi and uvicorn, nothing else."""
 
+import os
+from pathlib import Path
+
 from fastapi import FastAPI
 
 from chaos.routes import router
+
+if Path(os.environ["CHAOS_BROKEN_FLAG"]).exists():
+    raise RuntimeError("broken on purpose")
 
 app = FastAPI()
 app.include_router(router)

@@ -61,16 +61,14 @@ class Running:
             finally:
                 connection.close()
 
-    async def pids(self, seconds: float = 5) -> set[int]:
-        """Return the processes that answer, found by asking on many new connections."""
+    async def pids(self, workers: int = 2, seconds: float = 5) -> set[int]:
+        """Return the processes that answer, asked on many connections until `workers` are found."""
         found: set[int] = set()
         until = time.monotonic() + seconds
-        for _ in range(40):
-            if time.monotonic() > until:
-                break
-            with contextlib.suppress(OSError, EOFError, TimeoutError):
-                answer = await self.get("/chaos/ping", seconds=1)
-                found.add(int(answer.body.split(b":")[1].rstrip(b"} ")))
+        while len(found) < workers and time.monotonic() < until:
+            asked = [self.get("/chaos/ping", seconds=1) for _ in range(20)]
+            answers = await asyncio.gather(*asked, return_exceptions=True)
+            found |= {one.worker for one in answers if isinstance(one, Answer)}
         return found
 
     async def exit_code(self, seconds: float = STOP_SECONDS) -> int | None:
@@ -84,12 +82,23 @@ class Running:
 
 
 class Target:
-    """A way to start a service; `name` heads its column."""
+    """A way to start a service; `name` heads its column, `short` cases take fewer seconds."""
 
-    def __init__(self, name: str, command: list[str], environ: dict[str, str]) -> None:
+    def __init__(
+        self, name: str, command: list[str], environ: dict[str, str], *, short: bool = False
+    ) -> None:
         self.name = name
+        self.short = short
         self._command = command
         self._environ = environ
+
+    def shortened(self) -> Target:
+        """Return the same, for short versions of the cases."""
+        return Target(self.name, self._command, self._environ, short=True)
+
+    def pace(self, full: float, short: float) -> float:
+        """Return how long or how often something happens in this version of a case."""
+        return short if self.short else full
 
     @property
     def plain(self) -> bool:

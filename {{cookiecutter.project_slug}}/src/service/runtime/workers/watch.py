@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from service.runtime.workers.worker_process import WorkerProcess
 
 TICK_SECONDS = 0.25
-DUMP_SECONDS = 0.75
+DUMP_SECONDS = 1.25
 SAMPLES_IN_A_ROW = 3
 
 
@@ -42,7 +42,7 @@ class Watch:
                 self._check_memory()
 
     def _check_hangs(self, *, late: bool) -> None:
-        # The dump takes its time too: the replacement starts within the limit, not after it.
+        # The dump and the start take their time too: the replacement serves within the limit.
         limit = self._config.hang_seconds - DUMP_SECONDS
         for slot, worker in self._ready():
             if late:
