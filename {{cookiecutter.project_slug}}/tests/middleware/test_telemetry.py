@@ -6,7 +6,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from structlog.testing import capture_logs
 
 from service.middleware.telemetry import TelemetryMiddleware
-from tests.middleware.asgi import answers, call, foreign, passed
+from tests.middleware import asgi
+from tests.middleware.asgi import answers, foreign, passed
 
 NAME = "http_server_request_duration_seconds"
 
@@ -14,6 +15,30 @@ NAME = "http_server_request_duration_seconds"
 def measured(app) -> tuple[TelemetryMiddleware, CollectorRegistry]:
     registry = CollectorRegistry()
     return TelemetryMiddleware(app, registry=registry), registry
+
+
+async def call(*arguments, **changes) -> asgi.Answer:
+    """Call, and let the turn of the loop end in which the request did."""
+    try:
+        return await asgi.call(*arguments, **changes)
+    finally:
+        await asyncio.sleep(0)
+
+
+async def test_requests_that_end_in_one_turn_of_the_loop_are_written_together():
+    batches: list[Any] = []
+    app = TelemetryMiddleware(answers(), registry=CollectorRegistry(), write=batches.append)
+    await asyncio.gather(*(asgi.call(app, f"/{number}") for number in range(5)))
+    await asyncio.sleep(0)
+    assert [fields["path"] for batch in batches for _, fields in batch] == [
+        "/0",
+        "/1",
+        "/2",
+        "/3",
+        "/4",
+    ]
+    assert len(batches) == 1
+    assert app.metrics.total == 5
 
 
 def count(registry, method, route, status):
