@@ -7,13 +7,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from service.stores.cache.debts import Debts
-from service.stores.cache.invalidation import InvalidationChannel
 from service.stores.cache.keys import ENTRY, TAG, KeySpace
 from service.stores.cache.local_tier import LocalTier
 from service.stores.cache.redis_tier import RedisTier
 from service.stores.cache.single_flight import SingleFlight
 from service.stores.cache.wakes import Wakes
 from service.stores.redis.clients import RedisClients
+from service.stores.redis.invalidation import InvalidationChannel
 
 TAG_SECONDS = 30 * 86_400
 """Life of a tag's version; an entry that outlives its tag is a miss."""

@@ -8,6 +8,7 @@ from typing import Any
 from cachebox import LRUCache
 
 from service.stores.cache.metrics import CacheStats
+from service.stores.redis.marks import Mark, Marks
 
 ENTRY_BYTES = 600
 """About what an entry costs beside its value: the object, its key and its place in the table."""
@@ -53,44 +54,6 @@ class LocalEntry:
     refresh_at: float
     good_until: float
     """The first of the times that ends a plain hit; the hot path compares this one only."""
-
-
-class Mark:
-    """A read that is under way; an invalidation of its key on the way makes it unfit to keep."""
-
-    __slots__ = ("epoch", "name", "spoiled")
-
-    def __init__(self, name: str, epoch: int) -> None:
-        self.name = name
-        self.epoch = epoch
-        self.spoiled = False
-
-
-class Marks:
-    """The reads under way, by name."""
-
-    def __init__(self) -> None:
-        self._marks: dict[str, set[Mark]] = {}
-
-    def begin(self, name: str, epoch: int) -> Mark:
-        mark = Mark(name, epoch)
-        self._marks.setdefault(name, set()).add(mark)
-        return mark
-
-    def end(self, mark: Mark) -> None:
-        marks = self._marks.get(mark.name)
-        if marks is not None:
-            marks.discard(mark)
-            if not marks:
-                del self._marks[mark.name]
-
-    def spoil(self, name: str) -> None:
-        for mark in self._marks.pop(name, ()):
-            mark.spoiled = True
-
-    def spoil_all(self) -> None:
-        for name in list(self._marks):
-            self.spoil(name)
 
 
 class LocalTier:

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 from service.stores.cache.coherence import TAG_SECONDS, Coherence
 from service.stores.cache.encoding import unpack
-from service.stores.cache.local_tier import LocalEntry, Mark
+from service.stores.cache.local_tier import LocalEntry
 from service.stores.cache.policy import Policy
 from service.stores.cache.redis_tier import RedisTier
 from service.stores.errors import StoreUnavailable
+from service.stores.redis.marks import Mark
 
 Tags = tuple[tuple[str, bytes], ...]
 

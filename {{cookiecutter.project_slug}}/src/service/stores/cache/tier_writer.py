@@ -13,11 +13,12 @@ import structlog
 from service.stores.cache.coherence import TAG_SECONDS, Coherence
 from service.stores.cache.encoding import Entry, pack
 from service.stores.cache.keys import ENTRY, TAG
-from service.stores.cache.local_tier import NEVER, Mark
+from service.stores.cache.local_tier import NEVER
 from service.stores.cache.policy import Policy
 from service.stores.cache.redis_tier import RedisTier
 from service.stores.cache.tier_reader import Tags, TierReader
 from service.stores.errors import StoreUnavailable
+from service.stores.redis.marks import Mark
 
 log = structlog.get_logger()
 

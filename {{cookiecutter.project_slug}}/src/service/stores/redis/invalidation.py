@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -13,6 +15,9 @@ from redis.exceptions import ConnectionError as RawConnectionError
 
 log = structlog.get_logger()
 
+LAST_READ_SECONDS = 0.02
+"""Time for an answer that lies unread in this worker, when its time was up."""
+
 Connect = Callable[[], Awaitable[list[AbstractConnection]]]
 
 
@@ -21,8 +26,8 @@ class InvalidationChannel:
 
     `on_up` runs before the channel counts as up and may refuse by raising; `on_keys` gets the keys
     of each write, None when the database was emptied; `on_down` runs as soon as the connection is
-    lost. A silent connection is probed after `heartbeat_seconds` and given up after twice that.
-    Our own writes are told too: to filter them loses the writes of others.
+    lost. Redis is asked every `heartbeat_seconds`, and given up when silent for as long again. Our
+    own writes are told too: to filter them loses the writes of others.
     """
 
     def __init__(  # noqa: PLR0913 - each is a hook or a knob of its own
@@ -37,6 +42,9 @@ class InvalidationChannel:
         pause_seconds_max: float = 1,
     ) -> None:
         self.up = False
+        self.proven_until = 0.0
+        """Until then (monotonic) no write that was not told is older than two heartbeats."""
+        self._proofs: dict[AbstractConnection, float] = {}
         self._connect = connect
         self._prefix = prefix
         self._on_keys = on_keys
@@ -53,7 +61,11 @@ class InvalidationChannel:
                 await self._follow()
             except* Exception as errors:  # noqa: BLE001 - whatever it was: try again
                 if not self._pause:
-                    log.warning("cache_invalidation_channel_failed", error=repr(errors.exceptions))
+                    log.warning(
+                        "invalidation_channel_failed",
+                        prefix=self._prefix,
+                        error=repr(errors.exceptions),
+                    )
             self._pause = min(self._pause * 2 or 0.02, self._pause_seconds_max)
             await asyncio.sleep(self._pause * random.uniform(0.5, 1))  # noqa: S311 - jitter
 
@@ -65,19 +77,22 @@ class InvalidationChannel:
                 connections = await self._connect()
             async with asyncio.timeout(2 * self._heartbeat_seconds):
                 for connection in connections:
+                    asked_at = time.monotonic()
                     await self._track(connection)
+                    self._prove(connection, asked_at)
                 await self._on_up()
             self.up, self._pause = True, 0.0
-            log.info("cache_invalidation_channel_up")
+            log.info("invalidation_channel_up", prefix=self._prefix)
             async with asyncio.TaskGroup() as listeners:
                 for connection in connections:
                     listeners.create_task(self._listen(connection))
         except Exception:
             if self.up:
-                log.warning("cache_invalidation_channel_down")
+                log.warning("invalidation_channel_down", prefix=self._prefix)
             raise
         finally:
-            self.up = False
+            self.up, self.proven_until = False, 0.0
+            self._proofs.clear()
             self._on_down()
             for connection in connections:
                 await connection.disconnect(nowait=True)
@@ -94,15 +109,27 @@ class InvalidationChannel:
         await connection.read_response()
 
     async def _listen(self, connection: AbstractConnection) -> None:
-        probed = False
+        asked_at, answered = -math.inf, True
         while True:
-            answer = await connection.read_response(
-                timeout=self._heartbeat_seconds, push_request=True
-            )
-            if answer is not None:
-                probed = False
-            elif probed:
-                raise RawConnectionError("The invalidation channel is silent.")
-            else:
+            left = asked_at + self._heartbeat_seconds - time.monotonic()
+            if left <= 0 and answered:
+                asked_at, answered, left = time.monotonic(), False, self._heartbeat_seconds
                 await connection.send_command("PING")
-                probed = True
+            # However late this worker is, what lies unread is read before silence is judged.
+            answer = await connection.read_response(
+                timeout=max(left, LAST_READ_SECONDS), push_request=True
+            )
+            if (
+                answer is None
+                and not answered
+                and time.monotonic() - asked_at >= self._heartbeat_seconds
+            ):
+                raise RawConnectionError("The invalidation channel is silent.")
+            if answer is not None and not isinstance(answer, list):
+                answered = True
+                self._prove(connection, asked_at)
+
+    def _prove(self, connection: AbstractConnection, asked_at: float) -> None:
+        """Note that all writes before the question were told: answers keep their order."""
+        self._proofs[connection] = asked_at
+        self.proven_until = min(self._proofs.values()) + 2 * self._heartbeat_seconds
