@@ -192,6 +192,9 @@ class Settings(BaseSettings):
     session_limit_per_user: int = Field(default=10, ge=0)
     """Concurrent sessions of one user; the oldest is ended by a further login."""
 
+    session_local_mib: int = Field(default=8, ge=0)
+    """Memory of a worker's own, coherent copies of sessions in MiB; 0 reads Redis every time."""
+
     # Work off the loop
 
     offload_threads: int = Field(default=16, ge=1, le=1000)

@@ -48,14 +48,14 @@ class Session:
             return self
         # From here on the answer depends on the session: it must not be cached.
         self.touched = True
-        candidates = self._cookie.candidates(self._scope["headers"])
-        verified = self._cookie.verify(candidates)
+        given, verified = self._cookie.read(self._scope["headers"])
         if verified is not None:
-            self._record = await self._store.read(verified.token)
+            token = verified.token
+            self._record = self._store.find(token) or await self._store.read(token)
             if self._record is not None:
-                self._token, self._outdated = verified.token, verified.outdated
+                self._token, self._outdated = token, verified.outdated
                 self._data = dict(self._record.data)
-        elif candidates:
+        elif given:
             self._store.metrics.rejected_cookies.inc()
         self._loaded = True
         return self
@@ -65,6 +65,25 @@ class Session:
         """The user who is logged in here."""
         self._demand()
         return self._record.user_id if self._record is not None else None
+
+    @property
+    def user(self) -> str:
+        """The same, where a user is logged in for sure.
+
+        Raises:
+            PermissionError: Nobody is logged in.
+        """
+        if self.user_id is None:
+            raise PermissionError("Nobody is logged in.")
+        return self.user_id
+
+    @property
+    def clean(self) -> bool:
+        """Whether there is nothing to `commit`."""
+        if self._changes or self._issued or self._ended or self._outdated:
+            return False
+        record = self._record
+        return record is None or record.superseded or not self._use_is_due(record)
 
     @property
     def ref(self) -> str | None:
@@ -175,8 +194,7 @@ class Session:
             self._issued = True
 
     async def _update(self, token: SessionToken, record: SessionRecord) -> None:
-        due = time.time() - record.last_used >= self._store.touch_seconds
-        if not (self._changes or due or self._outdated):
+        if not (self._changes or self._outdated or self._use_is_due(record)):
             return
         try:
             _, current = await self._store.update(token, self._changes)
@@ -203,11 +221,11 @@ class Session:
         self._token, self._data, self._changes = token, dict(texts), {}
         self._issued, self._ended, self._outdated = True, False, False
 
+    def _use_is_due(self, record: SessionRecord) -> bool:
+        return time.time() - record.last_used >= self._store.touch_seconds
+
     async def _user(self) -> str:
-        await self.load()
-        if self.user_id is None:
-            raise PermissionError("Nobody is logged in.")
-        return self.user_id
+        return (await self.load()).user
 
     def _demand(self) -> None:
         if not self._loaded:

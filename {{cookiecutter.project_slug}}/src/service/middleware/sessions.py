@@ -7,12 +7,15 @@ from fastapi import Depends, HTTPException
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.middleware.http_headers import add_vary, replace_header
+from service.middleware.http_headers import Headers, add_vary, header_value, replace_header
 from service.middleware.problems import about, retry_after, send_problem
 from service.middleware.session_cookie import SessionCookie
 from service.middleware.session_handle import Session
 from service.stores.errors import StoreUnavailable
 from service.stores.sessions.store import SessionStore
+
+NO_STORE = (b"cache-control", b"no-store")
+VARY = (b"vary", b"Cookie")
 
 
 class SessionMiddleware:
@@ -36,33 +39,40 @@ class SessionMiddleware:
         refused = False
 
         def send_committed(message: Message) -> Awaitable[None]:
-            if session.touched:
-                return commit_and_send(message)
-            return send(message)
+            if refused:
+                return nothing()
+            if not session.touched or message["type"] != "http.response.start":
+                return send(message)
+            if session.clean:
+                return send({**message, "headers": uncached(message["headers"])})
+            return commit_and_send(message)
 
         async def commit_and_send(message: Message) -> None:
             nonlocal refused
-            if refused:
+            try:
+                headers = await session.commit()
+            except StoreUnavailable:
+                refused = True
+                wait = [(b"retry-after", retry_after())]
+                await send_problem(send, 503, headers=wait, **about(scope))
                 return
-            if message["type"] == "http.response.start":
-                try:
-                    headers = await session.commit()
-                except StoreUnavailable:
-                    refused = True
-                    wait = [(b"retry-after", retry_after())]
-                    await send_problem(send, 503, headers=wait, **about(scope))
-                    return
-                message = {**message, "headers": uncached([*message["headers"], *headers])}
-            await send(message)
+            await send({**message, "headers": uncached([*message["headers"], *headers])})
 
         return self._app(scope, receive, send_committed)
 
 
-def uncached(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+async def nothing() -> None:
+    """Send nothing: the rest of an answer that another one replaced."""
+
+
+def uncached(headers: Headers) -> Headers:
     """Return headers that keep an answer out of caches; a stricter or private wish stands."""
-    given = b",".join(value.lower() for name, value in headers if name.lower() == b"cache-control")
+    names = [name.lower() for name, _ in headers]
+    if b"cache-control" not in names and b"vary" not in names:
+        return [*headers, NO_STORE, VARY]
+    given = header_value(headers, b"cache-control").lower()
     if b"no-store" not in given and b"private" not in given:
-        headers = replace_header(headers, b"cache-control", b"no-store")
+        headers = replace_header(headers, *NO_STORE)
     return add_vary(headers, b"Cookie")
 
 
@@ -76,12 +86,21 @@ LoadedSession = Annotated[Session, Depends(load_session)]
 """The loaded session of a request, logged in or not."""
 
 
-async def required_user(connection: HTTPConnection) -> str:
-    """Return the id of the user who is logged in; 401 without one."""
+async def user_session(connection: HTTPConnection) -> Session:
+    """Load the session of the user who is logged in; 401 without one."""
     session = await load_session(connection)  # called, not injected: a level less to resolve
     if session.user_id is None:
         raise HTTPException(401, headers={"WWW-Authenticate": "Session"})
-    return session.user_id
+    return session
+
+
+UserSession = Annotated[Session, Depends(user_session)]
+"""The session of the user who is logged in, `session.user`; without one the answer is 401."""
+
+
+async def required_user(connection: HTTPConnection) -> str:
+    """Return the id of the user who is logged in; 401 without one."""
+    return (await user_session(connection)).user
 
 
 RequiredUser = Annotated[str, Depends(required_user)]

@@ -22,12 +22,19 @@ class SessionIndex:
     """
 
     def __init__(
-        self, clients: RedisClients, *, record_prefix: str, absolute_ms: int, limit: int
+        self,
+        clients: RedisClients,
+        *,
+        record_prefix: str,
+        absolute_ms: int,
+        limit: int,
+        on_end: Callable[[str], None],
     ) -> None:
         self._clients = clients
         self._record_prefix = record_prefix
         self._absolute_ms = absolute_ms
         self._limit = limit
+        self._on_end = on_end
 
     async def enrol(self, user_id: str, ref: str) -> int:
         """Add a session and end the oldest ones over the limit; return how many that were."""
@@ -73,7 +80,11 @@ class SessionIndex:
 
     async def _end(self, user_id: str, refs: Sequence[str]) -> int:
         # The records first: should this stop half-way, none is left that the index does not name.
-        ended = await self._each(refs, lambda pipe, key: pipe.delete(key))
+        try:
+            ended = await self._each(refs, lambda pipe, key: pipe.delete(key))
+        finally:
+            for ref in refs:
+                self._on_end(ref)
         await self._forget(user_id, refs)
         return sum(ended)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -49,8 +49,9 @@ class SessionRecord:
         return replace(self, user_id=None, data={}, current=False, superseded=True)
 
 
-def parse(fields: Mapping[bytes, bytes]) -> SessionRecord:
-    """Make a record of a hash's fields."""
+def parse(parts: Sequence[bytes]) -> SessionRecord:
+    """Make a record of a hash's fields and values, given in turn."""
+    fields = dict(zip(parts[::2], parts[1::2], strict=True))
     prefix = DATA.encode()
     return SessionRecord(
         digest=fields[b"id"],

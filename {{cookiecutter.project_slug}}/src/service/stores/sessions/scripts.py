@@ -40,6 +40,14 @@ class Script:
             return await client.eval(self._text, 1, key, *arguments)
 
 
+# Returns the time left in ms, and the fields and values in turn. A server that takes no writes for
+# now still runs what says that it only reads.
+READ = Script(
+    """#!lua flags=no-writes
+return {redis.call('PTTL', KEYS[1]), redis.call('HGETALL', KEYS[1])}
+"""
+)
+
 # ARGV: idle ms, absolute ms, then fields and values.
 CREATE = Script(
     NOW

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hmac
 import time
 from collections.abc import Sequence
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from prometheus_client import CollectorRegistry
 
 from service.stores.redis.clients import RedisClients
 from service.stores.sessions.index import SessionIndex
+from service.stores.sessions.local_records import LocalRecords
 from service.stores.sessions.metrics import SessionMetrics
 from service.stores.sessions.record import Changes, SessionInfo, SessionRecord, arguments, parse
-from service.stores.sessions.scripts import CREATE, ROTATE, UPDATE
+from service.stores.sessions.scripts import CREATE, READ, ROTATE, UPDATE, Script
 from service.stores.sessions.tokens import SessionSigner, SessionToken
 
 TOUCHES_PER_IDLE_TIME = 30
@@ -24,8 +26,10 @@ PREFIX = "session:"
 class SessionStore:
     """Keeps sessions; a session that exists is valid, for Redis ends it when a lifetime is over.
 
-    Each call touches single keys only, so it holds on a Cluster. A write reaches a session only
-    while it exists: a logout is final whatever else runs. Any call may raise StoreUnavailable.
+    While it is entered as a context, a worker answers repeated reads from its own copies, which a
+    write by any worker drops; they take `local_bytes` at most, 0 keeps none. Each call touches
+    single keys only, so it holds on a Cluster. A write reaches a session only while it exists: a
+    logout is final whatever else runs. Any call may raise StoreUnavailable.
     """
 
     def __init__(  # noqa: PLR0913 - each is a knob of its own
@@ -37,18 +41,46 @@ class SessionStore:
         absolute_seconds: float = 43_200,
         limit_per_user: int = 10,
         rotation_grace_seconds: float = 10,
+        local_bytes: int = 8 * 2**20,
         registry: CollectorRegistry | None = None,
     ) -> None:
         self.signer = SessionSigner(secret_keys)
-        self.metrics = SessionMetrics(registry or CollectorRegistry())
+        self._local = LocalRecords(clients, prefix=PREFIX, limit_bytes=local_bytes)
+        self.metrics = SessionMetrics(
+            registry or CollectorRegistry(),
+            channel_up=lambda: self.coherent,
+            local_bytes=lambda: self._local.size_bytes,
+        )
+        self._found, self._unknown = map(self.metrics.loads.labels, ("found", "unknown"))
         self.touch_seconds = min(TOUCH_SECONDS_MAX, idle_seconds / TOUCHES_PER_IDLE_TIME)
         self._clients = clients
         self._idle_ms = int(idle_seconds * 1000)
         self._absolute_ms = int(absolute_seconds * 1000)
         self._grace_ms = int(rotation_grace_seconds * 1000)
         self._index = SessionIndex(
-            clients, record_prefix=PREFIX, absolute_ms=self._absolute_ms, limit=limit_per_user
+            clients,
+            record_prefix=PREFIX,
+            absolute_ms=self._absolute_ms,
+            limit=limit_per_user,
+            on_end=self._local.drop,
         )
+
+    async def __aenter__(self) -> Self:
+        await self._local.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._local.__aexit__(kind, error, trace)
+
+    @property
+    def coherent(self) -> bool:
+        """Whether reads may be answered by this worker's own copies."""
+        return self._local.coherent
 
     async def read(self, token: SessionToken) -> SessionRecord | None:
         """Return the session that a token opens, or None.
@@ -56,12 +88,32 @@ class SessionStore:
         The id before a rotation opens it for the grace time; the one before a login does not: its
         record is marked `superseded`, and is to be treated as empty.
         """
-        fields: dict[bytes, bytes] = await self._client.hgetall(PREFIX + token.ref)
-        record = parse(fields) if fields else None
-        if record is not None and not hmac.compare_digest(record.digest, token.digest):
-            record = record.for_previous(token.digest, now=time.time())
-        self.metrics.loads.labels("found" if record else "unknown").inc()
+        record = opened(await self._read(token.ref), token)
+        (self._found if record else self._unknown).inc()
         return record
+
+    def find(self, token: SessionToken) -> SessionRecord | None:
+        """Return the session that a token opens if this worker knows it as Redis has it.
+
+        None means: `read` it.
+        """
+        record = opened(self._local.find(token.ref), token)
+        if record is not None:
+            self.metrics.local_hits += 1
+        return record
+
+    async def _read(self, ref: str) -> SessionRecord | None:
+        mark = self._local.begin(ref)
+        try:
+            asked_at = time.monotonic()
+            left_ms, parts = await READ(self._client, PREFIX + ref)
+            if not parts:
+                return None
+            record = parse(parts)
+            self._local.keep(mark, record, ends_at=asked_at + left_ms / 1000)
+            return record
+        finally:
+            self._local.end(mark)
 
     async def create(
         self, changes: Changes, *, user_id: str | None = None, device: str = ""
@@ -83,8 +135,9 @@ class SessionStore:
 
         Returns whether the session existed, and whether the token is its current id.
         """
-        key = PREFIX + token.ref
-        code = await UPDATE(self._client, key, self._idle_ms, token.digest, *arguments(changes))
+        code = await self._write(
+            UPDATE, token.ref, self._idle_ms, token.digest, *arguments(changes)
+        )
         return code > 0, code == 2  # noqa: PLR2004 - the script's own code
 
     async def rotate(
@@ -93,9 +146,9 @@ class SessionStore:
         """Replace a session's id, with `user_id` log it in; None when the token is not current."""
         new = token.rotated()
         lifetimes = (self._idle_ms, self._absolute_ms, self._grace_ms)
-        done = await ROTATE(
-            self._client,
-            PREFIX + token.ref,
+        done = await self._write(
+            ROTATE,
+            token.ref,
             *lifetimes,
             token.digest,
             new.digest,
@@ -122,7 +175,10 @@ class SessionStore:
 
     async def delete(self, ref: str, *, user_id: str | None, reason: str = "logout") -> bool:
         """End a session for good; return whether it existed."""
-        existed = bool(await self._client.delete(PREFIX + ref))
+        try:
+            existed = bool(await self._client.delete(PREFIX + ref))
+        finally:
+            self._local.drop(ref)
         if user_id is not None:
             await self._index.remove(user_id, ref)
         self.metrics.revoked.labels(reason).inc(existed)
@@ -144,6 +200,19 @@ class SessionStore:
         self.metrics.revoked.labels("everywhere").inc(ended)
         return ended
 
+    async def _write(self, script: Script, ref: str, *arguments: Any) -> Any:
+        try:
+            return await script(self._client, PREFIX + ref, *arguments)
+        finally:  # Redis first; and what failed here may have been done there.
+            self._local.drop(ref)
+
     @property
     def _client(self) -> Any:
         return self._clients.sessions
+
+
+def opened(record: SessionRecord | None, token: SessionToken) -> SessionRecord | None:
+    """Return what a token may see of its record."""
+    if record is None or hmac.compare_digest(record.digest, token.digest):
+        return record
+    return record.for_previous(token.digest, now=time.time())
