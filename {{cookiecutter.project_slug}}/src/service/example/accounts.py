@@ -9,7 +9,7 @@ from service.example.documented import problems
 from service.example.models import Credentials, Login, NewUser, SessionReport, User
 from service.example.users import UsernameTakenError
 from service.middleware.exception_handlers import problem_responses
-from service.middleware.sessions import LoadedSession, RequiredUser
+from service.middleware.sessions import LoadedSession, UserSession
 
 NOT_LOGGED_IN = problems({401: "Nobody is logged in"})
 
@@ -44,9 +44,9 @@ async def log_in(credentials: Credentials, users: UsersDep, session: LoadedSessi
 
 
 @router.get("/session", responses=NOT_LOGGED_IN)
-async def who_is_logged_in(user_id: RequiredUser, session: LoadedSession) -> Login:
+async def who_is_logged_in(session: UserSession) -> Login:
     """Say who is logged in."""
-    return Login(user_id=int(user_id), username=session["username"])
+    return Login(user_id=int(session.user), username=session["username"])
 
 
 @router.delete("/session", status_code=status.HTTP_204_NO_CONTENT)
@@ -56,7 +56,7 @@ async def log_out(session: LoadedSession) -> None:
 
 
 @router.get("/sessions", responses=NOT_LOGGED_IN)
-async def list_sessions(_: RequiredUser, session: LoadedSession) -> list[SessionReport]:
+async def list_sessions(session: UserSession) -> list[SessionReport]:
     """List the user's sessions on all devices, oldest login first."""
     return [
         SessionReport(
@@ -71,7 +71,7 @@ async def list_sessions(_: RequiredUser, session: LoadedSession) -> list[Session
 
 
 @router.delete("/sessions", status_code=status.HTTP_204_NO_CONTENT, responses=NOT_LOGGED_IN)
-async def log_out_everywhere(_: RequiredUser, session: LoadedSession) -> None:
+async def log_out_everywhere(session: UserSession) -> None:
     """End all sessions of the user, this one too."""
     await session.logout_everywhere()
 
@@ -81,9 +81,7 @@ async def log_out_everywhere(_: RequiredUser, session: LoadedSession) -> None:
     status_code=status.HTTP_204_NO_CONTENT,
     responses=problems({401: "Nobody is logged in", 404: "No such session of this user"}),
 )
-async def end_session(
-    ref: Annotated[str, Path(max_length=64)], _: RequiredUser, session: LoadedSession
-) -> None:
+async def end_session(ref: Annotated[str, Path(max_length=64)], session: UserSession) -> None:
     """End one of the user's sessions, on a lost device for example."""
     if not await session.revoke(ref):
         raise HTTPException(status.HTTP_404_NOT_FOUND, "No such session.")

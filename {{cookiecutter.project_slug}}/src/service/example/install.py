@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.routing import BaseRoute
 
     from service.runtime.offload.processes import Processes
     from service.runtime.offload.threads import Threads
@@ -59,9 +60,15 @@ def install(app: FastAPI, parts: Parts, database_url: str, *, seed: bool = False
         PoolTimeoutError: database_unavailable,
         OperationalError: database_unavailable,
     }
-    for part in (reports, products, accounts):
-        # Not include_router: since it nests, each request is matched twice, 14 us of 90.
-        app.router.routes += part.router.routes
+    # Not include_router: since it nests, each request is matched twice, 14 us of 90. Reads first:
+    # routes are tried in order, 1.5 us each.
+    routes = [route for part in (reports, accounts, products) for route in part.router.routes]
+    app.router.routes += sorted(routes, key=writes)
+
+
+def writes(route: BaseRoute) -> bool:
+    """Return whether a route answers no reads."""
+    return "GET" not in (getattr(route, "methods", None) or ())
 
 
 async def database_unavailable(
