@@ -51,3 +51,4 @@ def test_it_is_gone_after_its_owner_was_killed():
         owner.send_signal(signal.SIGKILL)
 
     assert gone(path)
+    assert not path.parent.exists()

@@ -17,8 +17,16 @@ START_SECONDS = 5.0
 STOP_SECONDS = 3.0
 
 # The guard holds the server's life: its standard input is a pipe from the owner, so it reads the
-# end of the file however the owner dies, kill -9 included. A new session keeps Ctrl-C away from it.
-GUARD = '"$@" & server=$!; trap "kill $server 2>/dev/null" TERM; cat >/dev/null; kill $server; wait'
+# end of the file however the owner dies, kill -9 included; then the server and its folder ($0) go.
+# A new session keeps Ctrl-C away from it.
+GUARD = """
+"$@" & server=$!
+trap "kill $server 2>/dev/null" TERM
+cat >/dev/null
+kill $server
+wait
+rm -rf "$0"
+"""
 
 
 class EmbeddedServerError(RuntimeError):
@@ -46,12 +54,14 @@ class EmbeddedServer:
 
     def __enter__(self) -> Self:
         binary = find_binary()
-        self._folder = tempfile.TemporaryDirectory(prefix="service-redis-")
+        self._folder = tempfile.TemporaryDirectory(
+            prefix="service-redis-", ignore_cleanup_errors=True
+        )
         options = ["--port", "0", "--unixsocket", str(self.path), "--unixsocketperm", "700"]
         options += ["--save", "", "--appendonly", "no", "--dir", self._folder.name]
         options += ["--loglevel", "warning", "--logfile", f"{self._folder.name}/server.log"]
         self._guard = subprocess.Popen(
-            ["/bin/sh", "-c", GUARD, "guard", binary, *options],
+            ["/bin/sh", "-c", GUARD, self._folder.name, binary, *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
