@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import struct
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,6 +14,7 @@ if TYPE_CHECKING:
 SWEEP_SECONDS = 0.5
 EARLY = 0.9
 LINGER_SECONDS = 1.0
+LINGER_NOT = struct.pack("ii", 1, 0)
 
 
 class Patience:
@@ -89,7 +93,14 @@ class Patience:
         elif phase == "idle":
             self._door.transport.close()
         else:
-            self._door.transport.abort()
+            self._reset()
+
+    def _reset(self) -> None:
+        """Abort, and have the kernel forget what it would go on offering to a client gone deaf."""
+        handle = self._door.transport.get_extra_info("socket")
+        with contextlib.suppress(OSError):
+            handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NOT)
+        self._door.transport.abort()
 
 
 def door_paused(door: FrontDoor) -> bool:

@@ -7,6 +7,8 @@ import socket
 import stat
 from pathlib import Path
 
+UNSENT_BYTES = 131_072
+
 
 def listen(host: str, port: int, *, backlog: int = 2048) -> socket.socket:
     """Bind and listen on a TCP address, or on a unix socket where host is `unix:/path`.
@@ -24,6 +26,8 @@ def listen(host: str, port: int, *, backlog: int = 2048) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Accepted sockets inherit it: an answer in two writes must not wait for an acknowledgement.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Inherited too: what a client that reads nothing has buffered in the kernel stays small.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         listener.bind(address)
         return _ready(listener, backlog)
     except OSError:
