@@ -209,7 +209,7 @@ async def test_a_silent_channel_is_found_out(redis_server):
         accepted = proxy.accepted
         await until(lambda: proxy.accepted > accepted)
         proxy.black_hole = False  # What was connected meanwhile stays without its answer.
-        await until(lambda: cache.coherent)
+        await until(lambda: cache.coherent, seconds=10)
 
 
 async def test_a_blocked_event_loop_catches_up(redis_url):
