@@ -14,6 +14,7 @@ from service.middleware.sessions import LoadedSession, RequiredUser, SessionMidd
 from service.stores.errors import StoreUnavailable
 from service.stores.redis.clients import RedisClients
 from service.stores.sessions.store import SessionStore
+from tests.stores.workers import until
 
 OLD, NEW = "old-key-0123456789", "new-key-0123456789"
 
@@ -113,13 +114,18 @@ class Service:
 @pytest.fixture
 async def clients(redis_url):
     # A budget for busy machines: how little time Redis gets is not what is tested here.
-    async with RedisClients(redis_url, session_timeout_seconds=10) as clients:
+    budgets = {"session_timeout_seconds": 10, "connect_timeout_seconds": 10}
+    async with RedisClients(redis_url, **budgets) as clients:
         yield clients
 
 
 @pytest.fixture
-def service(clients):
-    return Service(clients)
+async def service(clients):
+    """A service as a worker has it, with copies of its own."""
+    service = Service(clients)
+    async with service.store:
+        await until(lambda: service.store.coherent)
+        yield service
 
 
 def cookie_of(browser):

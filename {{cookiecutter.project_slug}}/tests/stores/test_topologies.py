@@ -6,7 +6,7 @@ import redis
 from service.stores.errors import StoreUnavailable
 from service.stores.redis.clients import RedisClients
 from tests.stores.servers import cluster, form, server
-from tests.stores.workers import Product, Source, settle, until, worker
+from tests.stores.workers import Product, Source, session_worker, settle, until, worker
 
 
 async def test_a_cluster_holds_a_coherent_cache():
@@ -31,6 +31,31 @@ async def test_a_cluster_holds_a_coherent_cache():
             await a.invalidate_tag("products")
             await asyncio.sleep(0.1)
             assert not any([await second.get_cached(number) for number in range(30)])
+
+
+async def test_on_a_cluster_a_logout_is_told_and_a_copy_lives_a_second_as_slots_may_move():
+    with cluster() as nodes:
+        await form(nodes)
+        url = f"redis+cluster://127.0.0.1:{nodes[0].connection_pool.connection_kwargs['port']}"
+        async with session_worker(url) as a, session_worker(url) as b:
+            tokens = [await a.login(None, "ada", {}) for _ in range(10)]
+
+            async def known():
+                for token in tokens:
+                    await b.read(token)
+                return all(b._local.find(token.ref) for token in tokens)
+
+            async def forgotten():
+                return not any([await b.read(token) for token in tokens])
+
+            await until(known)
+            assert await a.delete_all("ada", keep=tokens[0].ref) == 9
+            await until(lambda: _only(b, tokens, 0), seconds=0.1)
+
+            b._local._told = b._local._channel._on_keys = lambda _: None
+            await until(lambda: b._local.find(tokens[0].ref))
+            await a.delete(tokens[0].ref, user_id="ada")
+            await until(forgotten, seconds=1.2)
 
 
 async def test_a_sentinel_failover_is_followed_and_no_readonly_gets_out():
@@ -60,6 +85,11 @@ async def test_a_sentinel_failover_is_followed_and_no_readonly_gets_out():
                 await until(lambda: _written(clients, new), seconds=5)
 
                 assert time.monotonic() - promoted < 2
+
+
+async def _only(store, tokens, number):
+    alive = [await store.read(token) is not None for token in tokens]
+    return alive == [index == number for index in range(len(tokens))]
 
 
 def _link(replica):

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from service.stores.cache.cache import Cache
 from service.stores.redis.clients import RedisClients
+from service.stores.sessions.store import SessionStore
 
 
 class Product(BaseModel, frozen=True):
@@ -51,6 +52,24 @@ async def worker(url: str, *, budget: float = 1, **options: Any) -> AsyncIterato
         if options.get("enabled", True):
             await until(lambda: cache.coherent)
         yield cache
+
+
+@asynccontextmanager
+async def session_worker(
+    url: str, *, channel_url: str = "", budget: float = 10, **options: Any
+) -> AsyncIterator[SessionStore]:
+    """Sessions as a worker has them, their channel up, perhaps by a way of its own."""
+    budgets: dict[str, Any] = {"session_timeout_seconds": budget, "connect_timeout_seconds": budget}
+    async with (
+        RedisClients(url, **budgets) as clients,
+        RedisClients(channel_url or url, **budgets) as told_by,
+    ):
+        store = SessionStore(clients, secret_keys=["key-of-the-tests"], **options)
+        channel: Any = store._local._channel
+        channel._connect = told_by.invalidation_connections
+        async with store:
+            await until(lambda: store.coherent or not store._local._limit_bytes)
+            yield store
 
 
 class Source:

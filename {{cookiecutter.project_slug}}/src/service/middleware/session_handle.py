@@ -51,7 +51,7 @@ class Session:
         given, verified = self._cookie.read(self._scope["headers"])
         if verified is not None:
             token = verified.token
-            self._record = self._store.find(token) or await self._store.read(token)
+            self._record = await self._store.read(token)
             if self._record is not None:
                 self._token, self._outdated = token, verified.outdated
                 self._data = dict(self._record.data)

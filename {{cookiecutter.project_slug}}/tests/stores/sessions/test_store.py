@@ -7,6 +7,7 @@ from service.stores.errors import StoreUnavailable
 from service.stores.redis.clients import RedisClients
 from service.stores.sessions.store import SessionStore
 from service.stores.sessions.tokens import SessionToken
+from tests.stores.workers import until
 
 KEYS = ["first-key-of-the-tests-0123456789"]
 
@@ -14,7 +15,8 @@ KEYS = ["first-key-of-the-tests-0123456789"]
 @pytest.fixture
 async def clients(redis_url):
     # A budget for busy machines: how little time Redis gets is not what is tested here.
-    async with RedisClients(redis_url, session_timeout_seconds=10) as clients:
+    budgets = {"session_timeout_seconds": 10, "connect_timeout_seconds": 10}
+    async with RedisClients(redis_url, **budgets) as clients:
         yield clients
 
 
@@ -22,9 +24,11 @@ def make_store(clients, **options):
     return SessionStore(clients, **({"secret_keys": KEYS} | options))
 
 
-@pytest.fixture
-def store(clients):
-    return make_store(clients)
+@pytest.fixture(params=[0, 2**20], ids=["Redis only", "own copies"])
+async def store(clients, request):
+    async with make_store(clients, local_bytes=request.param) as store:
+        await until(lambda: store.coherent == bool(request.param))
+        yield store
 
 
 async def ended(store, token, seconds):

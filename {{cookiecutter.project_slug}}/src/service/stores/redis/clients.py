@@ -96,6 +96,11 @@ class RedisClients:
         return self._url.kind == "cluster"
 
     @property
+    def may_move(self) -> bool:
+        """Whether keys may come to live on a server that nobody here follows yet."""
+        return self._url.kind != "standalone"
+
+    @property
     def cache_timeout_seconds(self) -> float:
         return self._cache_timeout_seconds
 

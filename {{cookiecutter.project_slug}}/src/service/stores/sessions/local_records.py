@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from types import TracebackType
 from typing import Self
@@ -20,6 +21,9 @@ RECORD_BYTES = 1000
 FIELD_BYTES = 150
 """What a field costs beside its texts."""
 
+MOVING_SECONDS = 1.0
+"""Life of a copy where keys may move, on a Cluster or by Sentinel, to a server not followed yet."""
+
 Held = tuple[SessionRecord, float]
 """A record and when Redis ends it, in seconds of the monotonic clock."""
 
@@ -34,11 +38,13 @@ class LocalRecords:
     def __init__(self, clients: RedisClients, *, prefix: str, limit_bytes: int) -> None:
         self._cut = len(prefix)
         self._limit_bytes = limit_bytes
+        self._seconds_max = MOVING_SECONDS if clients.may_move else math.inf
         self._marks = Marks()
         # 0 would mean "no bound" to cachebox.
         self._held: LRUCache[str, Held] = LRUCache(
             max(limit_bytes, 1), getsizeof=lambda _, held: size_of(held[0])
         )
+        self._recovered = clients.recovered
         self._channel = InvalidationChannel(
             clients.invalidation_connections,
             prefix=prefix,
@@ -84,10 +90,13 @@ class LocalRecords:
         """Note that a record is being read, before it is; finish with `end`."""
         return self._marks.begin(ref)
 
-    def keep(self, mark: Mark, record: SessionRecord, *, ends_at: float) -> None:
-        """Keep what was read under the mark, unless it was written in between."""
+    def keep(self, mark: Mark, record: SessionRecord, *, asked_at: float, seconds: float) -> None:
+        """Keep what was asked for under the mark, unless it was written in between.
+
+        Redis ends the session `seconds` later, if nobody writes before.
+        """
         if self._channel.up and not mark.spoiled and size_of(record) <= self._limit_bytes:
-            self._held[mark.name] = (record, ends_at)
+            self._held[mark.name] = (record, asked_at + min(seconds, self._seconds_max))
 
     def end(self, mark: Mark) -> None:
         self._marks.end(mark)
@@ -109,6 +118,7 @@ class LocalRecords:
             self.drop(key[self._cut :].decode(errors="replace"))
 
     async def _begin_anew(self) -> None:
+        self._recovered()
         self.clear()
 
 

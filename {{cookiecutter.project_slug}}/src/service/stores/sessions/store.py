@@ -88,21 +88,15 @@ class SessionStore:
         The id before a rotation opens it for the grace time; the one before a login does not: its
         record is marked `superseded`, and is to be treated as empty.
         """
-        record = opened(await self._read(token.ref), token)
-        (self._found if record else self._unknown).inc()
-        return record
-
-    def find(self, token: SessionToken) -> SessionRecord | None:
-        """Return the session that a token opens if this worker knows it as Redis has it.
-
-        None means: `read` it.
-        """
         record = opened(self._local.find(token.ref), token)
         if record is not None:
             self.metrics.local_hits += 1
+            return record
+        record = opened(await self._fetch(token.ref), token)
+        (self._found if record else self._unknown).inc()
         return record
 
-    async def _read(self, ref: str) -> SessionRecord | None:
+    async def _fetch(self, ref: str) -> SessionRecord | None:
         mark = self._local.begin(ref)
         try:
             asked_at = time.monotonic()
@@ -110,7 +104,7 @@ class SessionStore:
             if not parts:
                 return None
             record = parse(parts)
-            self._local.keep(mark, record, ends_at=asked_at + left_ms / 1000)
+            self._local.keep(mark, record, asked_at=asked_at, seconds=left_ms / 1000)
             return record
         finally:
             self._local.end(mark)
