@@ -105,8 +105,13 @@ class Target:
         return self.name == "plain"
 
     @contextlib.asynccontextmanager
-    async def start(self, *, ready: bool = True, **environ: str) -> AsyncIterator[Running]:
-        """Start it on free ports; kill all of it, however it stands, when the block ends."""
+    async def start(
+        self, *, ready: bool = True, files: int = 0, **environ: str
+    ) -> AsyncIterator[Running]:
+        """Start it on free ports, with so many `files` each process may open (0: as many as here).
+
+        All of it is killed, however it stands, when the block ends.
+        """
         port, admin_port = free_port(), free_port()
         with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
             log = Path(folder) / "log"
@@ -118,9 +123,10 @@ class Target:
                 "DATABASE_URL": f"sqlite+aiosqlite:///{folder}/chaos.db",
                 **environ,
             }
+            limited = ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh"] if files else []
             with log.open("wb") as output:
                 process = subprocess.Popen(  # noqa: ASYNC220 - starting takes a millisecond
-                    [part.format(port=port) for part in self._command],
+                    [*limited, *(part.format(port=port) for part in self._command)],
                     cwd=folder,
                     env={**os.environ, **variables},
                     stdout=output,

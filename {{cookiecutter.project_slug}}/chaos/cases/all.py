@@ -2,5 +2,6 @@
 
 import chaos.cases.bad_input
 import chaos.cases.deploys
+import chaos.cases.slow_clients
 import chaos.cases.spread
 import chaos.cases.workers  # noqa: F401

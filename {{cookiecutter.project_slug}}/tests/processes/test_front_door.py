@@ -1,5 +1,6 @@
 import asyncio
 import json
+import socket
 import time
 
 import pytest
@@ -126,6 +127,19 @@ async def test_slow_clients_are_closed_in_time_and_idle_ones_are_left_alone(serv
 async def with_connection(service, client):
     async with service.connection() as connection:
         await client(connection)
+
+
+async def test_a_steady_reader_may_take_longer_than_the_limit_for_silence(service):
+    loop = asyncio.get_running_loop()
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        client.setblocking(False)
+        await loop.sock_connect(client, ("127.0.0.1", service.port))
+        await loop.sock_sendall(client, b"GET /pieces/200 HTTP/1.1\r\nHost: a\r\n\r\n")
+        end = loop.time() + 2.5
+        while loop.time() < end:
+            assert await loop.sock_recv(client, 65_536)
+            await asyncio.sleep(0.05)
 
 
 async def test_a_steady_body_may_take_longer_than_the_limit_for_silence(service):

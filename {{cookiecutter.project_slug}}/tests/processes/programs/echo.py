@@ -37,6 +37,8 @@ class Echo:
         action, _, argument = scope["path"].removeprefix("/").partition("/")
         if action == "events":
             return await events(receive, send)
+        if action == "pieces":
+            return await pieces(send, int(argument))
         if action == "sleep":
             await asyncio.sleep(float(argument))
         elif action == "block":
@@ -90,6 +92,13 @@ async def events(receive, send):
     while not gone.done():
         await send({"type": "http.response.body", "body": b"data: tick\n\n", "more_body": True})
         await asyncio.wait([gone], timeout=0.05)
+
+
+async def pieces(send, count):
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    for left in reversed(range(count)):
+        piece = {"type": "http.response.body", "body": b"x" * 65_536, "more_body": left > 0}
+        await send(piece)
 
 
 async def disconnected(receive):

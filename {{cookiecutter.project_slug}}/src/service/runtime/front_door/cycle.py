@@ -64,6 +64,7 @@ class Cycle(RequestResponseCycle):
     async def send(self, message: Any) -> None:
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
+            self.transport.drains += 1  # type: ignore[attr-defined] # it is our Gate
         if self.disconnected:
             return
         if not self.response_started and message["type"] == "http.response.start":
@@ -144,6 +145,8 @@ class Gate:
     def __init__(self, door: FrontDoor, transport: asyncio.Transport) -> None:
         self._door = door
         self._transport = transport
+        self.drains = 0
+        """How often a client read so much that more could be written."""
         self.write = transport.write
         self.writelines = transport.writelines
         self.is_closing = transport.is_closing

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 SWEEP_SECONDS = 0.5
 EARLY = 0.9
 LINGER_SECONDS = 1.0
+DRAINED_BYTES = 49_152  # between uvicorn's marks for a full and for an empty buffer
 LINGER_NOT = struct.pack("ii", 1, 0)
 
 
@@ -45,9 +46,22 @@ class Patience:
             return
         self._end(phase[0], now)
 
-    def idle_seconds(self, now: float) -> float:
-        """Return how long the connection has waited for a request or the rest of its headers."""
-        return now - self._since if self._phase[0] in ("headers", "idle") else 0.0
+    def stalled_seconds(self, now: float) -> float:
+        """Return how long the client has kept the connection waiting; 0 while it does its part."""
+        phase, seconds = self._phase[0], now - self._since
+        if phase in ("headers", "idle") or (phase in ("body", "write") and self._is_slow(now)):
+            return seconds
+        return 0.0
+
+    def end_to_make_room(self) -> None:
+        """End the connection early, because others wait for a place."""
+        door = self._door
+        if self._phase[0] == "write":
+            self._reset()
+            return
+        if door.in_headers or (door.in_body and not door.cycle.response_started):
+            door.transport.write(door.rules.refusals[408])
+        door.transport.close()
 
     def _name(self) -> str:
         door = self._door
@@ -80,20 +94,28 @@ class Patience:
         """Return a count that grows as the client sends its body, or reads our answer."""
         if phase == "body":
             return self._door.body_bytes
-        return -self._door.transport.get_write_buffer_size() if phase == "write" else 0
+        if phase == "write":
+            buffered = self._door.transport.get_write_buffer_size()
+            return self._door.gate.drains * DRAINED_BYTES - buffered
+        return 0
+
+    def _is_slow(self, now: float) -> bool:
+        """Whether the client sent or read less than it must since the phase began."""
+        progress = self._progress(self._phase[0]) - self._mark
+        return progress < self._limits.body_bytes_per_second * (now - self._since)
 
     def _end(self, phase: str, now: float) -> None:
-        if phase in ("body", "write"):
-            progress = self._progress(phase)
-            if progress - self._mark >= self._limits.body_bytes_per_second * (now - self._since):
-                self._since, self._mark = now, progress
-                return
+        if phase in ("body", "write") and not self._is_slow(now):
+            self._since, self._mark = now, self._progress(phase)
+            return
         if phase == "body" or (phase == "headers" and self._door.in_headers):
             self._door.refuse(408)
         elif phase == "idle":
             self._door.transport.close()
-        else:
+        elif phase == "write":
             self._reset()
+        else:
+            self._door.transport.abort()
 
     def _reset(self) -> None:
         """Abort, and have the kernel forget what it would go on offering to a client gone deaf."""
