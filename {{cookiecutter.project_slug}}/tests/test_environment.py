@@ -113,7 +113,7 @@ def test_every_setting_says_its_reason():
 def test_the_example_file_is_what_the_settings_say():
     found = (Path(__file__).parent.parent / ".env.example").read_text()
 
-    assert found == example_file(), "run `make env-example`"
+    assert found == example_file(), "run `make env`"
 
 
 def test_the_example_file_is_accepted_with_every_line_uncommented(tmp_path):

@@ -24,6 +24,13 @@ from service.stores.redis.clients import RedisClients
 from service.stores.sessions.store import SessionStore
 from tests.example import postgresql
 
+BUDGETS: dict[str, Any] = {
+    "connect_timeout_seconds": 10,
+    "cache_timeout_seconds": 10,
+    "session_timeout_seconds": 10,
+}
+"""For busy machines: how little time Redis gets is not what is tested here."""
+
 
 @pytest.fixture(autouse=True)
 def cheap_passwords(monkeypatch):
@@ -60,7 +67,7 @@ async def database(database_url) -> AsyncIterator[Database]:
 async def cache(redis_url) -> AsyncIterator[Cache]:
     registry = CollectorRegistry()
     async with (
-        RedisClients(redis_url, registry=registry) as clients,
+        RedisClients(redis_url, registry=registry, **BUDGETS) as clients,
         Cache(clients, registry=registry) as cache,
     ):
         yield cache
@@ -77,7 +84,7 @@ async def catalogue(database, cache) -> AsyncIterator[Catalogue]:
 async def app(redis_url, tmp_path) -> AsyncIterator[FastAPI]:
     """The example alone, on SQLite; a test that needs `app.state.processes` opens them."""
     registry = CollectorRegistry()
-    clients = RedisClients(redis_url, registry=registry)
+    clients = RedisClients(redis_url, registry=registry, **BUDGETS)
     cache = Cache(clients, registry=registry)
     threads = Threads(registry=registry, size=2)
     processes = Processes(registry=registry, size=1)

@@ -26,7 +26,9 @@ async def statuses(client, count, path="/", method="GET"):
 @pytest.fixture
 async def clients(redis_url):
     # A budget for busy machines: how little time Redis gets is not what is tested here.
-    async with RedisClients(redis_url, cache_timeout_seconds=10) as clients:
+    async with RedisClients(
+        redis_url, cache_timeout_seconds=10, connect_timeout_seconds=10
+    ) as clients:
         yield clients
 
 

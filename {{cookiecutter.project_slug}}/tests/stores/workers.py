@@ -20,7 +20,7 @@ class Product(BaseModel, frozen=True):
     name: str = "Chair"
 
 
-async def until(condition: Callable[[], Any], seconds: float = 3) -> None:
+async def until(condition: Callable[[], Any], seconds: float = 10) -> None:
     """Wait until the condition holds, which may be async; fail when it does not in time."""
     deadline = time.monotonic() + seconds
     while True:

@@ -32,7 +32,7 @@ async def test_another_workers_write_drops_the_local_value(url):
 
         await first.set(Product(id=7, name="Table"), 7)
 
-        await until(lambda: _is(second, "Table"), seconds=0.1)
+        await until(lambda: _is(second, "Table"), seconds=0.5)
         assert (await second.lookup(7)).tier == "local"
 
 
@@ -131,7 +131,7 @@ async def test_a_flush_of_the_database_empties_the_local_tier(redis_url):
 
         await client.flushall()
 
-        await until(lambda: _absent(cache, "a"), seconds=0.1)
+        await until(lambda: _absent(cache, "a"), seconds=0.5)
 
 
 async def _absent(cache, key):
@@ -209,7 +209,7 @@ async def test_a_silent_channel_is_found_out(redis_server):
         accepted = proxy.accepted
         await until(lambda: proxy.accepted > accepted)
         proxy.black_hole = False  # What was connected meanwhile stays without its answer.
-        await until(lambda: cache.coherent, seconds=10)
+        await until(lambda: cache.coherent)
 
 
 async def test_a_blocked_event_loop_catches_up(redis_url):
@@ -220,7 +220,7 @@ async def test_a_blocked_event_loop_catches_up(redis_url):
             client.delete("cache:e:{a}")
             time.sleep(0.3)  # noqa: ASYNC251 - this is what it is about
 
-        await until(lambda: _absent(cache, "a"), seconds=0.1)
+        await until(lambda: _absent(cache, "a"), seconds=0.5)
         assert cache.coherent
 
 

@@ -15,8 +15,9 @@ KEYS = ["first-key-of-the-tests-0123456789"]
 @pytest.fixture
 async def clients(redis_url):
     # A budget for busy machines: how little time Redis gets is not what is tested here.
-    budgets = {"session_timeout_seconds": 10, "connect_timeout_seconds": 10}
-    async with RedisClients(redis_url, **budgets) as clients:
+    async with RedisClients(
+        redis_url, session_timeout_seconds=10, connect_timeout_seconds=10
+    ) as clients:
         yield clients
 
 
