@@ -162,7 +162,8 @@ class RedisClients:
 
     def _open(self, name: str) -> GuardedRedis | GuardedCluster:
         options = {
-            "socket_connect_timeout": self._connect_timeout_seconds,
+            # A busy worker, one that starts, must not take itself for a silent server.
+            "socket_connect_timeout": self._connect_timeout_seconds * STRETCH,
             # The guard limits the whole command; a second timer on each read costs 20 us. The rate
             # limiter's library takes the pool without its guard.
             "socket_timeout": self._limits[name] if name == "rate_limit" else None,

@@ -119,13 +119,10 @@ class InvalidationChannel:
             answer = await connection.read_response(
                 timeout=max(left, LAST_READ_SECONDS), push_request=True
             )
-            if (
-                answer is None
-                and not answered
-                and time.monotonic() - asked_at >= self._heartbeat_seconds
-            ):
-                raise RawConnectionError("The invalidation channel is silent.")
-            if answer is not None and not isinstance(answer, list):
+            if answer is None:
+                if not answered and time.monotonic() >= asked_at + self._heartbeat_seconds:
+                    raise RawConnectionError("The invalidation channel is silent.")
+            elif not isinstance(answer, list):
                 answered = True
                 self._prove(connection, asked_at)
 
