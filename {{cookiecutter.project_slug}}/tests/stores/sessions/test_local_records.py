@@ -2,6 +2,7 @@ import asyncio
 import random
 import time
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import redis.asyncio
@@ -166,7 +167,8 @@ async def test_a_flush_of_the_database_ends_all(url):
 
 @pytest.mark.parametrize("lifetime", ["idle_seconds", "absolute_seconds"])
 async def test_a_copy_ends_with_its_session(redis_url, lifetime):
-    async with worker(redis_url, **{lifetime: 0.4}) as store:
+    options: dict[str, Any] = {lifetime: 0.4}
+    async with worker(redis_url, **options) as store:
         token = await store.create({}, user_id="ada")
         await settled(store, token)
         # Nobody is told yet: Redis drops what is over when it is asked, or some time later.
