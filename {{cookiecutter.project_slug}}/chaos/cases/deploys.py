@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 import signal
 import socket
 import time
@@ -45,7 +46,7 @@ async def sigterm(target: Target) -> list[Figure]:
 @case(21, "three rolling restarts at 200 rps")
 async def rolling_restarts(target: Target) -> list[Figure]:
     """Reload under load: every worker is a new process after each, and nothing fails."""
-    seconds, pause = target.pace(31, 13), target.pace(4, 0.5)
+    seconds, pause = target.pace(31, 9), target.pace(4, 0.2)
     async with target.start() as running:
         load = Load(running.url)
         sending = asyncio.create_task(load.run(QUICK, rate=RATE, seconds=seconds))
@@ -58,7 +59,7 @@ async def rolling_restarts(target: Target) -> list[Figure]:
         outcome = await sending
     renewed = sum(not (old & new) for old, new in itertools.pairwise(generations))
     return [
-        at_least("requests sent", len(outcome.samples), target.pace(6000, 2500)),
+        at_least("requests sent", len(outcome.samples), target.pace(6000, 1700)),
         exactly("failed", outcome.failed, 0),
         exactly("complete renewals", renewed, 3),
     ]
@@ -189,6 +190,7 @@ async def _probe(running: Running, *, seconds: float) -> tuple[str, str]:
 
 
 ATTEMPT = "RuntimeError: broken on purpose"
+ASKED = re.compile("GET /chaos|http_request|reload_begins").search
 
 
 @case(28, "crash loop: the application raises at start after a reload")
@@ -197,12 +199,13 @@ async def crash_loop(target: Target) -> list[Figure]:
     async with target.start() as running:
         before = await running.pids()
         load = Load(running.url)
+        before_reload = len(running.log)
         running.break_program(True)
         running.signal(signal.SIGHUP)
         outcome: Outcome = await load.run(QUICK, rate=RATE, seconds=8)
         during = await running.pids()
-        attempts = running.log.count(ATTEMPT)
-        lines = sum("broken on purpose" in line for line in running.log.splitlines())
+        said = [line for line in running.log[before_reload:].splitlines() if not ASKED(line)]
+        attempts = sum(ATTEMPT in line for line in said)
         running.break_program(False)
         running.signal(signal.SIGHUP)
         after = await _renewed(running, before, 25)
@@ -211,6 +214,6 @@ async def crash_loop(target: Target) -> list[Figure]:
         exactly("old workers serve", str(during == before), "True"),
         at_least("attempts in 8 s", attempts, 2),
         at_most("attempts in 8 s (back-off)", attempts, 8),
-        exactly("lines of log an attempt", lines / max(attempts, 1), 1),
+        at_most("lines of log an attempt", len(said) / max(attempts, 1), 1),
         exactly("repaired code is taken up", str(bool(after) and not after & before), "True"),
     ]

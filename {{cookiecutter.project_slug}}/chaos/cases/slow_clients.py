@@ -75,7 +75,7 @@ async def availability(running: Running, seconds: float) -> float:
 @case(29, "slow headers, bodies and reads: 600 clients, 400 files")
 async def slow_clients(target: Target) -> list[Figure]:
     """Hold more connections than the service has files, in three ways."""
-    headers, body = target.pace(HEADER_SECONDS, 2), target.pace(BODY_SECONDS, 3)
+    headers, body = target.pace(HEADER_SECONDS, 2), target.pace(BODY_SECONDS, 2)
     # More than the kernel's buffers take off the service's hands.
     big = Request("/chaos/big?mib=16").encode()
     return [
@@ -90,12 +90,13 @@ Offence = Callable[[Running, float], Awaitable[Held]]
 
 async def _offend(target: Target, name: str, limit: float, offence: Offence) -> list[Figure]:
     """Let 600 clients offend at once while others ask, for as long as they may."""
+    patience = limit * 1.2
     setting = {f"TIMEOUT_{phase}_SECONDS": f"{limit:g}" for phase in ("HEADER", "BODY")}
     async with target.start(files=FILES_MAX, WORKERS="1", **setting) as running:
-        offenders = [asyncio.create_task(offence(running, limit * 2)) for _ in range(50)]
+        offenders = [asyncio.create_task(offence(running, patience)) for _ in range(50)]
         for _ in range(OFFENDERS // 50 - 1):
             await asyncio.sleep(0.05)
-            offenders += [asyncio.create_task(offence(running, limit * 2)) for _ in range(50)]
+            offenders += [asyncio.create_task(offence(running, patience)) for _ in range(50)]
         served = await availability(running, limit)
         ends = sorted(await asyncio.gather(*offenders))
         # Whoever was refused at once, by a service under pressure, held nothing.

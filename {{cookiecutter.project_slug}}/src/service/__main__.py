@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+
+if __name__ == "__main__":
+    # Before the imports, which take a second: the kernel delivers to PID 1 only what it handles, so
+    # `docker stop` would not be heard until then. The supervisor has its own handlers.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
+
 import argparse
 import asyncio
 import contextlib
 import json
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 

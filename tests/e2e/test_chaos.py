@@ -1,0 +1,21 @@
+import subprocess
+import sys
+
+from running import clean_environment
+
+CASES = "20-25,29,30"
+
+
+def test_short_versions_of_the_chaos_cases_pass(rendered_service):
+    done = subprocess.run(
+        [sys.executable, "-m", "chaos", "--short", "--alone", "--case", CASES],
+        cwd=rendered_service,
+        env=clean_environment(PYTHONPATH="src:."),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
