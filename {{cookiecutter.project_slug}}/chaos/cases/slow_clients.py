@@ -75,7 +75,7 @@ async def availability(running: Running, seconds: float) -> float:
 @case(29, "slow headers, bodies and reads: 600 clients, 400 files")
 async def slow_clients(target: Target) -> list[Figure]:
     """Hold more connections than the service has files, in three ways."""
-    headers, body = target.pace(HEADER_SECONDS, 2), target.pace(BODY_SECONDS, 2)
+    headers, body = target.pace(HEADER_SECONDS, 2), target.pace(BODY_SECONDS, 3)
     # More than the kernel's buffers take off the service's hands.
     big = Request("/chaos/big?mib=16").encode()
     return [
@@ -127,7 +127,7 @@ async def _read_nothing(running: Running, start: bytes, seconds: float) -> Held:
         while not ends.poll(0):
             if time.monotonic() > begin + seconds:
                 return Held(float("inf"), _status_of(client))
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.1)
     return Held(time.monotonic() - begin)
 
 

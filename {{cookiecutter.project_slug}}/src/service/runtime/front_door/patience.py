@@ -58,10 +58,10 @@ class Patience:
         door = self._door
         if self._phase[0] == "write":
             self._reset()
-            return
-        if door.in_headers or (door.in_body and not door.cycle.response_started):
-            door.transport.write(door.rules.refusals[408])
-        door.transport.close()
+        elif door.in_headers or door.in_body:
+            door.refuse(408)
+        else:
+            door.transport.close()
 
     def _name(self) -> str:
         door = self._door
