@@ -4,8 +4,6 @@ import os
 import sys
 from pathlib import Path
 
-from fastapi import FastAPI
-
 from chaos.routes import router
 from service import __main__ as command
 from service import app
@@ -16,10 +14,7 @@ def program() -> Program:
     """Return what the service runs, and the routes of chaos; raises while told to be broken."""
     if Path(os.environ["CHAOS_BROKEN_FLAG"]).exists():
         raise RuntimeError("broken on purpose")
-    finished = app.program()
-    if isinstance(finished.asgi, FastAPI):
-        finished.asgi.include_router(router)
-    return finished
+    return app.program([router])
 
 
 if __name__ == "__main__":

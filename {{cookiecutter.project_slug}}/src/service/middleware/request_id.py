@@ -70,7 +70,7 @@ class RequestIdMiddleware:
 
         A forked process draws its own. Fresh randomness for each id costs twice as much.
         """
-        if self.process != os.getpid():
-            self.process = os.getpid()
+        if self.process != (process := os.getpid()):
+            self.process = process
             self.prefix = os.urandom(12).hex()
         return f"{self.prefix}{next(self.count) & 0xFFFFFFFF:08x}"
