@@ -3,7 +3,8 @@ import sys
 
 from running import clean_environment
 
-CASES = "20-25,29,30"
+# Those that hold whatever else the machine does; what is measured in milliseconds is for `make chaos`.
+CASES = "20,21,24,25,30"
 
 
 def test_short_versions_of_the_chaos_cases_pass(rendered_service):
