@@ -58,7 +58,9 @@ class InvalidationChannel:
         """Keep the channel up until cancelled."""
         while True:
             try:
-                await self._follow()
+                # Each in a task of its own: before Python 3.11.4, a group that failed leaves its
+                # task marked as cancelled, and the next timeout would end it for good.
+                await asyncio.create_task(self._follow())
             except* Exception as errors:  # noqa: BLE001 - whatever it was: try again
                 if not self._pause:
                     log.warning(
