@@ -24,15 +24,17 @@ def server(folder: Path) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="pg-", dir="/tmp") as home:
         data = f"{home}/data"
         # The server refuses to run as root.
-        as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-        if as_user:
-            shutil.chown(home, "postgres")
+        user = "postgres" if os.geteuid() == 0 else None
+        if user:
+            shutil.chown(home, user)
 
         def run(program, *arguments):
-            command = [*as_user, str(folder / program), *arguments]
+            command = [str(folder / program), *arguments]
             # A file, as the server would keep a pipe of ours open.
             with Path(home, "output").open("ab") as output:
-                subprocess.run(command, check=True, cwd=home, stdout=output, stderr=output)
+                subprocess.run(
+                    command, check=True, cwd=home, stdout=output, stderr=output, user=user
+                )
 
         run("initdb", "-D", data, "-U", "service", "-A", "trust", "-N", "--no-instructions")
         run("pg_ctl", "-D", data, "-w", "-l", f"{home}/log", "-o", f"{OPTIONS} -k {home}", "start")
