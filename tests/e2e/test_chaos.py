@@ -3,7 +3,7 @@ import sys
 
 from running import clean_environment
 
-# Those that hold whatever else the machine does; what is measured in milliseconds is for `make chaos`.
+# Those that hold whatever else the machine does; milliseconds are a matter of `make chaos`.
 CASES = "20,21,24,25,30"
 
 
