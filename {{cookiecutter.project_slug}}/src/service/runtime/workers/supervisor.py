@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import signal
 import socket
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from service.runtime.front_door.board import Board
+from service.runtime.front_door.sockets import close
 from service.runtime.workers.file_limit import raise_file_limit
 from service.runtime.workers.generations import Generations
 from service.runtime.workers.launchers import StartError
@@ -72,7 +72,8 @@ class Supervisor:
                 return await self._live()
         finally:
             self._generations.close()
-            self._close_listeners()
+            for listener in self._listeners:
+                close(listener)
             # A zygote holds the sockets too: who starts the service again must find the port free.
             await self._reaper.all_ended(CHILDREN_SECONDS)
 
@@ -211,14 +212,6 @@ class Supervisor:
                     requests = (await worker.call("requests", 0.5)).decode()
                 log.warning("worker_forced", worker=slot.number, requests=requests.splitlines())
                 worker.kill()
-
-    def _close_listeners(self) -> None:
-        for listener in self._listeners:
-            path = listener.getsockname()
-            listener.close()
-            if listener.family == socket.AF_UNIX:
-                with contextlib.suppress(OSError):
-                    Path(path).unlink()
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run something beside everything else; what it raises is logged."""
