@@ -21,9 +21,14 @@ COLUMNS = {
     "connections": "conns",
     "rss_bytes": "rss MiB",
     "pss_bytes": "pss MiB",
+    "lag_seconds": "lag ms",
+    "utilization": "busy %",
     "heartbeat_age_seconds": "beat s",
     "restarts": "restarts",
 }
+
+
+UNITS = {"rss_bytes": 2**20, "pss_bytes": 2**20, "lag_seconds": 1e-3, "utilization": 1e-2}
 
 
 class AdminError(Exception):
@@ -118,6 +123,8 @@ def _cell(row: dict[str, Any], name: str) -> str:
     value = row.get(name)
     if name == "restarts":
         return " ".join(f"{reason}:{count}" for reason, count in (value or {}).items()) or "-"
-    if name.endswith("_bytes") and value:
-        return f"{value / 2**20:.1f}"
-    return "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    if value is None:
+        return "-"
+    if name in UNITS:
+        return f"{value / UNITS[name]:.1f}"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -191,7 +191,7 @@ class Supervisor:
         if drained.done():
             log.info("stopped")
             return 0
-        await self._kill_all()
+        await asyncio.gather(*(slot.force() for slot in self.slots))
         return 1
 
     async def _drain_all(self) -> None:
@@ -203,15 +203,6 @@ class Supervisor:
         for listener in self._listeners:
             with contextlib.suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
-
-    async def _kill_all(self) -> None:
-        for slot in self.slots:
-            for worker in slot.workers:
-                requests = ""
-                with contextlib.suppress(Exception):
-                    requests = (await worker.call("requests", 0.5)).decode()
-                log.warning("worker_forced", worker=slot.number, requests=requests.splitlines())
-                worker.kill()
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run something beside everything else; what it raises is logged."""
