@@ -18,6 +18,7 @@ from service.example.models import (
     ProductWrite,
 )
 from service.middleware.deadline import deadline
+from service.middleware.direct_route import DirectRoute
 from service.middleware.exception_handlers import problem_responses
 from service.middleware.response_cache import cache_response
 
@@ -27,7 +28,7 @@ IMPORT_SECONDS = 600
 CSV_EXAMPLE = "id,name,price,tags,description\n1,Oak chair,89.0,seating;oak,A chair made of oak.\n"
 CSV_SCHEMA = {"schema": {"type": "string"}, "example": CSV_EXAMPLE}
 
-router = APIRouter(prefix="/products", responses=problem_responses())
+router = APIRouter(route_class=DirectRoute, prefix="/products", responses=problem_responses())
 
 
 class CsvResponse(StreamingResponse):
