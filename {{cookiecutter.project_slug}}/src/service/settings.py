@@ -36,13 +36,13 @@ class Settings(BaseSettings):
     """Serve the interactive API documentation and asyncio's debug mode; refused in production."""
 
     host: str = "127.0.0.1"
-    """Address of the public port; `0.0.0.0` in a container."""
+    """Address of the public port; `0.0.0.0` in a container, `unix:/path` for a unix socket."""
 
     port: int = Field(default=8000, ge=1, le=65535)
     """The public port: the API, `/livez` and `/readyz`."""
 
     admin_host: str = "127.0.0.1"
-    """Address of the admin port; anything but loopback needs ADMIN_TOKEN."""
+    """Address of the admin port; but for loopback and `unix:/path` it needs ADMIN_TOKEN."""
 
     admin_port: int = Field(default=9100, ge=0, le=65535)
     """The admin port: metrics, workers, profiles. 0 switches it off."""
@@ -70,7 +70,7 @@ class Settings(BaseSettings):
     worker_start_seconds: float = Field(default=60, gt=0, le=3600)
     """Time a new worker has to become ready, warm cache included, before it is replaced."""
 
-    worker_hang_seconds: float = Field(default=10, ge=2, le=3600)
+    worker_hang_seconds: float = Field(default=10, ge=4, le=3600)
     """Silence of a worker's event loop after which its stacks are dumped and it is replaced."""
 
     worker_recycle_requests: int = Field(default=0, ge=0)

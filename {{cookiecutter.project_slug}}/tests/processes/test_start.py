@@ -20,12 +20,17 @@ async def test_a_service_that_cannot_start_ends_with_the_reason(tmp_path):
 
 
 async def test_spawned_workers_keep_the_same_promises():
-    async with Service(start_method="spawn") as starting:
+    async with Service(start_method="spawn", hang_seconds=3) as starting:
         service = await starting.started()
         victim = (await service.workers())[0]
         os.kill(victim["pid"], signal.SIGKILL)
         await eventually(lambda: len(service.events("worker_started")) == 3)
         service.process.send_signal(signal.SIGHUP)
         await eventually(lambda: service.events("reload_done"))
-        service.process.kill()
-        await eventually(lambda: not service.pids_alive(), 2)
+        async with service.connection() as connection:
+            connection.ask("/block")
+            hung = await eventually(lambda: service.events("worker_hung"))
+            assert "in http" in hung[0]["stacks"]
+        await eventually(lambda: len(service.events("worker_started")) == 6)
+        service.process.send_signal(signal.SIGTERM)
+        assert await service.exit_code() == 0

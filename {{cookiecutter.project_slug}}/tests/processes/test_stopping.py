@@ -85,8 +85,23 @@ async def test_a_second_term_ends_at_once_and_tells_what_still_ran():
         assert not service.pids_alive()
 
 
-async def test_workers_of_a_killed_supervisor_end_and_free_the_port():
+async def test_a_second_term_tells_where_a_blocked_worker_hangs():
     async with Service() as starting:
+        service = await starting.started()
+        async with service.connection() as connection:
+            connection.ask("/block")
+            await asyncio.sleep(0.2)
+            service.process.send_signal(signal.SIGTERM)
+            await eventually(lambda: service.events("stop_begins"))
+            service.process.send_signal(signal.SIGTERM)
+            assert await service.exit_code(3) == 1
+        stacks = [event.get("stacks", "") for event in service.events("worker_forced")]
+        assert any("in http" in stack for stack in stacks)
+
+
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+async def test_workers_of_a_killed_supervisor_end_and_free_the_port(start_method):
+    async with Service(start_method=start_method) as starting:
         service = await starting.started()
         async with service.connection() as connection:
             connection.ask("/block")  # even a worker that cannot notice

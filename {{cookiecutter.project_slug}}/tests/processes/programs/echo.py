@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -60,6 +61,7 @@ async def metrics(arguments):
 
 async def lifespan(receive, send):
     await receive()
+    fail_while_broken()
     await send({"type": "lifespan.startup.complete"})
     await receive()
     if "SHUTDOWN_FILE" in os.environ:
@@ -72,6 +74,15 @@ def note_end(file: Path) -> None:
         ends.write(f"{os.getpid()}\n")
 
 
+def fail_while_broken() -> None:
+    if "BROKEN_FILE" in os.environ and Path(os.environ["BROKEN_FILE"]).exists():
+        raise RuntimeError("broken for now")
+
+
+def start_orphan() -> bytes:
+    return subprocess.check_output(["sh", "-c", "sleep 0.3 >/dev/null & echo $!"])
+
+
 async def websocket(receive, send):
     await receive()
     await send({"type": "websocket.accept"})
@@ -80,6 +91,8 @@ async def websocket(receive, send):
 
 
 async def content(action, receive):
+    if action == "orphan":
+        return start_orphan()
     if action == "large":
         return b"x" * 50_000_000
     return str(await body_size(receive) if action == "body" else os.getpid()).encode()

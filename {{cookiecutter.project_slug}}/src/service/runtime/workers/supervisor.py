@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import signal
 import socket
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from service.runtime.front_door.board import Board
+from service.runtime.front_door.sockets import close
 from service.runtime.workers.file_limit import raise_file_limit
 from service.runtime.workers.generations import Generations
 from service.runtime.workers.launchers import StartError
@@ -72,7 +72,8 @@ class Supervisor:
                 return await self._live()
         finally:
             self._generations.close()
-            self._close_listeners()
+            for listener in self._listeners:
+                close(listener)
             # A zygote holds the sockets too: who starts the service again must find the port free.
             await self._reaper.all_ended(CHILDREN_SECONDS)
 
@@ -190,7 +191,7 @@ class Supervisor:
         if drained.done():
             log.info("stopped")
             return 0
-        await self._kill_all()
+        await asyncio.gather(*(slot.force() for slot in self.slots))
         return 1
 
     async def _drain_all(self) -> None:
@@ -202,23 +203,6 @@ class Supervisor:
         for listener in self._listeners:
             with contextlib.suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
-
-    async def _kill_all(self) -> None:
-        for slot in self.slots:
-            for worker in slot.workers:
-                requests = ""
-                with contextlib.suppress(Exception):
-                    requests = (await worker.call("requests", 0.5)).decode()
-                log.warning("worker_forced", worker=slot.number, requests=requests.splitlines())
-                worker.kill()
-
-    def _close_listeners(self) -> None:
-        for listener in self._listeners:
-            path = listener.getsockname()
-            listener.close()
-            if listener.family == socket.AF_UNIX:
-                with contextlib.suppress(OSError):
-                    Path(path).unlink()
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run something beside everything else; what it raises is logged."""
