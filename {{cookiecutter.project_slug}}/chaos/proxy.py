@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import re
+import time
+from collections import Counter
 from types import TracebackType
 from typing import Self
 
 PIECE = 65_536
+GET = re.compile(rb"\*2\r\n\$3\r\nGET\r\n\$\d+\r\n([^\r]+)", re.IGNORECASE)
 
 
 class ToxicProxy:
@@ -21,12 +25,15 @@ class ToxicProxy:
         self._upstream = upstream
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self.port = 0
         self.latency_seconds = 0.0
         self.black_hole = False
         self.fail_ratio = 0.0
-        self.accepted = 0
+        self.accepted_at: list[float] = []
         self.requests = 0
+        self.reads: Counter[bytes] = Counter()
+        """How often each key was asked for by GET."""
 
     @property
     def url(self) -> str:
@@ -44,10 +51,13 @@ class ToxicProxy:
         trace: TracebackType | None,
     ) -> None:
         await self.down()
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
     async def up(self) -> None:
         """Listen, on the same port as before."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def down(self) -> None:
@@ -61,8 +71,13 @@ class ToxicProxy:
         for writer in list(self._writers):
             writer.transport.abort()
 
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted_at.append(time.monotonic())
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.accepted += 1
         try:
             if isinstance(self._upstream, str):
                 upstream = await asyncio.open_unix_connection(self._upstream)
@@ -90,6 +105,7 @@ class ToxicProxy:
         while piece := await reader.read(PIECE):
             if counted:
                 self.requests += 1
+                self.reads.update(GET.findall(piece))
                 if random.random() < self.fail_ratio:
                     raise ConnectionResetError
                 if self.latency_seconds:

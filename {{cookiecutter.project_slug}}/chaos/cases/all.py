@@ -2,6 +2,9 @@
 
 import chaos.cases.bad_input
 import chaos.cases.deploys
+import chaos.cases.redis_answers
+import chaos.cases.redis_faults
+import chaos.cases.sessions_down
 import chaos.cases.slow_clients
 import chaos.cases.spread
 import chaos.cases.workers  # noqa: F401
