@@ -94,3 +94,24 @@ async def me(request: Request) -> dict[str, str]:
     if user is None:
         raise HTTPException(401)
     return {"user": user.decode()}
+
+
+@router.get("/mine")
+async def mine(request: Request) -> dict[str, str]:
+    """Answer who asks: nothing is kept here."""
+    return await me(request)
+
+
+@router.get("/mirror")
+async def mirror(request: Request) -> dict[str, str]:
+    """Answer every header."""
+    return dict(request.headers)
+
+
+@router.get("/token")
+@router.get("/greeting")
+@router.get("/cookie")
+async def who(request: Request) -> dict[str, str]:
+    """Answer who asks, by Authorization or X-User."""
+    authorization = request.headers.get("authorization", "").removeprefix("Bearer ")
+    return {"user": authorization or request.headers.get("x-user", "")}

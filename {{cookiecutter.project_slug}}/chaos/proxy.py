@@ -12,13 +12,15 @@ from types import TracebackType
 from typing import Self
 
 PIECE = 65_536
+GREETING = re.compile(rb"HELLO|SETINFO")
 GET = re.compile(rb"\*2\r\n\$3\r\nGET\r\n\$\d+\r\n([^\r]+)", re.IGNORECASE)
 
 
 class ToxicProxy:
     """Forward connections to a unix socket or a TCP address, badly when told to.
 
-    Set the toxics at any time; they hold for open connections too.
+    Set the toxics at any time; they hold for open connections too. `fail_ratio` is the share of
+    commands whose connection is reset; greetings pass.
     """
 
     def __init__(self, upstream: str | tuple[str, int]) -> None:
@@ -106,7 +108,7 @@ class ToxicProxy:
             if counted:
                 self.requests += 1
                 self.reads.update(GET.findall(piece))
-                if random.random() < self.fail_ratio:
+                if random.random() < self.fail_ratio and not GREETING.search(piece):
                     raise ConnectionResetError
                 if self.latency_seconds:
                     await asyncio.sleep(self.latency_seconds)

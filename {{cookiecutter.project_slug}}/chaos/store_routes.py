@@ -1,5 +1,6 @@
 """Routes of the service over its cache, its Redis clients and its sessions."""
 
+import itertools
 import os
 from typing import Annotated
 
@@ -29,6 +30,7 @@ def install(app: FastAPI, parts: Parts) -> None:
     """Add the routes to the application."""
     app.include_router(items(parts))
     app.include_router(pages())
+    app.include_router(answers())
     app.include_router(sessions())
 
 
@@ -132,4 +134,24 @@ def sessions() -> APIRouter:
     async def me(session: UserSession) -> dict[str, str]:
         return {"user": session.user}
 
+    return router
+
+
+def answers() -> APIRouter:
+    """Return a route that answers whatever its query says, once through the response cache."""
+    router = APIRouter(prefix="/chaos/store")
+    kept = cache_response(ttl_seconds=60, negative_ttl_seconds=5, cdn_seconds=300)
+    runs = itertools.count(1)
+
+    async def answer(request: Request, status: int = 200, size: int = 0) -> Response:
+        """Answer `status` with a header field for each further parameter, and a number anew."""
+        text = f"{next(runs)}-{os.getpid()}" + "x" * size
+        response = Response(text, status, media_type="text/plain")
+        for name, value in request.query_params.multi_items():
+            if name not in {"status", "size", "case"}:
+                response.headers.append(name, value)
+        return response
+
+    router.get("/answer", dependencies=[Depends(kept)])(answer)
+    router.api_route("/answer", methods=["POST", "PUT", "PATCH", "DELETE"])(answer)
     return router

@@ -18,6 +18,9 @@ from chaos.targets import Running, Target
 
 RATE = 200
 KEYS = 20
+CONNECTIONS = 21
+"""No divisor of the keys: each is read on every worker."""
+
 TTL_SECONDS = 2
 ENVIRON = {"CHAOS_TTL_SECONDS": f"{TTL_SECONDS}", "CHAOS_LOAD_SECONDS": "0.05"}
 ITEMS = [Request(f"/chaos/store/items/{number}") for number in range(KEYS)]
@@ -31,7 +34,7 @@ async def read(
     running: Running, requests: list[Request], *, seconds: float, rate: float = RATE
 ) -> Outcome:
     """Load the service with reads, keeping the answers."""
-    load = Load(running.url, timeout=10, keep_answers=True, in_turn=20)
+    load = Load(running.url, timeout=10, keep_answers=True, in_turn=CONNECTIONS)
     return await load.run(requests, rate=rate, seconds=seconds)
 
 
@@ -229,5 +232,5 @@ async def flaky(target: Target) -> list[Figure]:
     return [
         at_most("attempts for a request", sum(tries.values()) / max(len(outcome.samples), 1), 1.1),
         at_most("retries in the minute, of a process", max(retries.values(), default=0), 60),
-        at_least("requests that reached Redis", len(tries), 0.02 * len(requests)),
+        at_least("share of requests that reached Redis", len(tries) / len(requests), 0.1),
     ]
