@@ -1,7 +1,7 @@
 """The place where everything is put together, in order."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -157,8 +157,13 @@ def entrance(app: FastAPI) -> ASGIApp:
     return serve
 
 
-def program(extra: Sequence[APIRouter] = ()) -> Program:
-    """Return what a worker runs, from the settings of the environment; opens nothing."""
+def program(
+    extra: Sequence[APIRouter] = (), install: Callable[[FastAPI, Parts], None] | None = None
+) -> Program:
+    """Return what a worker runs, from the settings of the environment; opens nothing.
+
+    `extra` and `install` add routes that are no part of the service: those of the chaos suite.
+    """
     settings = load_settings()
     configure_logs(settings.log_level, settings.log_format)
     disable_created_metrics()  # type: ignore[no-untyped-call] # has no annotations
@@ -166,6 +171,8 @@ def program(extra: Sequence[APIRouter] = ()) -> Program:
     app = create_app(settings, parts)
     for router in extra:
         app.include_router(router)
+    if install is not None:
+        install(app, parts)
 
     async def metrics(_: dict[str, Any]) -> bytes:
         # In a thread: some of the figures are files of /proc.

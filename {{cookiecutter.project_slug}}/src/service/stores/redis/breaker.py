@@ -75,6 +75,12 @@ class Breaker:
         if self.state == HALF_OPEN:
             self._probe_at = self._clock()
 
+    def suspect(self) -> None:
+        """Let a single call through at first: something else saw Redis fall silent."""
+        if self.state == CLOSED:
+            log.warning("redis_breaker_opened", pool=self.name)
+            self.state, self._probe_at = OPEN, self._clock()
+
     def probe_soon(self) -> None:
         """Let the next call through: something else saw Redis answer."""
         if self.state == OPEN:
