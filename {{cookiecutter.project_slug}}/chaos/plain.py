@@ -4,14 +4,22 @@ import os
 from pathlib import Path
 
 from fastapi import FastAPI
+from starlette.middleware.sessions import SessionMiddleware
 
+from chaos import plain_sessions
 from chaos.routes import router
 
 if Path(os.environ["CHAOS_BROKEN_FLAG"]).exists():
     raise RuntimeError("broken on purpose")
 
 app = FastAPI()
+app.add_middleware(
+    SessionMiddleware,
+    secret_key=os.environ.get("SECRET_KEY", "plain"),
+    max_age=int(os.environ.get("SESSION_IDLE_SECONDS", "1800")),
+)
 app.include_router(router)
+app.include_router(plain_sessions.router)
 
 
 @app.get("/livez")

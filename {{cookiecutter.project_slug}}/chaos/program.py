@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from chaos.routes import router
+from chaos import routes, session_routes
 from service import __main__ as command
 from service import app
 from service.runtime.workers.program import Program
@@ -14,7 +14,7 @@ def program() -> Program:
     """Return what the service runs, and the routes of chaos; raises while told to be broken."""
     if Path(os.environ["CHAOS_BROKEN_FLAG"]).exists():
         raise RuntimeError("broken on purpose")
-    return app.program([router])
+    return app.program([routes.router, session_routes.router])
 
 
 if __name__ == "__main__":

@@ -2,6 +2,9 @@
 
 import chaos.cases.bad_input
 import chaos.cases.deploys
+import chaos.cases.session_ids
+import chaos.cases.session_lives
+import chaos.cases.sessions
 import chaos.cases.slow_clients
 import chaos.cases.spread
 import chaos.cases.workers  # noqa: F401
