@@ -6,8 +6,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from starlette.middleware.sessions import SessionMiddleware
 
-from chaos import plain_sessions
-from chaos.routes import router
+from chaos import edge_routes, plain_sessions, routes
 
 if Path(os.environ["CHAOS_BROKEN_FLAG"]).exists():
     raise RuntimeError("broken on purpose")
@@ -18,8 +17,9 @@ app.add_middleware(
     secret_key=os.environ.get("SECRET_KEY", "plain"),
     max_age=int(os.environ.get("SESSION_IDLE_SECONDS", "1800")),
 )
-app.include_router(router)
-app.include_router(plain_sessions.router)
+app.add_middleware(edge_routes.FailingMiddleware)
+for part in (routes, edge_routes, plain_sessions):
+    app.include_router(part.router)
 
 
 @app.get("/livez")

@@ -4,17 +4,30 @@ import os
 import sys
 from pathlib import Path
 
-from chaos import routes, session_routes
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+
+from chaos import edge_routes, routes, session_routes
 from service import __main__ as command
 from service import app
+from service.parts import Parts
 from service.runtime.workers.program import Program
+from service.settings import Settings
+
+own_layers = app.layers
+
+
+def layers(settings: Settings, parts: Parts, api: FastAPI) -> list[Middleware]:
+    """Return the service's layers, and one that fails."""
+    return [*own_layers(settings, parts, api), Middleware(edge_routes.FailingMiddleware)]
 
 
 def program() -> Program:
     """Return what the service runs, and the routes of chaos; raises while told to be broken."""
     if Path(os.environ["CHAOS_BROKEN_FLAG"]).exists():
         raise RuntimeError("broken on purpose")
-    return app.program([routes.router, session_routes.router])
+    app.layers = layers
+    return app.program([routes.router, edge_routes.router, session_routes.router])
 
 
 if __name__ == "__main__":

@@ -1,7 +1,11 @@
 """Import every module of cases, so that each registers itself."""
 
 import chaos.cases.bad_input
+import chaos.cases.bombs
 import chaos.cases.deploys
+import chaos.cases.errors
+import chaos.cases.forged
+import chaos.cases.headers
 import chaos.cases.session_ids
 import chaos.cases.session_lives
 import chaos.cases.sessions

@@ -43,8 +43,9 @@ async def lives(target: Target) -> list[Figure]:
 
 async def _lifetimes(target: Target) -> list[Figure]:
     """Let one session lie idle, and use another until its absolute lifetime is over."""
-    idle = target.start(SESSION_IDLE_SECONDS=str(LIFETIME))
-    absolute = target.start(SESSION_ABSOLUTE_SECONDS=str(LIFETIME))
+    life = str(LIFETIME)
+    idle = target.start(SESSION_IDLE_SECONDS=life)
+    absolute = target.start(SESSION_IDLE_SECONDS=life, SESSION_ABSOLUTE_SECONDS=life)
     async with idle as running_idle, absolute as running_absolute:
         results = await asyncio.gather(
             _lie_idle(running_idle), _use_until_refused(running_absolute)
@@ -82,7 +83,8 @@ async def _use_until_refused(running: Running) -> float:
         begin = time.monotonic()
         await user.ask("POST", "/chaos/login/1")
         while time.monotonic() - begin < LIFETIME + 2 * PROMPT_SECONDS:
-            if not await accepted(running, user.cookie, workers):
+            answers = [await user.ask("GET", "/session", on=each) for each in workers]
+            if all(answer.status != OK for answer in answers):
                 return time.monotonic() - begin
             await asyncio.sleep(0.25)
     return float("inf")
