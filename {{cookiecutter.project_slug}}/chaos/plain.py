@@ -6,7 +6,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from starlette.middleware.sessions import SessionMiddleware
 
-from chaos import edge_routes, plain_sessions, routes
+from chaos import edge_routes, plain_products, plain_sessions, plain_upstream, routes
 
 if Path(os.environ["CHAOS_BROKEN_FLAG"]).exists():
     raise RuntimeError("broken on purpose")
@@ -18,8 +18,9 @@ app.add_middleware(
     max_age=int(os.environ.get("SESSION_IDLE_SECONDS", "1800")),
 )
 app.add_middleware(edge_routes.FailingMiddleware)
-for part in (routes, edge_routes, plain_sessions):
+for part in (routes, edge_routes, plain_sessions, plain_products, plain_upstream):
     app.include_router(part.router)
+app.include_router(plain_sessions.hidden)
 
 
 @app.get("/livez")

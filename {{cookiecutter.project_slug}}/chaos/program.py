@@ -7,7 +7,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
-from chaos import edge_routes, routes, session_routes
+from chaos import edge_routes, routes, session_routes, upstream_routes
 from service import __main__ as command
 from service import app
 from service.parts import Parts
@@ -18,7 +18,8 @@ own_layers = app.layers
 
 
 def layers(settings: Settings, parts: Parts, api: FastAPI) -> list[Middleware]:
-    """Return the service's layers, and one that fails."""
+    """Return the service's layers, and one that fails; give the routes of chaos what they use."""
+    api.state.upstream = parts.upstream
     return [*own_layers(settings, parts, api), Middleware(edge_routes.FailingMiddleware)]
 
 
@@ -27,7 +28,8 @@ def program() -> Program:
     if Path(os.environ["CHAOS_BROKEN_FLAG"]).exists():
         raise RuntimeError("broken on purpose")
     app.layers = layers
-    return app.program([routes.router, edge_routes.router, session_routes.router])
+    parts = (routes, edge_routes, session_routes, upstream_routes)
+    return app.program([part.router for part in parts])
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, WebSocket
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
-router = APIRouter(prefix="/chaos")
+router = APIRouter(prefix="/chaos", include_in_schema=False)
 
 
 class Done(BaseModel):

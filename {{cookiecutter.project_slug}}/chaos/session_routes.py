@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from service.middleware.sessions import LoadedSession
 
-router = APIRouter(prefix="/chaos")
+router = APIRouter(prefix="/chaos", include_in_schema=False)
 
 
 @router.post("/login/{user}")

@@ -5,10 +5,12 @@ import chaos.cases.bombs
 import chaos.cases.deploys
 import chaos.cases.errors
 import chaos.cases.forged
+import chaos.cases.fuzzing
 import chaos.cases.headers
 import chaos.cases.session_ids
 import chaos.cases.session_lives
 import chaos.cases.sessions
 import chaos.cases.slow_clients
 import chaos.cases.spread
+import chaos.cases.upstream
 import chaos.cases.workers  # noqa: F401

@@ -39,13 +39,21 @@ from service.runtime.offload.errors import OffloadCrashed, OffloadRejected, Offl
 from service.runtime.workers.program import Program
 from service.settings import Settings
 from service.stores.errors import StoreUnavailable
+from service.upstream.errors import UpstreamTimeout, UpstreamUnavailable
 
 DOCS_PATHS = ("/docs",)
 TELEMETRY_OFF: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
 TELEMETRY_ON: TelemetryConfig = {**TELEMETRY_OFF, "tracing": True, "auto_configure": True}
 
-STATUSES = {StoreUnavailable: 503, OffloadRejected: 503, OffloadTimeout: 504, OffloadCrashed: 500}
-"""What an error of a store or a pool means to a client when a route lets it pass."""
+STATUSES = {
+    StoreUnavailable: 503,
+    UpstreamUnavailable: 503,
+    UpstreamTimeout: 504,
+    OffloadRejected: 503,
+    OffloadTimeout: 504,
+    OffloadCrashed: 500,
+}
+"""What an error of a store, a pool or an upstream means to a client when a route lets it pass."""
 
 
 def create_app(settings: Settings, parts: Parts | None = None) -> FastAPI:
