@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 from chaos.client import Answer, Connection, Request
@@ -56,11 +57,18 @@ class Running:
 
     async def get(self, path: str, *, admin: bool = False, seconds: float = 5) -> Answer:
         """Ask on a new connection."""
+        return await self.exchange(Request(path), admin=admin, seconds=seconds)
+
+    async def exchange(
+        self, request: Request, *, admin: bool = False, seconds: float = 5
+    ) -> Answer:
+        """Send any request on a new connection; the answer may come before all of it is sent."""
         address = ("127.0.0.1", self.admin_port) if admin else self.address
+        last = replace(request, headers=(*request.headers, ("Connection", "close")))
         async with asyncio.timeout(seconds):
             connection = await Connection.open(address)
             try:
-                return await connection.exchange(Request(path, headers=(("Connection", "close"),)))
+                return await connection.exchange(last)
             finally:
                 connection.close()
 

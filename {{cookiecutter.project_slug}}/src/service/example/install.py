@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from service.runtime.offload.processes import Processes
     from service.runtime.offload.threads import Threads
     from service.stores.cache.cache import Cache
+    from service.upstream.client import Upstream
 
 
 log = structlog.get_logger()
@@ -38,6 +39,7 @@ class Parts(Protocol):
     cache: Cache
     threads: Threads
     processes: Processes
+    upstream: Upstream
     cache_warm_seconds: float
 
 
@@ -49,7 +51,11 @@ def install(app: FastAPI, parts: Parts, database_url: str, *, seed: bool = False
     """
     database = Database(database_url)
     catalogue = Catalogue(
-        database=database, cache=parts.cache, seed=seed, warm_seconds=parts.cache_warm_seconds
+        database=database,
+        cache=parts.cache,
+        upstream=parts.upstream,
+        seed=seed,
+        warm_seconds=parts.cache_warm_seconds,
     )
     parts.resources += [database, catalogue]
     app.state.catalogue = catalogue
