@@ -18,7 +18,8 @@ from chaos.client import Answer, Connection, Request
 class Sample:
     """One request: seconds into the run, seconds from schedule to answer, status or error.
 
-    `worker` is the process behind its connection, 0 where none is known.
+    `worker` is the process behind its connection, 0 where none is known; `answer` is there where
+    the load keeps answers.
     """
 
     scheduled: float
@@ -26,6 +27,8 @@ class Sample:
     status: int
     error: str = ""
     worker: int = 0
+    request: Request = field(default_factory=lambda: Request("/"))
+    answer: Answer | None = None
 
     @property
     def failed(self) -> bool:
@@ -73,12 +76,23 @@ class Outcome:
 class Load:
     """Requests at a fixed rate over a pool of keep-alive connections."""
 
-    def __init__(self, base_url: str, *, connections: int = 50, timeout: float = 30.0) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        connections: int = 50,
+        timeout: float = 30.0,
+        keep_answers: bool = False,
+        in_turn: int = 0,
+    ) -> None:
+        """Keep `connections` at most; open so many beforehand and use them `in_turn`."""
         parts = urlsplit(base_url)
         self._address = (parts.hostname or "127.0.0.1", parts.port or 80)
         self._places = asyncio.Semaphore(connections)
         self._idle: list[Connection] = []
         self._timeout = timeout
+        self._keep_answers = keep_answers
+        self._in_turn = in_turn
         self._stopping = asyncio.Event()
 
     async def run(
@@ -87,6 +101,7 @@ class Load:
         """Send `requests` in turn at `rate` a second for `seconds`, and wait for the answers."""
         turn = itertools.cycle([requests] if isinstance(requests, Request) else requests)
         outcome = Outcome(seconds=seconds)
+        self._idle += [await Connection.open(self._address) for _ in range(self._in_turn)]
         begin = time.perf_counter()
         async with asyncio.TaskGroup() as tasks:
             async for scheduled in self._schedule(begin, rate, seconds):
@@ -118,7 +133,7 @@ class Load:
     async def _one(
         self, request: Request, begin: float, scheduled: float, outcome: Outcome
     ) -> None:
-        status, error, connection = 0, "", None
+        status, error, connection, answer = 0, "", None, None
         try:
             async with asyncio.timeout(self._timeout), self._places:
                 connection = self._idle_connection() or await Connection.open(self._address)
@@ -133,7 +148,9 @@ class Load:
             connection.close()
         latency = time.perf_counter() - begin - scheduled
         worker = connection.worker if connection is not None else 0
-        outcome.samples.append(Sample(scheduled, latency, status, error, worker))
+        kept = answer if self._keep_answers else None
+        sample = Sample(scheduled, latency, status, error, worker, request, kept)
+        outcome.samples.append(sample)
 
     def _put_back(self, connection: Connection, answer: Answer) -> None:
         if answer.keep_alive:
@@ -143,7 +160,7 @@ class Load:
 
     def _idle_connection(self) -> Connection | None:
         while self._idle:
-            connection = self._idle.pop()
+            connection = self._idle.pop(0 if self._in_turn else -1)
             if connection.usable:
                 return connection
             connection.close()

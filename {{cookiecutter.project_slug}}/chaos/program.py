@@ -4,17 +4,38 @@ import os
 import sys
 from pathlib import Path
 
-from chaos.routes import router
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+
+from chaos import edge_routes, routes, session_routes, store_routes, upstream_routes
 from service import __main__ as command
 from service import app
+from service.parts import Parts
 from service.runtime.workers.program import Program
+from service.settings import Settings
+
+own_layers = app.layers
+
+
+def layers(settings: Settings, parts: Parts, api: FastAPI) -> list[Middleware]:
+    """Return the service's layers, and one that fails."""
+    return [*own_layers(settings, parts, api), Middleware(edge_routes.FailingMiddleware)]
+
+
+def install(api: FastAPI, parts: Parts) -> None:
+    """Add the routes of chaos, and what they use of the service."""
+    api.state.upstream = parts.upstream
+    for part in (routes, edge_routes, session_routes, upstream_routes):
+        api.include_router(part.router)
+    store_routes.install(api, parts)
 
 
 def program() -> Program:
     """Return what the service runs, and the routes of chaos; raises while told to be broken."""
     if Path(os.environ["CHAOS_BROKEN_FLAG"]).exists():
         raise RuntimeError("broken on purpose")
-    return app.program([router])
+    app.layers = layers
+    return app.program(install)
 
 
 if __name__ == "__main__":

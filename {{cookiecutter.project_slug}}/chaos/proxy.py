@@ -5,28 +5,37 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import re
+import time
+from collections import Counter
 from types import TracebackType
 from typing import Self
 
 PIECE = 65_536
+GREETING = re.compile(rb"HELLO|SETINFO")
+GET = re.compile(rb"\*2\r\n\$3\r\nGET\r\n\$\d+\r\n([^\r]+)", re.IGNORECASE)
 
 
 class ToxicProxy:
     """Forward connections to a unix socket or a TCP address, badly when told to.
 
-    Set the toxics at any time; they hold for open connections too.
+    Set the toxics at any time; they hold for open connections too. `fail_ratio` is the share of
+    commands whose connection is reset; greetings pass.
     """
 
     def __init__(self, upstream: str | tuple[str, int]) -> None:
         self._upstream = upstream
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self.port = 0
         self.latency_seconds = 0.0
         self.black_hole = False
         self.fail_ratio = 0.0
-        self.accepted = 0
+        self.accepted_at: list[float] = []
         self.requests = 0
+        self.reads: Counter[bytes] = Counter()
+        """How often each key was asked for by GET."""
 
     @property
     def url(self) -> str:
@@ -44,10 +53,13 @@ class ToxicProxy:
         trace: TracebackType | None,
     ) -> None:
         await self.down()
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
     async def up(self) -> None:
         """Listen, on the same port as before."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def down(self) -> None:
@@ -61,8 +73,13 @@ class ToxicProxy:
         for writer in list(self._writers):
             writer.transport.abort()
 
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted_at.append(time.monotonic())
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.accepted += 1
         try:
             if isinstance(self._upstream, str):
                 upstream = await asyncio.open_unix_connection(self._upstream)
@@ -90,7 +107,8 @@ class ToxicProxy:
         while piece := await reader.read(PIECE):
             if counted:
                 self.requests += 1
-                if random.random() < self.fail_ratio:
+                self.reads.update(GET.findall(piece))
+                if random.random() < self.fail_ratio and not GREETING.search(piece):
                     raise ConnectionResetError
                 if self.latency_seconds:
                     await asyncio.sleep(self.latency_seconds)

@@ -1,4 +1,4 @@
-"""Routes that misbehave on request: mounted in the service and in the plain one alike."""
+"""Routes that work, wait and block on request: in the service and in the plain one alike."""
 
 import asyncio
 import os
@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, WebSocket
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
-router = APIRouter(prefix="/chaos")
+router = APIRouter(prefix="/chaos", include_in_schema=False)
 
 
 class Done(BaseModel):
@@ -90,9 +90,3 @@ async def socket(websocket: WebSocket) -> None:
     await websocket.accept()
     async for text in websocket.iter_text():
         await websocket.send_text(text)
-
-
-@router.get("/raise")
-async def fail() -> Done:
-    """Fail with an exception nobody handles."""
-    raise RuntimeError("chaos")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,9 +13,11 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 from chaos.client import Answer, Connection, Request
+from chaos.source import Source
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 30.0
@@ -32,6 +35,7 @@ class Running:
         self.admin_port = admin_port
         self.url = f"http://127.0.0.1:{port}"
         self._log = log
+        self.source = Source(log.parent)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -53,13 +57,30 @@ class Running:
 
     async def get(self, path: str, *, admin: bool = False, seconds: float = 5) -> Answer:
         """Ask on a new connection."""
+        return await self.exchange(Request(path), admin=admin, seconds=seconds)
+
+    async def exchange(
+        self, request: Request, *, admin: bool = False, seconds: float = 5
+    ) -> Answer:
+        """Send any request on a new connection; the answer may come before all of it is sent."""
         address = ("127.0.0.1", self.admin_port) if admin else self.address
+        last = replace(request, headers=(*request.headers, ("Connection", "close")))
         async with asyncio.timeout(seconds):
             connection = await Connection.open(address)
             try:
-                return await connection.exchange(Request(path, headers=(("Connection", "close"),)))
+                return await connection.exchange(last)
             finally:
                 connection.close()
+
+    async def metric(self, name: str, labels: str = "") -> dict[str, float]:
+        """Return a metric's value by worker, of the series whose labels hold the text `labels`."""
+        text = (await self.get("/metrics", admin=True)).body.decode()
+        found: dict[str, float] = {}
+        for series, value in re.findall(rf"^{name}\{{(.*)\}} (\S+)$", text, re.MULTILINE):
+            worker = re.search(r'worker="(\d+)"', series)
+            if worker and labels in series:
+                found[worker[1]] = found.get(worker[1], 0) + float(value)
+        return found
 
     async def pids(self, workers: int = 2, seconds: float = 5) -> set[int]:
         """Return the processes that answer, asked on many connections until `workers` are found."""

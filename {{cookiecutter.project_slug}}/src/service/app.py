@@ -1,10 +1,10 @@
 """The place where everything is put together, in order."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 from prometheus_client import disable_created_metrics, generate_latest
 from starlette.middleware import Middleware
@@ -39,13 +39,21 @@ from service.runtime.offload.errors import OffloadCrashed, OffloadRejected, Offl
 from service.runtime.workers.program import Program
 from service.settings import Settings
 from service.stores.errors import StoreUnavailable
+from service.upstream.errors import UpstreamTimeout, UpstreamUnavailable
 
 DOCS_PATHS = ("/docs",)
 TELEMETRY_OFF: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
 TELEMETRY_ON: TelemetryConfig = {**TELEMETRY_OFF, "tracing": True, "auto_configure": True}
 
-STATUSES = {StoreUnavailable: 503, OffloadRejected: 503, OffloadTimeout: 504, OffloadCrashed: 500}
-"""What an error of a store or a pool means to a client when a route lets it pass."""
+STATUSES = {
+    StoreUnavailable: 503,
+    UpstreamUnavailable: 503,
+    UpstreamTimeout: 504,
+    OffloadRejected: 503,
+    OffloadTimeout: 504,
+    OffloadCrashed: 500,
+}
+"""What an error of a store, a pool or an upstream means to a client when a route lets it pass."""
 
 
 def create_app(settings: Settings, parts: Parts | None = None) -> FastAPI:
@@ -157,15 +165,18 @@ def entrance(app: FastAPI) -> ASGIApp:
     return serve
 
 
-def program(extra: Sequence[APIRouter] = ()) -> Program:
-    """Return what a worker runs, from the settings of the environment; opens nothing."""
+def program(install: Callable[[FastAPI, Parts], None] | None = None) -> Program:
+    """Return what a worker runs, from the settings of the environment; opens nothing.
+
+    `install` adds routes that are no part of the service: those of the chaos suite.
+    """
     settings = load_settings()
     configure_logs(settings.log_level, settings.log_format)
     disable_created_metrics()  # type: ignore[no-untyped-call] # has no annotations
     parts = Parts(settings)
     app = create_app(settings, parts)
-    for router in extra:
-        app.include_router(router)
+    if install is not None:
+        install(app, parts)
 
     async def metrics(_: dict[str, Any]) -> bytes:
         # In a thread: some of the figures are files of /proc.

@@ -21,6 +21,8 @@ from service.settings import Settings
 from service.stores.cache.cache import Cache
 from service.stores.redis.clients import RedisClients
 from service.stores.sessions.store import SessionStore
+from service.upstream.client import Upstream
+from service.upstream.metrics import UpstreamMetrics
 
 MIB = 2**20
 
@@ -82,6 +84,13 @@ class Parts:
             queue=settings.offload_queue,
             timeout_seconds=settings.timeout_offload_seconds,
         )
+        self.upstream = Upstream(
+            "rates",
+            settings.upstream_url,
+            metrics=UpstreamMetrics(self.registry),
+            connections=settings.upstream_connections,
+            timeout_seconds=settings.timeout_upstream_seconds,
+        )
         self.cache_warm_seconds = settings.cache_warm_seconds
         self.resources: list[AbstractAsyncContextManager[Any]] = [
             self.monitor,
@@ -94,4 +103,5 @@ class Parts:
             self.sessions,
             self.threads,
             self.processes,
+            self.upstream,
         ]

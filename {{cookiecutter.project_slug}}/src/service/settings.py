@@ -1,14 +1,13 @@
 """Every knob of the service: its variable, default, unit and reason."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.words import Words, split_words
 
 DEVELOPMENT_SECRET = "development-only-secret-never-use-in-production"  # noqa: S105 - refused in production
-
-Words = Annotated[list[str], NoDecode]
-"""A list written as comma-separated words in the environment."""
 
 
 class Settings(BaseSettings):
@@ -209,6 +208,17 @@ class Settings(BaseSettings):
     timeout_offload_seconds: float = Field(default=30, gt=0)
     """Time for one offloaded call, waiting included; past it a process is killed: 504."""
 
+    # Upstream
+
+    upstream_url: str = Field(default="", pattern=r"^(https?://[^\s]+)?$")
+    """Base URL of the service that knows the example's exchange rates; empty asks nobody."""
+
+    upstream_connections: int = Field(default=32, ge=1, le=10_000)
+    """Calls of a worker that may be under way at once; further ones wait their turn."""
+
+    timeout_upstream_seconds: float = Field(default=5, gt=0, le=3600)
+    """Time for one call, waiting and a retry included; less where the request has less left."""
+
     # Logs and telemetry
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -219,13 +229,6 @@ class Settings(BaseSettings):
 
     otel_exporter_otlp_endpoint: str = ""
     """Collector for OpenTelemetry traces; empty keeps tracing off and off the hot path."""
-
-    @field_validator(
-        "allowed_hosts", "cors_origins", "critical_paths", "sheddable_paths", mode="before"
-    )
-    @classmethod
-    def read_words(cls, value: object) -> object:
-        return split_words(value) if isinstance(value, str) else value
 
     @property
     def secret_keys(self) -> list[str]:
@@ -239,8 +242,3 @@ class Settings(BaseSettings):
     @property
     def production(self) -> bool:
         return self.environment == "production"
-
-
-def split_words(text: str) -> list[str]:
-    """Split comma-separated words; blanks and empty words are dropped."""
-    return [word.strip() for word in text.split(",") if word.strip()]

@@ -86,6 +86,7 @@ class Cached(Generic[P, R]):
             and self._local.trusted(entry)
         ):
             self._stats.hits_local += 1
+            entry.used = True
             value: R = entry.value
             return value
         return (await self._lookup(key, args, kwargs)).value

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
 from service.stores.cache.debts import Debts
 from service.stores.cache.keys import ENTRY, TAG, KeySpace
-from service.stores.cache.local_tier import LocalTier
+from service.stores.cache.local_tier import LocalEntry, LocalTier
+from service.stores.cache.policy import Policy
 from service.stores.cache.redis_tier import RedisTier
 from service.stores.cache.single_flight import SingleFlight
 from service.stores.cache.wakes import Wakes
@@ -29,6 +31,8 @@ class Coherence:
         self.flights: SingleFlight[Any] = SingleFlight()
         self.wakes = Wakes()
         self.debts = Debts(self._pay)
+        self.refill: Callable[[str, Policy], None] | None = None
+        """Fetches what was in use when another process wrote it, before anyone asks again."""
         self._clients = clients
         self._redis = redis
         self._keys = keys
@@ -38,6 +42,7 @@ class Coherence:
             on_keys=self._told,
             on_up=self._trust,
             on_down=self._distrust,
+            on_silent=clients.suspect,
         )
         self._task: asyncio.Task[None] | None = None
 
@@ -62,11 +67,15 @@ class Coherence:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    def written(self, key: str) -> None:
-        """Forget the key everywhere in this process: what is known or being read is out of date."""
-        self.local.invalidate(key)
+    def written(self, key: str) -> LocalEntry | None:
+        """Forget the key everywhere in this process: what is known or being read is out of date.
+
+        Return what the local tier had.
+        """
+        dropped = self.local.invalidate(key)
         self.flights.forget(key)
         self.wakes.wake(key)
+        return dropped
 
     def tag_written(self, tag: str) -> None:
         self.local.invalidate_tag(tag)
@@ -81,14 +90,16 @@ class Coherence:
         for raw in raws:
             kind, name = self._keys.split(raw)
             if kind == ENTRY:
-                self.written(name)
+                dropped = self.written(name)
+                if dropped is not None and dropped.used and self.refill is not None:
+                    self.refill(name, dropped.policy)
             elif kind == TAG:
                 self.tag_written(name)
             else:
                 self.wakes.wake(name)
 
     async def _trust(self) -> None:
-        self._clients.recovered()
+        await self._clients.recovered()
         await self.debts.pay()
         self.local.trust()
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cachebox import LRUCache
 
 from service.stores.cache.metrics import CacheStats
 from service.stores.redis.marks import Mark, Marks
+
+if TYPE_CHECKING:
+    from service.stores.cache.policy import Policy
 
 ENTRY_BYTES = 600
 """About what an entry costs beside its value: the object, its key and its place in the table."""
@@ -33,16 +36,19 @@ class LocalEntry:
         "fresh_until",
         "good_until",
         "local_until",
+        "policy",
         "refresh_at",
         "size",
         "stats",
         "tags",
         "usable_until",
+        "used",
         "value",
     )
 
     value: Any
     codec: object
+    policy: Policy
     stats: CacheStats
     tags: tuple[tuple[str, bytes], ...]
     size: int
@@ -54,6 +60,8 @@ class LocalEntry:
     refresh_at: float
     good_until: float
     """The first of the times that ends a plain hit; the hot path compares this one only."""
+    used: bool
+    """Whether anyone asked for it since it came from Redis: if so it is fetched anew when told."""
 
 
 class LocalTier:
@@ -85,6 +93,8 @@ class LocalTier:
 
     def distrust(self) -> None:
         """End the epoch: writes of others may go unnoticed."""
+        if self.epoch == UNTRUSTED:
+            return  # Loads since then are kept, however often the channel fails to come back.
         self.epoch = UNTRUSTED
         self._marks.spoil_all()
         self.tag_versions.clear()
@@ -110,6 +120,8 @@ class LocalTier:
         if mark.spoiled or entry.size > self._limit_bytes:
             return
         entry.epoch = mark.epoch if mark.epoch == self.epoch != UNTRUSTED else NEVER
+        before = self.entries.get(mark.name, None)
+        entry.used |= before is not None and before.used
         self.entries[mark.name] = entry
         entry.stats.writes_local += 1
 
@@ -127,12 +139,13 @@ class LocalTier:
                 return False
         return True
 
-    def invalidate(self, key: str) -> None:
-        """Drop the key, and whatever is being read for it."""
+    def invalidate(self, key: str) -> LocalEntry | None:
+        """Drop the key, and whatever is being read for it; return what was dropped."""
         self._marks.spoil(key)
-        entry = self.entries.pop(key, None)
+        entry: LocalEntry | None = self.entries.pop(key, None)
         if entry is not None:
             entry.stats.invalidations_local += 1
+        return entry
 
     def invalidate_tag(self, tag: str) -> None:
         self._marks.spoil(f"\0{tag}")

@@ -84,13 +84,16 @@ class ReadThrough:
         if entry is not None:
             return self._serve(entry, request, "local")
         policy.stats.misses_local += 1
+        # What may be served stale waits for no probe of Redis: its refresh is one.
+        left = None if self._reader.redis.answering else self._reader.left(key, policy)
+        if left is not None:
+            return self._serve_left(left, request)
         try:
             entry = await self._reader.fetch(key, policy, request.tags)
         except StoreUnavailable:
             left = self._reader.left(key, policy)
             if left is not None:
-                self._refresh_soon(request)
-                return _result(left, "local", stale=True)
+                return self._serve_left(left, request)
             loaded = await self._flights.join(key, lambda: self._load(request, None))
             return CacheResult(loaded.value, "miss")
         if entry is not None:
@@ -106,6 +109,10 @@ class ReadThrough:
         if time.monotonic() >= entry.refresh_at:
             self._refresh_soon(request)
         return _result(entry, tier)
+
+    def _serve_left(self, entry: LocalEntry, request: Request) -> CacheResult[Any]:
+        self._refresh_soon(request)
+        return _result(entry, "local", stale=True)
 
     def _refresh_soon(self, request: Request) -> None:
         key = request.key
@@ -174,6 +181,7 @@ class ReadThrough:
             # What is stored without the versions of its tags would outlive them.
             kept = await self._writer.keep(mark, policy, entry, None if tags is None else token)
             local = policy.localize(entry, value)
+            local.used = True  # Somebody asked for it.
         except NotEncodable as error:
             log.error("cache_value_not_encodable", cache=policy.name, error=str(error))  # noqa: TRY400 - says all
             return policy.uncached(value)

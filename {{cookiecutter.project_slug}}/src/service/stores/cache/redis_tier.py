@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from service.runtime.breaker import CLOSED
 from service.stores.cache.batched_reads import BatchedReads
 from service.stores.cache.keys import KeySpace
 from service.stores.redis.clients import RedisClients
@@ -47,6 +48,11 @@ class RedisTier:
         self._lease_ms = int(lease_seconds * 1000)
         self._reads = BatchedReads(self._get_all)
         self._scripts: dict[str, AsyncScript] = {}
+
+    @property
+    def answering(self) -> bool:
+        """Whether Redis is believed to answer: its breaker is closed."""
+        return self._clients.breakers["cache"].state == CLOSED
 
     async def get(self, key: str) -> bytes | None:
         return await self._reads.get(self._keys.entry(key))

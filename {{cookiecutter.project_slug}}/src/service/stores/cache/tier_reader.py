@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 
@@ -14,6 +15,9 @@ from service.stores.cache.redis_tier import RedisTier
 from service.stores.errors import StoreUnavailable
 from service.stores.redis.marks import Mark
 
+REFILLS_MAX = 1000
+"""Fetches in the background at a time, of keys that others wrote."""
+
 Tags = tuple[tuple[str, bytes], ...]
 
 
@@ -24,6 +28,8 @@ class TierReader:
         self.redis = redis
         self.local = coherence.local
         self._reads: dict[str, tuple[Mark, asyncio.Future[LocalEntry | None]]] = {}
+        self._refills: set[asyncio.Task[None]] = set()
+        coherence.refill = self._refill
 
     def near(self, key: str, policy: Policy) -> LocalEntry | None:
         """Return the local entry if it is as Redis has it."""
@@ -32,6 +38,7 @@ class TierReader:
             return None
         if time.monotonic() >= entry.local_until or not self.local.trusted(entry):
             return None
+        entry.used = True
         return entry
 
     def left(self, key: str, policy: Policy) -> LocalEntry | None:
@@ -132,6 +139,23 @@ class TierReader:
         finally:
             for mark in marks:
                 self.local.end(mark)
+
+    def _refill(self, key: str, policy: Policy) -> None:
+        """Fetch a key in the background; it is no loss if there are too many or Redis is away."""
+        if len(self._refills) < REFILLS_MAX:
+            task = asyncio.get_running_loop().create_task(self._fetch_quietly(key, policy))
+            self._refills.add(task)
+            task.add_done_callback(self._refills.discard)
+
+    async def _fetch_quietly(self, key: str, policy: Policy) -> None:
+        with contextlib.suppress(StoreUnavailable):
+            await self.fetch(key, policy, ())
+
+    async def close(self) -> None:
+        """End what still runs in the background."""
+        for task in self._refills:
+            task.cancel()
+        await asyncio.gather(*self._refills, return_exceptions=True)
 
     async def tag_versions(self, tags: Sequence[str]) -> Tags:
         """Return the tags' versions now, to be stored with what is read from here on."""

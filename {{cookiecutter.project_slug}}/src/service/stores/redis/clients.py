@@ -17,8 +17,10 @@ from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
-from service.stores.redis.breaker import Breaker
-from service.stores.redis.guard import Guard, RetryBudget
+from service.runtime.breaker import CLOSED
+from service.runtime.retry_budget import RetryBudget
+from service.stores.redis.breaker import RedisBreaker
+from service.stores.redis.guard import Guard
 from service.stores.redis.guarded import GuardedCluster, GuardedRedis
 from service.stores.redis.pool import BoundedPool
 from service.stores.redis.sentinel_pool import BoundedSentinelPool
@@ -86,7 +88,8 @@ class RedisClients:
             "rate_limit": cache_timeout_seconds,
         }
         self.breakers = {
-            name: Breaker(name, open_seconds_max=breaker_open_seconds_max) for name in self._limits
+            name: RedisBreaker(name, open_seconds_max=breaker_open_seconds_max)
+            for name in self._limits
         }
         for name, breaker in self.breakers.items():
             state.labels(name).set_function(partial(getattr, breaker, "state"))
@@ -128,10 +131,20 @@ class RedisClients:
     ) -> None:
         await self._stack.aclose()
 
-    def recovered(self) -> None:
-        """Let every open breaker probe at once: Redis was seen to answer."""
+    async def recovered(self) -> None:
+        """Ask Redis through every pool whose breaker is open: it was seen to answer."""
+        probes = []
+        for name, breaker in self.breakers.items():
+            if breaker.state != CLOSED:
+                breaker.probe_soon()
+                probes.append(getattr(self, name).ping())
+        # What a probe finds is the breaker's to know.
+        await asyncio.gather(*probes, return_exceptions=True)
+
+    def suspect(self) -> None:
+        """Let every pool try Redis with a single call first: it fell silent."""
         for breaker in self.breakers.values():
-            breaker.probe_soon()
+            breaker.suspect()
 
     async def invalidation_connections(self) -> list[AbstractConnection]:
         """Open a dedicated RESP3 connection to every server that takes writes: one, or a Cluster's.

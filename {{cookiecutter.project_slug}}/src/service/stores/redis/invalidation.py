@@ -26,8 +26,9 @@ class InvalidationChannel:
 
     `on_up` runs before the channel counts as up and may refuse by raising; `on_keys` gets the keys
     of each write, None when the database was emptied; `on_down` runs as soon as the connection is
-    lost. Redis is asked every `heartbeat_seconds`, and given up when silent for as long again. Our
-    own writes are told too: to filter them loses the writes of others.
+    lost, `on_silent` before it when Redis stopped answering. Redis is asked every
+    `heartbeat_seconds`, and given up when silent for as long again. Our own writes are told too: to
+    filter them loses the writes of others.
     """
 
     def __init__(  # noqa: PLR0913 - each is a hook or a knob of its own
@@ -38,6 +39,7 @@ class InvalidationChannel:
         on_keys: Callable[[list[bytes] | None], None],
         on_up: Callable[[], Awaitable[None]],
         on_down: Callable[[], None],
+        on_silent: Callable[[], None] = lambda: None,
         heartbeat_seconds: float = 0.5,
         pause_seconds_max: float = 1,
     ) -> None:
@@ -50,6 +52,7 @@ class InvalidationChannel:
         self._on_keys = on_keys
         self._on_up = on_up
         self._on_down = on_down
+        self._on_silent = on_silent
         self._heartbeat_seconds = heartbeat_seconds
         self._pause_seconds_max = pause_seconds_max
         self._pause = 0.0
@@ -123,6 +126,7 @@ class InvalidationChannel:
             )
             if answer is None:
                 if not answered and time.monotonic() >= asked_at + self._heartbeat_seconds:
+                    self._on_silent()
                     raise RawConnectionError("The invalidation channel is silent.")
             elif not isinstance(answer, list):
                 answered = True

@@ -118,7 +118,7 @@ class LocalRecords:
             self.drop(key[self._cut :].decode(errors="replace"))
 
     async def _begin_anew(self) -> None:
-        self._recovered()
+        await self._recovered()
         self.clear()
 
 
