@@ -9,27 +9,27 @@ from starlette.middleware import Middleware
 
 from chaos import edge_routes, routes, session_routes, upstream_routes
 from service import __main__ as command
-from service import app
+from service import app as composer
 from service.parts import Parts
 from service.runtime.workers.program import Program
 from service.settings import Settings
 
-own_layers = app.layers
+own_layers = composer.layers
 
 
-def layers(settings: Settings, parts: Parts, api: FastAPI) -> list[Middleware]:
+def layers(settings: Settings, parts: Parts, app: FastAPI) -> list[Middleware]:
     """Return the service's layers, and one that fails; give the routes of chaos what they use."""
-    api.state.upstream = parts.upstream
-    return [*own_layers(settings, parts, api), Middleware(edge_routes.FailingMiddleware)]
+    app.state.upstream = parts.upstream
+    return [*own_layers(settings, parts, app), Middleware(edge_routes.FailingMiddleware)]
 
 
 def program() -> Program:
     """Return what the service runs, and the routes of chaos; raises while told to be broken."""
     if Path(os.environ["CHAOS_BROKEN_FLAG"]).exists():
         raise RuntimeError("broken on purpose")
-    app.layers = layers
-    parts = (routes, edge_routes, session_routes, upstream_routes)
-    return app.program([part.router for part in parts])
+    composer.layers = layers
+    sources = (routes, edge_routes, session_routes, upstream_routes)
+    return composer.program([source.router for source in sources])
 
 
 if __name__ == "__main__":
