@@ -4,11 +4,10 @@ import os
 import shutil
 import signal
 import subprocess
-from pathlib import Path
 
 import pytest
 
-from tests.processes.running import Service, eventually
+from tests.processes.running import Service, children, eventually
 
 NAMESPACE = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc")
 
@@ -32,8 +31,3 @@ async def test_process_1_reaps_orphans_and_ends_with_0_on_term():
         await eventually(lambda: children(process_1) == before)
         os.kill(process_1, signal.SIGTERM)
         assert await service.exit_code() == 0
-
-
-def children(pid: int) -> list[int]:
-    """Return the children of a process, those that nobody reaped included."""
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

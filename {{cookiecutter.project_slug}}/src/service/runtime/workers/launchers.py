@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -103,7 +104,13 @@ class ZygoteLauncher:
         self._control.setblocking(False)
         self._answers = asyncio.Queue()
         self._listening = asyncio.create_task(self._listen(self._control, self._answers))
-        answer = await self._answer(self._start_seconds)
+        try:
+            answer = await self._answer(self._start_seconds)
+        except BaseException:
+            # It may hang in an import, and hears nothing until that is done.
+            if not exited.done():
+                os.kill(process.pid, signal.SIGKILL)
+            raise
         if answer["event"] != "loaded":
             self.close()
             raise StartError(answer["reason"], answer.get("trace", ""))

@@ -41,7 +41,7 @@ class SupervisorView:
     def workers(self) -> list[dict[str, Any]]:
         """Return a row for every living worker process, and for every slot that waits for one."""
         rows = []
-        for slot in self._supervisor.slots:
+        for slot in self._supervisor.all_slots:
             waiting = {"slot": slot.number, "pid": None, "state": "waiting"}
             living = [describe(worker) for worker in slot.workers] or [waiting]
             rows += [row | {"restarts": dict(slot.restarts)} for row in living]
