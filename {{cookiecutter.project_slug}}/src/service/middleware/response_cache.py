@@ -214,8 +214,9 @@ async def respond(send: Send, stored: StoredResponse, exchange: Exchange, status
     """Send a whole response, or 304 when the client has it."""
     fields = exchange.fields
     own = [(b"cache-status", b"service; " + status)]
-    if not exchange.ran:
-        own.append((b"age", b"%d" % exchange.age(stored)))
+    age = int(exchange.age(stored))
+    if age or not exchange.ran:
+        own.append((b"age", b"%d" % age))
     code, headers, body = stored.status, stored.headers, stored.body
     if (
         CONDITIONS & fields.keys()

@@ -18,6 +18,7 @@ from service.middleware.http_caching import (
     accepted_codings,
     lifetimes,
     may_store,
+    seconds_of,
     sorted_query,
     vary_names,
 )
@@ -26,7 +27,7 @@ from service.middleware.stored_response import StoredResponse
 
 RUN_SECONDS = 60.0
 GZIP = b"\x1f\x8b"
-PER_CONNECTION = frozenset({b"connection", b"keep-alive", b"transfer-encoding"})
+NOT_KEPT = frozenset({b"connection", b"keep-alive", b"transfer-encoding", b"age"})
 
 
 class Unstorable(Exception):  # noqa: N818 - an outcome, not a failure
@@ -126,8 +127,11 @@ class Exchange:
 
     def _judge(self, capture: Capture) -> StoredResponse:
         wish, headers = self.route.wish, capture.headers
-        headers = [item for item in headers if item[0] not in PER_CONNECTION]
-        response = StoredResponse(capture.status, headers, capture.body, time.time(), Lifetimes(0))
+        # What a route took from elsewhere may have been old when it came (RFC 9111 4.2.3).
+        age = seconds_of(header_value(headers, b"age"))
+        headers = [item for item in headers if item[0] not in NOT_KEPT]
+        made_at = time.time() - age
+        response = StoredResponse(capture.status, headers, capture.body, made_at, Lifetimes(0))
         if self.confirmed is not wish or not may_store(capture.status, headers):
             raise Unstorable(self, response)
         unknown = vary_names(headers) - self.route.vary - {b"accept-encoding"}
@@ -140,7 +144,7 @@ class Exchange:
         times = lifetimes(headers, default=Lifetimes(ttl, stale, stale))
         # Nobody but the route's author may make us keep an answer for longer.
         times = replace(times, fresh=min(times.fresh, ttl))
-        if times.total <= 0:
+        if times.total <= age:
             raise Unstorable(self, response)
         return StoredResponse(
             capture.status,

@@ -19,7 +19,8 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from service.stores.redis.breaker import CLOSED, Breaker
 from service.stores.redis.guard import Guard, RetryBudget
-from service.stores.redis.guarded import GuardedCluster, GuardedRedis
+from service.stores.redis.guarded import GuardedRedis
+from service.stores.redis.guarded_cluster import GuardedCluster
 from service.stores.redis.pool import BoundedPool
 from service.stores.redis.sentinel_pool import BoundedSentinelPool
 from service.stores.redis.time_limit import STRETCH
@@ -31,7 +32,7 @@ DURATION_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 class RedisClients:
     """The clients `cache`, `sessions` and `rate_limit`, there while the context is entered.
 
-    Entering opens no connection, so a dead Redis fails no start. Every command ends within its
+    Entering waits for no connection, so a dead Redis fails no start. Every command ends within its
     pool's limit (twice that in a busy worker), or raises StoreUnavailable: `cache` and `rate_limit`
     try once, `sessions` retries once what failed at once, within the process's retry budget. On a
     Cluster the clients are RedisCluster objects behind the same type.
@@ -116,6 +117,8 @@ class RedisClients:
                 on_read_only=self._forget_idle(client),
             )
             client.guard = guard
+            if isinstance(client, GuardedCluster):
+                client.learn()  # in the background: it takes longer than a command may
             self._stack.push_async_callback(client.aclose)
             setattr(self, name, client)
         return self
@@ -183,11 +186,12 @@ class RedisClients:
         }
         if self._url.kind == "cluster":
             tls = {"ssl": True} if self._url.tls else {}
-            cluster = GuardedCluster(
-                **(options | tls | self._url.options), max_connections=self._connections
+            return GuardedCluster(
+                **(options | tls | self._url.options),
+                max_connections=self._connections,
+                wait=self._wait.labels(name),
+                age_seconds_max=self._age_seconds_max,
             )
-            cluster.slots = asyncio.Semaphore(self._connections)
-            return cluster
         bounds: dict[str, Any] = {
             "max_connections": self._connections,
             "wait_seconds_max": self._limits[name] * STRETCH * 0.9,
