@@ -214,9 +214,10 @@ async def respond(send: Send, stored: StoredResponse, exchange: Exchange, status
     """Send a whole response, or 304 when the client has it."""
     fields = exchange.fields
     own = [(b"cache-status", b"service; " + status)]
-    age = int(exchange.age(stored))
-    if age or not exchange.ran:
-        own.append((b"age", b"%d" % age))
+    if not exchange.ran:
+        own.append((b"age", b"%d" % exchange.age(stored)))
+    elif age := int(time.time() - stored.created_at):
+        own.append((b"age", b"%d" % age))  # it was that old when the route had it
     code, headers, body = stored.status, stored.headers, stored.body
     if (
         CONDITIONS & fields.keys()
