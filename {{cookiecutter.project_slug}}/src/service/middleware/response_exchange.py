@@ -56,6 +56,7 @@ class Exchange:
     scope: Scope
     route: CacheableRoute
     fields: dict[bytes, bytes]
+    key: str
     limit_bytes: int
     started_at: float
     ran: bool = False
@@ -86,20 +87,6 @@ class Exchange:
         """Return whether the response was made for this request, or for one that it waited with."""
         # Another host's clock may run ahead: what was made in the future is just a hit.
         return self.ran or self.started_at <= stored.created_at <= time.time()
-
-    def key(self) -> str:
-        """Return the name of the answer: scheme, host, path, query, and what it varies on."""
-        scope, fields = self.scope, self.fields
-        parts = [
-            scope["scheme"].encode(),
-            fields.get(b"host", b"").lower(),
-            scope.get("raw_path") or scope["path"].encode(),
-            sorted_query(scope["query_string"]),
-            accepted_codings(fields.get(b"accept-encoding", b"")),
-        ]
-        for name in self.route.selecting:
-            parts += (name, fields.get(name, b"\n"))  # absent is not empty
-        return blake2b(b"\n".join(parts), digest_size=16).hexdigest()
 
     async def run(self) -> StoredResponse:
         """Run the route and return its answer to be kept.
@@ -213,6 +200,20 @@ def entity_tag(body: bytes) -> bytes:
     else:
         digest.update(body)
     return b'W/"%b"' % digest.hexdigest().encode()
+
+
+def page_key(scope: Scope, route: CacheableRoute, fields: dict[bytes, bytes]) -> str:
+    """Return the name of an answer: scheme, host, path, query, and what it varies on."""
+    parts = [
+        scope["scheme"].encode(),
+        fields.get(b"host", b"").lower(),
+        scope.get("raw_path") or scope["path"].encode(),
+        sorted_query(scope["query_string"]),
+        accepted_codings(fields.get(b"accept-encoding", b"")),
+    ]
+    for name in route.selecting:
+        parts += (name, fields.get(name, b"\n"))  # absent is not empty
+    return "http:" + blake2b(b"\n".join(parts), digest_size=16).hexdigest()
 
 
 def uri_name(scope: Scope) -> str:
