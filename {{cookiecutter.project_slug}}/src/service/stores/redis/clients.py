@@ -9,7 +9,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self, cast
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.connection import AbstractConnection, Connection
 from redis.asyncio.retry import Retry
@@ -75,6 +75,9 @@ class RedisClients:
             buckets=DURATION_BUCKETS,
             registry=registry,
         )
+        self._retried = Counter(
+            "redis_retries_total", "Commands that were sent again.", registry=registry
+        )
         state = Gauge(
             "redis_breaker_state",
             "State of a pool's breaker: 0 closed, 1 half open, 2 open.",
@@ -106,7 +109,7 @@ class RedisClients:
         return self._cache_timeout_seconds
 
     async def __aenter__(self) -> Self:
-        retries = RetryBudget()
+        retries = RetryBudget(taken=self._retried)
         for name in self._limits:
             client = self._open(name)
             guard = Guard(

@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from prometheus_client import Histogram
+from prometheus_client import Counter, Histogram
 from redis.exceptions import ConnectionError as RawConnectionError
 from redis.exceptions import ReadOnlyError
 from redis.exceptions import TimeoutError as RawTimeoutError
@@ -21,9 +21,17 @@ RETRYABLE = (RawConnectionError, ReadOnlyError, OSError)
 
 
 class RetryBudget:
-    """Tokens for the retries of a process: one for ten calls, and at most one a second."""
+    """Tokens for the retries of a process: one for ten calls, and at most 60 in any minute."""
 
-    def __init__(self, *, ratio: float = 0.1, per_second: float = 1, burst: float = 5) -> None:
+    def __init__(
+        self,
+        *,
+        ratio: float = 0.1,
+        per_second: float = 55 / 60,
+        burst: float = 5,
+        taken: Counter | None = None,
+    ) -> None:
+        self._taken = taken
         self._ratio = ratio
         self._per_second = per_second
         self._burst = burst
@@ -46,6 +54,8 @@ class RetryBudget:
             return False
         self._earned -= 1
         self._allowed -= 1
+        if self._taken is not None:
+            self._taken.inc()
         return True
 
 
