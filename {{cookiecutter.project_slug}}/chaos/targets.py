@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from chaos.client import Answer, Connection, Request
+from chaos.cpus import on_cpu
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 30.0
@@ -106,10 +107,11 @@ class Target:
 
     @contextlib.asynccontextmanager
     async def start(
-        self, *, ready: bool = True, files: int = 0, **environ: str
+        self, *, ready: bool = True, files: int = 0, cpu: int | None = None, **environ: str
     ) -> AsyncIterator[Running]:
         """Start it on free ports, with so many `files` each process may open (0: as many as here).
 
+        `cpu` is the one that it is kept on, if any.
         All of it is killed, however it stands, when the block ends.
         """
         port, admin_port = free_port(), free_port()
@@ -124,9 +126,10 @@ class Target:
                 **environ,
             }
             limited = ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh"] if files else []
-            with log.open("wb") as output:
+            given = {"port": port, "workers": variables.get("WORKERS", "2")}
+            with log.open("wb") as output, on_cpu(cpu):
                 process = subprocess.Popen(  # noqa: ASYNC220 - starting takes a millisecond
-                    [*limited, *(part.format(port=port) for part in self._command)],
+                    [*limited, *(part.format(**given) for part in self._command)],
                     cwd=folder,
                     env={**os.environ, **variables},
                     stdout=output,
@@ -176,6 +179,9 @@ OURS = Target(
 )
 PLAIN = Target(
     "plain",
-    [sys.executable, "-m", "uvicorn", "chaos.plain:app", "--workers", "2", "--port", "{port}"],
+    [
+        *(sys.executable, "-m", "uvicorn", "chaos.plain:app"),
+        *("--workers", "{workers}", "--port", "{port}"),
+    ],
     {"PYTHONPATH": PATHS},
 )

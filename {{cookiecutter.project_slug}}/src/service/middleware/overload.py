@@ -9,7 +9,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.middleware.problems import problem_body, problem_headers
-from service.runtime.monitors.pressure import Importance, Pressure
+from service.runtime.admission.line import Importance
+from service.runtime.monitors.pressure import Pressure
 
 RETRY_SECONDS = range(1, 6)
 
@@ -55,13 +56,15 @@ class OverloadMiddleware:
             await self.app(scope, receive, send)
             return
         pressure = self._pressure
-        reason = None if pressure.calm() else pressure.refuse(self._importance(scope["path"]))
-        if reason is not None:
-            self._count(reason)
-            if not self._dry_run:
-                await send(self._starts[int(random.random() * len(self._starts))])  # noqa: S311
-                await send(self._body)
-                return
+        if not pressure.calm():
+            client = scope["client"][0] if scope.get("client") else ""
+            reason = await pressure.refuse(self._importance(scope["path"]), client)
+            if reason is not None:
+                self._count(reason)
+                if not self._dry_run:
+                    await send(self._starts[int(random.random() * len(self._starts))])  # noqa: S311
+                    await send(self._body)
+                    return
         pressure.in_flight += 1
         try:
             await self.app(scope, receive, send)
