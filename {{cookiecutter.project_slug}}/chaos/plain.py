@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
+from chaos.pools import in_threads
 from chaos.routes import router
 
 if Path(os.environ["CHAOS_BROKEN_FLAG"]).exists():
@@ -12,6 +13,7 @@ if Path(os.environ["CHAOS_BROKEN_FLAG"]).exists():
 
 app = FastAPI()
 app.include_router(router)
+app.include_router(in_threads)
 
 
 @app.get("/livez")

@@ -33,14 +33,21 @@ class Surge:
         self._due = 0
 
     async def run(
-        self, *, rate: float, seconds: float, burst: int = 1, patience: float = 30
+        self,
+        *,
+        rate: float,
+        seconds: float,
+        burst: int = 1,
+        even: bool = False,
+        patience: float = 5,
     ) -> Outcome:
         """Send for `seconds`, `burst` requests each time; wait `patience` for what is still out."""
         self._samples = []
-        moments = random.Random(0)  # noqa: S311 - every run sees the same arrivals
+        moments = random.Random(0)
         self._begin = time.perf_counter()
         at = 0.0
-        while (at := at + moments.expovariate(rate / burst)) < seconds:
+        gap = burst / rate
+        while (at := at + (gap if even else moments.expovariate(1 / gap))) < seconds:
             delay = self._begin + at - time.perf_counter()
             if delay > 0:
                 await asyncio.sleep(delay)
@@ -48,7 +55,7 @@ class Surge:
             for _ in range(burst):
                 self._send(at)
         until = time.perf_counter() + patience
-        while self._due and time.perf_counter() < until:
+        while self._due and time.perf_counter() < until:  # noqa: ASYNC110 - polled for its end
             await asyncio.sleep(0.02)
         self._close()
         return Outcome(self._samples, seconds)
@@ -118,14 +125,14 @@ class Wire(asyncio.Protocol):
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - TCP
+        assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         if self.surge is not None:
             self.surge.opened(self)
 
     def send(self, at: float) -> None:
         self.sent = at
-        assert self.surge is not None  # noqa: S101 - cut off only at the end
+        assert self.surge is not None
         self.transport.write(self.surge.request)
 
     def data_received(self, data: bytes) -> None:

@@ -39,6 +39,11 @@ class Running:
         return ("127.0.0.1", self.port)
 
     @property
+    def folder(self) -> Path:
+        """Where it runs."""
+        return self._log.parent
+
+    @property
     def log(self) -> str:
         """Everything written so far."""
         return self._log.read_text(errors="replace")
@@ -160,6 +165,12 @@ async def until_ready(running: Running, seconds: float = START_SECONDS) -> float
                 return time.monotonic() - begin
         await asyncio.sleep(0.02)
     raise RuntimeError(f"It did not become ready.\n{running.log}")
+
+
+def rss_bytes(pids: set[int]) -> int:
+    """Return the resident memory of processes."""
+    pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids)
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def free_port() -> int:

@@ -2,6 +2,9 @@
 
 import chaos.cases.bad_input
 import chaos.cases.deploys
+import chaos.cases.offload
+import chaos.cases.overload
+import chaos.cases.refusals
 import chaos.cases.slow_clients
 import chaos.cases.spread
 import chaos.cases.workers  # noqa: F401

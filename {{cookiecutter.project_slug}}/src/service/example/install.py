@@ -54,6 +54,7 @@ def install(app: FastAPI, parts: Parts, database_url: str, *, seed: bool = False
     parts.resources += [database, catalogue]
     app.state.catalogue = catalogue
     app.state.users = Users(database=database, threads=parts.threads)
+    app.state.threads = parts.threads
     app.state.processes = parts.processes
     app.exception_handlers |= {
         ImportRejectedError: import_rejected,

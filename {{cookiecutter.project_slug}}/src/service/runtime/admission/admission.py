@@ -50,6 +50,7 @@ class Admission:
         self._monitor = monitor
         self._lag = lag_seconds
         self._line = Line()
+        self._turning = False
         self._length_max = math.inf
         self._cost = 0.0
         self._queueing_since = 0.0
@@ -68,11 +69,14 @@ class Admission:
         now = time.monotonic()
         waiter = Waiter(importance, client, now)
         self._line.add(waiter)
-        if len(self._line) == 1:
+        if not self._turning:
             self._begin(now)
         while len(self._line) > self._length_max:
+            leaving = self._line.first_to_leave(client, CLIENT_SHARE)
+            if leaving is None:
+                break  # some have left by themselves, and are counted for a moment longer
             self._enter(now)
-            self._tell(self._line.first_to_leave(client, CLIENT_SHARE), admitted=False)
+            self._tell(leaving, admitted=False)
         try:
             return await waiter.admitted
         except asyncio.CancelledError:
@@ -80,8 +84,7 @@ class Admission:
                 self._line.remove(waiter)
             raise
 
-    def _tell(self, waiter: Waiter | None, *, admitted: bool) -> None:
-        assert waiter is not None  # noqa: S101 - the line is not empty
+    def _tell(self, waiter: Waiter, *, admitted: bool) -> None:
         self._line.remove(waiter)
         waiter.admitted.set_result(admitted)
         if admitted:
@@ -92,7 +95,7 @@ class Admission:
     # A turn of the loop
 
     def _begin(self, now: float) -> None:
-        self.queueing = True
+        self.queueing = self._turning = True
         self._queueing_since = now
         self._started = 0
         self._after_the_next_poll()
@@ -114,15 +117,18 @@ class Admission:
 
     def _start_next(self) -> None:
         now = time.monotonic()
-        if not len(self._line):
-            self.queueing = self.overloaded
-        elif self._started and now - self._turn_began > TURN_SECONDS:
+        if self._started and now - self._turn_began > TURN_SECONDS:
             self._after_the_next_poll()
-        else:
-            late = self._line.waited(now) > NEWEST_FIRST_LAG * self._lag
-            self._tell(self._line.next(newest_first=late or self.overloaded), admitted=True)
-            self._started += 1
-            asyncio.get_running_loop().call_soon(self._start_next)  # behind the request's own step
+            return
+        late = self._line.waited(now) > NEWEST_FIRST_LAG * self._lag
+        waiter = self._line.next(newest_first=late or self.overloaded)
+        if waiter is None:
+            self._turning = False
+            self.queueing = self.overloaded
+            return
+        self._tell(waiter, admitted=True)
+        self._started += 1
+        asyncio.get_running_loop().call_soon(self._start_next)  # behind the request's own step
 
     def _learn(self, cost: float) -> None:
         """Take in what a request costs the loop, refusals and reading included."""
@@ -143,7 +149,7 @@ class Admission:
     def sample(self, now: float) -> None:
         """See whether an overload is over; ten times a second."""
         lasted = now - self._overloaded_since
-        if not self.overloaded or lasted < OVERLOAD_SECONDS_MIN or len(self._line):
+        if not self.overloaded or lasted < OVERLOAD_SECONDS_MIN or self._turning:
             return
         if self._monitor.utilization < EXIT_UTILIZATION:
             self.overloaded = self.queueing = False

@@ -103,7 +103,7 @@ class Pressure:
         )
 
     async def refuse(self, importance: Importance = "normal", client: str = "") -> str | None:
-        """Return why a request that arrives now is refused, or None to admit it, waiting if need be.
+        """Return why a request that arrives now is refused; None admits it, after a wait maybe.
 
         A client that holds more than a quarter of a full line is the first to lose a place in it.
         """
@@ -114,7 +114,9 @@ class Pressure:
                 if random.random() < ramp:  # noqa: S311 - spreads refusals
                     return reason
         late = time.monotonic() - self._monitor.last_tick >= self._calm_seconds
-        if (late or self._admission.queueing) and not await self._admission.admit(importance, client):
+        if (late or self._admission.queueing) and not await self._admission.admit(
+            importance, client
+        ):
             return "event_loop_lag"
         return None
 
