@@ -47,11 +47,13 @@ async def offer(running: Running, rate: float, seconds: float) -> Outcome:
 
 async def find_capacity(running: Running) -> float:
     """Return the answers a second beyond which more load brings no more: the top of a ramp."""
-    best, rate = 0.0, 60.0
-    while rate < 1.3 * best or not best:
-        best = max(best, goodput(await offer(running, rate, 2)))
+    best, rate = 0.0, 80.0
+    while True:
+        outcome = await offer(running, rate, 3)
+        best = max(best, goodput(outcome))
+        if goodput(outcome) < 0.85 * len(outcome.samples) / outcome.seconds:
+            return best
         rate *= 1.2
-    return best
 
 
 @dataclass
@@ -73,11 +75,11 @@ async def overloaded(target: Target) -> Run:
     async with one_worker(target) as running:
         capacity = await find_capacity(running)
         run = Run(await offer(running, capacity / 4, target.pace(10, 5)))
-        before = goodput(await offer(running, 1.05 * capacity, target.pace(5, 3)))
+        before = goodput(await offer(running, 1.1 * capacity, target.pace(5, 3)))
         for times in GOODPUT_MIN:
             outcome = await offer(running, times * capacity, target.pace(20, 5))
             # What the machine has to give changes with its neighbours: seen before and after.
-            after = goodput(await offer(running, 1.05 * capacity, target.pace(5, 3)))
+            after = goodput(await offer(running, 1.1 * capacity, target.pace(5, 3)))
             run.shares[times] = 200 * goodput(outcome) / (before + after)
             run.admitted[times] = outcome.select(lambda one: one.status == 200)  # noqa: PLR2004
             before = after
