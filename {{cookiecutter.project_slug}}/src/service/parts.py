@@ -81,6 +81,7 @@ class Parts:
             size=settings.offload_processes or max(1, usable_cpus() // workers),
             queue=settings.offload_queue,
             timeout_seconds=settings.timeout_offload_seconds,
+            recycle_rss_bytes=settings.offload_recycle_rss_mib * MIB,
         )
         self.cache_warm_seconds = settings.cache_warm_seconds
         self.resources: list[AbstractAsyncContextManager[Any]] = [

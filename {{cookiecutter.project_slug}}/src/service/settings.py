@@ -206,6 +206,9 @@ class Settings(BaseSettings):
     offload_queue: int = Field(default=0, ge=0)
     """Calls that may wait for a place in a pool; 0 means half the pool, at least one. Full: 503."""
 
+    offload_recycle_rss_mib: int = Field(default=0, ge=0)
+    """Resident memory in MiB above which an offload process is replaced after its call."""
+
     timeout_offload_seconds: float = Field(default=30, gt=0)
     """Time for one offloaded call, waiting included; past it a process is killed: 504."""
 
