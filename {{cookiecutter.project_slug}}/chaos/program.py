@@ -7,7 +7,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
-from chaos import edge_routes, routes, session_routes, store_routes, upstream_routes
+from chaos import edge_routes, pools, routes, session_routes, store_routes, upstream_routes
 from service import __main__ as command
 from service import app as composer
 from service.parts import Parts
@@ -24,9 +24,10 @@ def layers(settings: Settings, parts: Parts, app: FastAPI) -> list[Middleware]:
 
 def install(app: FastAPI, parts: Parts) -> None:
     """Add the routes of chaos, and what they use of the service."""
-    app.state.upstream = parts.upstream
+    app.state.upstream, app.state.threads = parts.upstream, parts.threads
     for part in (routes, edge_routes, session_routes, upstream_routes):
         app.include_router(part.router)
+    app.include_router(pools.in_pools)
     store_routes.install(app, parts)
 
 
