@@ -31,12 +31,26 @@ class Case:
     bare_path: str
     goal: float
     login: bool = False
+    headers: tuple[tuple[str, str], ...] = ()
+    local_tier: bool = True
 
+
+PAST_THE_PAGES = (("Authorization", "Bearer bench"),)
+"""No page answers a request with credentials: the route runs, over the cached function."""
 
 CASES = [
     Case("small JSON", "/", "/", 0.95),
     Case("cached product", "/products/1", "/products/1", 1.0),
     Case("product list, response cache", "/products?page=1", "/products/1", 2.0),
+    Case("product by @cached", "/products/1", "/products/1", 0.85, headers=PAST_THE_PAGES),
+    Case(
+        "the same from Redis",
+        "/products/1",
+        "/products/1",
+        0.6,
+        headers=PAST_THE_PAGES,
+        local_tier=False,
+    ),
     Case("session read", "/session", "/", 0.75, login=True),
 ]
 
@@ -58,7 +72,7 @@ def measure(
 ) -> dict[str, object]:
     """Load both servers in turn, round by round, and return medians and the median ratio."""
     ours, yardstick = servers
-    headers = {"Cookie": login(ours.url)} if case.login else {}
+    headers = dict(case.headers) | ({"Cookie": login(ours.url)} if case.login else {})
     rounds: list[tuple[Load, Load]] = []
     for number in range(options.rounds + 1):
         pair = [
@@ -121,9 +135,15 @@ def main() -> None:
         database = f"sqlite+aiosqlite:///{folder}/bench.db"
         with (
             service(redis_url=redis.url, cpu=server_cpu, DATABASE_URL=database) as ours,
+            service(
+                redis_url=redis.url, cpu=server_cpu, DATABASE_URL=database, CACHE_LOCAL_MIB="0"
+            ) as without_local_tier,
             bare(cpu=server_cpu) as yardstick,
         ):
-            rows = [measure(case, (ours, yardstick), options) for case in cases]
+            rows = [
+                measure(case, (ours if case.local_tier else without_local_tier, yardstick), options)
+                for case in cases
+            ]
             memory = ours.pss_mib()
             start_seconds = ours.start_seconds
     print(file=sys.stderr)

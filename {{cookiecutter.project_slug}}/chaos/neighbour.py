@@ -17,7 +17,6 @@ class Neighbour:
     def __init__(self, *, seconds: float = 0.01) -> None:
         self._seconds = seconds
         self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
         self.port = 0
 
     @property
@@ -37,15 +36,8 @@ class Neighbour:
     ) -> None:
         if self._server is not None:
             self._server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
         with contextlib.suppress(OSError, EOFError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")

@@ -12,6 +12,7 @@ from chaos import (
     plain_sessions,
     plain_store,
     plain_upstream,
+    pools,
     routes,
 )
 
@@ -28,6 +29,7 @@ app.add_middleware(edge_routes.FailingMiddleware)
 for part in (routes, edge_routes, plain_sessions, plain_products, plain_store, plain_upstream):
     app.include_router(part.router)
 app.include_router(plain_sessions.hidden)
+app.include_router(pools.in_threads)
 
 
 @app.get("/livez")

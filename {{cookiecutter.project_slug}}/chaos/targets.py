@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from chaos.client import Answer, Connection, Request
+from chaos.cpus import on_cpu
 from chaos.source import Source
 
 ROOT = Path(__file__).parent.parent
@@ -40,6 +41,11 @@ class Running:
     @property
     def address(self) -> tuple[str, int]:
         return ("127.0.0.1", self.port)
+
+    @property
+    def folder(self) -> Path:
+        """Where it runs."""
+        return self._log.parent
 
     @property
     def log(self) -> str:
@@ -127,10 +133,11 @@ class Target:
 
     @contextlib.asynccontextmanager
     async def start(
-        self, *, ready: bool = True, files: int = 0, **environ: str
+        self, *, ready: bool = True, files: int = 0, cpu: int | None = None, **environ: str
     ) -> AsyncIterator[Running]:
         """Start it on free ports, with so many `files` each process may open (0: as many as here).
 
+        `cpu` is the one that it is kept on, if any.
         All of it is killed, however it stands, when the block ends.
         """
         port, admin_port = free_port(), free_port()
@@ -145,9 +152,10 @@ class Target:
                 **environ,
             }
             limited = ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh"] if files else []
-            with log.open("wb") as output:
+            given = {"port": port, "workers": variables.get("WORKERS", "2")}
+            with log.open("wb") as output, on_cpu(cpu):
                 process = subprocess.Popen(  # noqa: ASYNC220 - starting takes a millisecond
-                    [*limited, *(part.format(port=port) for part in self._command)],
+                    [*limited, *(part.format(**given) for part in self._command)],
                     cwd=folder,
                     env={**os.environ, **variables},
                     stdout=output,
@@ -180,6 +188,12 @@ async def until_ready(running: Running, seconds: float = START_SECONDS) -> float
     raise RuntimeError(f"It did not become ready.\n{running.log}")
 
 
+def rss_bytes(pids: set[int]) -> int:
+    """Return the resident memory of processes."""
+    pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids)
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
 def free_port() -> int:
     """Return a port that nobody listens on now."""
     with socket.socket() as probe:
@@ -197,6 +211,9 @@ OURS = Target(
 )
 PLAIN = Target(
     "plain",
-    [sys.executable, "-m", "uvicorn", "chaos.plain:app", "--workers", "2", "--port", "{port}"],
+    [
+        *(sys.executable, "-m", "uvicorn", "chaos.plain:app"),
+        *("--workers", "{workers}", "--port", "{port}"),
+    ],
     {"PYTHONPATH": PATHS},
 )

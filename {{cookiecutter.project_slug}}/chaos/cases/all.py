@@ -10,8 +10,11 @@ import chaos.cases.forged
 import chaos.cases.fuzzing
 import chaos.cases.headers
 import chaos.cases.http_caching
+import chaos.cases.offload
+import chaos.cases.overload
 import chaos.cases.redis_answers
 import chaos.cases.redis_faults
+import chaos.cases.refusals
 import chaos.cases.session_ids
 import chaos.cases.session_lives
 import chaos.cases.sessions

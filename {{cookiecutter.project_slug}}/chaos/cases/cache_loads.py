@@ -131,8 +131,7 @@ async def _absent(running: Running, seconds: float) -> list[Figure]:
 
 async def _spread(running: Running, direct: Redis) -> list[Figure]:
     connection = await Connection.open(running.address)
-    for _ in range(10):
-        await connection.exchange(Request(f"/chaos/store/fill/{KEYS // 10}", method="POST"))
+    await connection.exchange(Request(f"/chaos/store/fill/{KEYS}", method="POST"))
     connection.close()
     keys = [key async for key in direct.scan_iter(match="*fill:*", count=1000)]
     async with direct.pipeline(transaction=False) as pipeline:

@@ -13,7 +13,7 @@ from pathlib import Path
 from chaos.client import Connection, Request
 from chaos.load import Load
 from chaos.report import Figure, at_least, at_most, case, exactly
-from chaos.targets import Running, Target
+from chaos.targets import Running, Target, rss_bytes
 
 RATE = 200
 QUICK = Request("/chaos/wait?seconds=0.05")
@@ -142,12 +142,6 @@ async def _restarts(running: Running, reason: str) -> float:
         for line in metrics.splitlines()
         if line.startswith("worker_restarts_total") and f'reason="{reason}"' in line
     )
-
-
-def rss_bytes(pids: set[int]) -> int:
-    """Return the resident memory of processes."""
-    pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids)
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 MIXED = [

@@ -23,6 +23,7 @@ from service.middleware.deadline import DeadlineMiddleware
 from service.middleware.draining import DrainingMiddleware
 from service.middleware.errors import ErrorsMiddleware
 from service.middleware.exception_handlers import problem_handlers, problem_responses
+from service.middleware.importance import Importances
 from service.middleware.overload import OverloadMiddleware
 from service.middleware.probes import ProbesMiddleware
 from service.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -88,9 +89,13 @@ def layers(settings: Settings, parts: Parts, app: FastAPI) -> list[Middleware]:
             OverloadMiddleware,
             pressure=parts.pressure,
             registry=registry,
-            critical=settings.critical_paths,
-            sheddable=settings.sheddable_paths,
+            importances=Importances(
+                critical=settings.critical_paths,
+                sheddable=settings.sheddable_paths,
+                routes=lambda: app.routes,
+            ),
             headers=headers,
+            hops=settings.trusted_proxy_hops,
             dry_run=settings.pressure_dry_run,
         ),
         Middleware(RequestIdMiddleware),

@@ -83,6 +83,7 @@ class Parts:
             size=settings.offload_processes or max(1, usable_cpus() // workers),
             queue=settings.offload_queue,
             timeout_seconds=settings.timeout_offload_seconds,
+            recycle_rss_bytes=settings.offload_recycle_rss_mib * MIB,
         )
         self.upstream = Upstream(
             "rates",

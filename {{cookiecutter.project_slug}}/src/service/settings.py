@@ -135,7 +135,7 @@ class Settings(BaseSettings):
     """Requests a minute from one client address over all workers: 429."""
 
     pressure_loop_lag_ms: float = Field(default=70, ge=0)
-    """Event-loop lag that starts shedding if it lasts two seconds; one burst may take 2.5 times."""
+    """Event-loop lag: work for three times as long may wait for a turn; beyond it is shed."""
 
     pressure_requests: int = Field(default=0, ge=0)
     """Requests in flight in a worker above which new ones are shed."""
@@ -147,10 +147,10 @@ class Settings(BaseSettings):
     """Count what would be shed, and serve it."""
 
     critical_paths: Words = []
-    """Path prefixes that overload refuses last, comma-separated."""
+    """Path prefixes that overload refuses last, comma-separated; or `@critical` on a route."""
 
     sheddable_paths: Words = []
-    """Path prefixes that overload refuses first, comma-separated."""
+    """Path prefixes that overload refuses first, comma-separated; or `@sheddable` on a route."""
 
     loop_stall_ms: float = Field(default=50, ge=0)
     """Stillness of the event loop after which the running request and its stack are logged."""
@@ -204,6 +204,9 @@ class Settings(BaseSettings):
 
     offload_queue: int = Field(default=0, ge=0)
     """Calls that may wait for a place in a pool; 0 means half the pool, at least one. Full: 503."""
+
+    offload_recycle_rss_mib: int = Field(default=0, ge=0)
+    """Resident memory in MiB above which an offload process is replaced after its call."""
 
     timeout_offload_seconds: float = Field(default=30, gt=0)
     """Time for one offloaded call, waiting included; past it a process is killed: 504."""

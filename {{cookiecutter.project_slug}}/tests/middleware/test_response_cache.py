@@ -218,6 +218,18 @@ async def test_the_route_may_shorten_its_life_but_not_prolong_it(client, origin)
     assert "ttl=29" in status_of(await client.get("/page?long"))
 
 
+async def test_the_age_that_an_answer_came_with_counts(client, origin):
+    origin.headers = {"age": "10", "cache-control": "max-age=20"}
+    assert (await client.get("/page")).headers["age"] == "10"
+    answer = await client.get("/page")
+    assert is_hit(answer)
+    assert answer.headers["age"] in {"10", "11"}
+
+    origin.headers = {"age": "25", "cache-control": "max-age=20"}
+    await client.get("/page?old")
+    assert not is_hit(await client.get("/page?old"))
+
+
 async def test_what_stands_in_front_is_told_what_the_author_wants(redis_url):
     origin = Origin(stale_seconds=60, client_seconds=0, cdn_seconds=300)
     async with worker(redis_url, origin.app) as client:

@@ -86,6 +86,21 @@ async def test_a_silent_redis_opens_the_breaker_within_a_second(proxy):
         assert await slowest([lambda: product(1000)]) < 0.05
 
 
+async def test_silence_of_the_channel_spares_the_callers_a_wait(proxy):
+    source = Source()
+    async with worker(proxy.url, budget=0.2) as cache:
+        product = source.cached(cache, stale_seconds=60)
+        await settle(cache, product, range(50))
+        proxy.black_hole = True
+        await until(lambda: not cache.coherent)
+
+        async def read(number):
+            assert (await product.lookup(number)).state == "stale"
+
+        # None of them is the one who finds out: their refreshes are.
+        assert await slowest([lambda n=n: read(n) for n in range(50)]) < 0.1
+
+
 async def test_a_slow_redis_costs_its_budget_and_local_hits_nothing(proxy):
     async with worker(proxy.url, budget=0.1) as cache:
         product = Source().cached(cache)

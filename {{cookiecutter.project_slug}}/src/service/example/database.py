@@ -34,7 +34,7 @@ class Database:
     raises `sqlalchemy.exc.TimeoutError`.
     """
 
-    def __init__(self, url: str, *, connections: int = 10, wait_seconds: float = 5) -> None:
+    def __init__(self, url: str, *, connections: int = 10, wait_seconds: float = 1) -> None:
         address = make_url(url)
         address = address.set(drivername=DRIVERS.get(address.drivername, address.drivername))
         self.engine: AsyncEngine = create_async_engine(

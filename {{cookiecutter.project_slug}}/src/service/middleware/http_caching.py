@@ -38,8 +38,12 @@ def directive_seconds(directives: Directives, name: str) -> int | None:
     """Return a directive's seconds, None when it is absent, 0 when it makes no sense."""
     if name not in directives:
         return None
-    text = directives[name] or ""
-    return min(int(text), SECONDS_MAX) if text.isascii() and text.isdigit() else 0
+    return seconds_of((directives[name] or "").encode())
+
+
+def seconds_of(value: bytes) -> int:
+    """Return delta-seconds (RFC 9111 1.2.2), 0 when they make no sense."""
+    return min(int(value), SECONDS_MAX) if value.isdigit() else 0
 
 
 @lru_cache(maxsize=512)

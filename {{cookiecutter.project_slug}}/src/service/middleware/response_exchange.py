@@ -18,6 +18,7 @@ from service.middleware.http_caching import (
     accepted_codings,
     lifetimes,
     may_store,
+    seconds_of,
     sorted_query,
     vary_names,
 )
@@ -26,7 +27,7 @@ from service.middleware.stored_response import StoredResponse
 
 RUN_SECONDS = 60.0
 GZIP = b"\x1f\x8b"
-PER_CONNECTION = frozenset({b"connection", b"keep-alive", b"transfer-encoding"})
+NOT_KEPT = frozenset({b"connection", b"keep-alive", b"transfer-encoding", b"age"})
 
 
 class Unstorable(Exception):  # noqa: N818 - an outcome, not a failure
@@ -55,6 +56,7 @@ class Exchange:
     scope: Scope
     route: CacheableRoute
     fields: dict[bytes, bytes]
+    key: str
     limit_bytes: int
     started_at: float
     ran: bool = False
@@ -86,20 +88,6 @@ class Exchange:
         # Another host's clock may run ahead: what was made in the future is just a hit.
         return self.ran or self.started_at <= stored.created_at <= time.time()
 
-    def key(self) -> str:
-        """Return the name of the answer: scheme, host, path, query, and what it varies on."""
-        scope, fields = self.scope, self.fields
-        parts = [
-            scope["scheme"].encode(),
-            fields.get(b"host", b"").lower(),
-            scope.get("raw_path") or scope["path"].encode(),
-            sorted_query(scope["query_string"]),
-            accepted_codings(fields.get(b"accept-encoding", b"")),
-        ]
-        for name in self.route.selecting:
-            parts += (name, fields.get(name, b"\n"))  # absent is not empty
-        return blake2b(b"\n".join(parts), digest_size=16).hexdigest()
-
     async def run(self) -> StoredResponse:
         """Run the route and return its answer to be kept.
 
@@ -126,8 +114,11 @@ class Exchange:
 
     def _judge(self, capture: Capture) -> StoredResponse:
         wish, headers = self.route.wish, capture.headers
-        headers = [item for item in headers if item[0] not in PER_CONNECTION]
-        response = StoredResponse(capture.status, headers, capture.body, time.time(), Lifetimes(0))
+        # What a route took from elsewhere may have been old when it came (RFC 9111 4.2.3).
+        age = seconds_of(header_value(headers, b"age"))
+        headers = [item for item in headers if item[0] not in NOT_KEPT]
+        made_at = time.time() - age
+        response = StoredResponse(capture.status, headers, capture.body, made_at, Lifetimes(0))
         if self.confirmed is not wish or not may_store(capture.status, headers):
             raise Unstorable(self, response)
         unknown = vary_names(headers) - self.route.vary - {b"accept-encoding"}
@@ -140,7 +131,7 @@ class Exchange:
         times = lifetimes(headers, default=Lifetimes(ttl, stale, stale))
         # Nobody but the route's author may make us keep an answer for longer.
         times = replace(times, fresh=min(times.fresh, ttl))
-        if times.total <= 0:
+        if times.total <= age:
             raise Unstorable(self, response)
         return StoredResponse(
             capture.status,
@@ -209,6 +200,20 @@ def entity_tag(body: bytes) -> bytes:
     else:
         digest.update(body)
     return b'W/"%b"' % digest.hexdigest().encode()
+
+
+def page_key(scope: Scope, route: CacheableRoute, fields: dict[bytes, bytes]) -> str:
+    """Return the name of an answer: scheme, host, path, query, and what it varies on."""
+    parts = [
+        scope["scheme"].encode(),
+        fields.get(b"host", b"").lower(),
+        scope.get("raw_path") or scope["path"].encode(),
+        sorted_query(scope["query_string"]),
+        accepted_codings(fields.get(b"accept-encoding", b"")),
+    ]
+    for name in route.selecting:
+        parts += (name, fields.get(name, b"\n"))  # absent is not empty
+    return "http:" + blake2b(b"\n".join(parts), digest_size=16).hexdigest()
 
 
 def uri_name(scope: Scope) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import struct
-import time
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -94,10 +93,10 @@ class ResponsePolicy(Policy):
         self, value: StoredResponse, tags: tuple[tuple[str, bytes], ...], load_seconds: float
     ) -> Entry:
         """Return the response as it is stored."""
-        now, times = time.time(), value.lifetimes
-        fresh = now + times.fresh * random.uniform(EARLIEST, 1)  # noqa: S311 - spreads load
-        usable = now + times.total
-        return Entry(self.codec.dumps(value), now, fresh, usable, load_seconds, tags)
+        made_at, times = value.created_at, value.lifetimes
+        fresh = made_at + times.fresh * random.uniform(EARLIEST, 1)  # noqa: S311 - spreads load
+        usable = made_at + times.total
+        return Entry(self.codec.dumps(value), made_at, fresh, usable, load_seconds, tags)
 
     def localize(self, entry: Entry, value: Any) -> LocalEntry:
         """Return the entry as the local tier keeps it: its body is bytes, counted once."""

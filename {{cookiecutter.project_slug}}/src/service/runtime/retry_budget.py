@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import time
 
+from prometheus_client import Counter
+
 
 class RetryBudget:
-    """Tokens for the retries of a process: one for ten calls, and at most one a second."""
+    """Tokens for the retries of a process: one for ten calls, and at most 60 in any minute.
 
-    def __init__(self, *, ratio: float = 0.1, per_second: float = 1, burst: float = 5) -> None:
+    `taken` counts them.
+    """
+
+    def __init__(
+        self,
+        *,
+        ratio: float = 0.1,
+        per_second: float = 55 / 60,
+        burst: float = 5,
+        taken: Counter | None = None,
+    ) -> None:
+        self._taken = taken
         self._ratio = ratio
         self._per_second = per_second
         self._burst = burst
@@ -31,4 +44,6 @@ class RetryBudget:
             return False
         self._earned -= 1
         self._allowed -= 1
+        if self._taken is not None:
+            self._taken.inc()
         return True

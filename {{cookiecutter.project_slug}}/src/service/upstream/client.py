@@ -68,10 +68,9 @@ class Upstream:
         self._timeout_seconds = timeout_seconds
         self._transport = transport
         self._places = asyncio.Semaphore(connections)
-        self._retry_budget = RetryBudget()
         self._metrics = metrics
         self._wait = metrics.wait.labels(name)
-        self._retries = metrics.retries.labels(name)
+        self._retry_budget = RetryBudget(taken=metrics.retries.labels(name))
         metrics.breaker.labels(name).set_function(lambda: self.breaker.state)
         self._client: httpx2.AsyncClient | None = None
 
@@ -173,7 +172,6 @@ class Upstream:
         except httpx2.TransportError:
             if not self._may_retry(method):
                 raise
-        self._retries.inc()
         await asyncio.sleep(random.uniform(0, RETRY_PAUSE_SECONDS))  # noqa: S311 - jitter
         return await self._send(method, path, options)
 

@@ -40,11 +40,16 @@ class Echo:
             return await events(receive, send)
         if action == "pieces":
             return await pieces(send, int(argument))
+        if action == "note":
+            await note(scope["method"], Path(os.environ["ENDS_FILE"]), float(argument))
         if action == "sleep":
             await asyncio.sleep(float(argument))
         elif action == "block":
             time.sleep(30)  # noqa: ASYNC251 - the fault under test
-        return await self.answer(send, await content(action, receive))
+        await self.answer(send, await content(action, receive))
+        if action == "after":
+            await note(scope["method"], Path(os.environ["ENDS_FILE"]), float(argument))
+        return None
 
     async def answer(self, send, body):
         headers = [(b"content-length", str(len(body)).encode())]
@@ -52,6 +57,17 @@ class Echo:
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+async def note(method, file, seconds):
+    """Sleep, and write what came of it."""
+    end = "cancelled"
+    try:
+        await asyncio.sleep(seconds)
+        end = "finished"
+    finally:
+        with file.open("a") as lines:
+            lines.write(f"{method} {end}\n")
 
 
 async def metrics(arguments):

@@ -68,6 +68,18 @@ def test_a_probe_at_a_time_closes_it_or_opens_it_for_longer(breaker, clock):
     assert breaker.state == CLOSED
 
 
+def test_a_suspicion_lets_a_single_call_find_out(breaker, clock):
+    breaker.suspect()
+    assert breaker.allow()
+    assert not breaker.allow()
+    breaker.succeeded()
+    assert breaker.state == CLOSED
+
+    break_it(breaker)
+    breaker.suspect()
+    assert not breaker.allow(), "what is known is not asked again"
+
+
 def test_an_answer_that_is_an_error_is_an_answer(breaker):
     for _ in range(9):
         with pytest.raises(ResponseError):

@@ -74,7 +74,8 @@ async def test_a_restart_costs_no_error_on_idle_connections(proxy):
 
 
 async def test_a_session_command_is_tried_again_when_its_connection_breaks(proxy):
-    async with RedisClients(proxy.url) as clients:
+    registry = CollectorRegistry()
+    async with RedisClients(proxy.url, registry=registry) as clients:
         await clients.sessions.ping()
         proxy.black_hole = True
         call = asyncio.ensure_future(clients.sessions.ping())
@@ -83,6 +84,7 @@ async def test_a_session_command_is_tried_again_when_its_connection_breaks(proxy
         proxy.reset()
 
         assert await call
+    assert registry.get_sample_value("redis_retries_total") == 1
 
 
 async def test_a_command_takes_no_longer_than_its_request_has_and_that_is_no_fault_of_redis(proxy):
@@ -101,7 +103,7 @@ async def test_a_command_takes_no_longer_than_its_request_has_and_that_is_no_fau
         assert clients.breakers["cache"].state == CLOSED
 
 
-def test_retries_are_a_tenth_of_all_calls_at_most():
+def test_retries_are_a_tenth_of_all_calls_at_most(monkeypatch):
     budget = RetryBudget(per_second=1e9)
     retries = 0
     for _ in range(1000):
@@ -109,6 +111,14 @@ def test_retries_are_a_tenth_of_all_calls_at_most():
         retries += budget.take()
 
     assert retries <= 101
+    clock = iter(range(10_000))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock) / 10)
+    slow, taken = RetryBudget(ratio=1), 0
+    for _ in range(60):
+        for _ in range(10):
+            slow.earn()
+            taken += slow.take()
+    assert taken <= 60, "in a minute"
     slow = RetryBudget(ratio=1)
     for _ in range(100):
         slow.earn()

@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Any, Generic, ParamSpec, TypeVar, get_type_hints
 
 from service.stores.cache.keys import key_maker
+from service.stores.cache.local_tier import LocalEntry
 from service.stores.cache.policy import CacheResult, Policy
 from service.stores.cache.read_through import ReadThrough, Request
 from service.stores.cache.tier_reader import TierReader
@@ -78,6 +79,14 @@ class Cached(Generic[P, R]):
         if self._bypassed is None or self._bypassed.get():
             return await self.function(*args, **kwargs)
         key = self.key(*args, **kwargs)
+        entry = self.near(key)
+        if entry is not None:
+            value: R = entry.value
+            return value
+        return (await self._lookup(key, args, kwargs)).value
+
+    def near(self, key: str) -> LocalEntry | None:
+        """Return the local entry of a key if it is a plain hit; the hot path."""
         entry = self._entry(key, None)
         if (
             entry is not None
@@ -87,9 +96,13 @@ class Cached(Generic[P, R]):
         ):
             self._stats.hits_local += 1
             entry.used = True
-            value: R = entry.value
-            return value
-        return (await self._lookup(key, args, kwargs)).value
+            return entry
+        return None
+
+    @property
+    def bypassed(self) -> bool:
+        """Whether calls go to the source: caches are off, or bypassed by this task."""
+        return self._bypassed is None or self._bypassed.get()
 
     async def lookup(self, *args: P.args, **kwargs: P.kwargs) -> CacheResult[R]:
         """Return the value with its state, age and tier."""

@@ -27,7 +27,7 @@ class TierReader:
     def __init__(self, redis: RedisTier, coherence: Coherence) -> None:
         self.redis = redis
         self.local = coherence.local
-        self._reads: dict[str, tuple[Mark, asyncio.Future[LocalEntry | None]]] = {}
+        self._reads: dict[tuple[str, object], tuple[Mark, asyncio.Future[LocalEntry | None]]] = {}
         self._refills: set[asyncio.Task[None]] = set()
         coherence.refill = self._refill
 
@@ -54,7 +54,8 @@ class TierReader:
         Raises:
             StoreUnavailable: Redis did not answer.
         """
-        while not anew and (pending := self._reads.get(key)) and not pending[0].spoiled:
+        name = (key, policy.codec)  # what one type reads is nothing to another
+        while not anew and (pending := self._reads.get(name)) and not pending[0].spoiled:
             try:
                 return await asyncio.shield(pending[1])
             except asyncio.CancelledError:
@@ -62,7 +63,7 @@ class TierReader:
                     raise  # This caller was cancelled, not the one who reads.
         mark = self.local.begin(key)
         future: asyncio.Future[LocalEntry | None] = asyncio.get_running_loop().create_future()
-        self._reads[key] = reading = (mark, future)
+        self._reads[name] = reading = (mark, future)
         try:
             entry = await self._read(mark, policy, tags)
         except StoreUnavailable as error:
@@ -77,8 +78,8 @@ class TierReader:
             return entry
         finally:
             self.local.end(mark)
-            if self._reads.get(key) is reading:
-                del self._reads[key]
+            if self._reads.get(name) is reading:
+                del self._reads[name]
 
     async def _read(self, mark: Mark, policy: Policy, tags: Sequence[str]) -> LocalEntry | None:
         known = self.local.tag_versions

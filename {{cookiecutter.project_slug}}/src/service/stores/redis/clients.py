@@ -9,7 +9,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self, cast
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.connection import AbstractConnection, Connection
 from redis.asyncio.retry import Retry
@@ -22,7 +22,8 @@ from service.runtime.breaker import CLOSED
 from service.runtime.retry_budget import RetryBudget
 from service.stores.redis.breaker import RedisBreaker
 from service.stores.redis.guard import Guard
-from service.stores.redis.guarded import GuardedCluster, GuardedRedis
+from service.stores.redis.guarded import GuardedRedis
+from service.stores.redis.guarded_cluster import GuardedCluster
 from service.stores.redis.pool import BoundedPool
 from service.stores.redis.sentinel_pool import BoundedSentinelPool
 from service.stores.redis.time_limit import STRETCH
@@ -36,7 +37,7 @@ DURATION_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 class RedisClients:
     """The clients `cache`, `sessions` and `rate_limit`, there while the context is entered.
 
-    Entering opens no connection, so a dead Redis fails no start. Every command ends within its
+    Entering waits for no connection, so a dead Redis fails no start. Every command ends within its
     pool's limit (twice that in a busy worker), or raises StoreUnavailable: `cache` and `rate_limit`
     try once, `sessions` retries once what failed at once, within the process's retry budget. On a
     Cluster the clients are RedisCluster objects behind the same type.
@@ -79,6 +80,9 @@ class RedisClients:
             buckets=DURATION_BUCKETS,
             registry=registry,
         )
+        self._retried = Counter(
+            "redis_retries_total", "Commands that were sent again.", registry=registry
+        )
         state = Gauge(
             "redis_breaker_state",
             "State of a pool's breaker: 0 closed, 1 half open, 2 open.",
@@ -111,7 +115,7 @@ class RedisClients:
         return self._cache_timeout_seconds
 
     async def __aenter__(self) -> Self:
-        retries = RetryBudget()
+        retries = RetryBudget(taken=self._retried)
         for name in self._limits:
             client = self._open(name)
             guard = Guard(
@@ -122,6 +126,8 @@ class RedisClients:
                 on_read_only=self._forget_idle(client),
             )
             client.guard = guard
+            if isinstance(client, GuardedCluster):
+                client.learn()  # in the background: it takes longer than a command may
             self._stack.push_async_callback(client.aclose)
             setattr(self, name, client)
         return self
@@ -190,11 +196,12 @@ class RedisClients:
         }
         if self._url.kind == "cluster":
             tls = {"ssl": True} if self._url.tls else {}
-            cluster = GuardedCluster(
-                **(options | tls | self._url.options), max_connections=self._connections
+            return GuardedCluster(
+                **(options | tls | self._url.options),
+                max_connections=self._connections,
+                wait=self._wait.labels(name),
+                age_seconds_max=self._age_seconds_max,
             )
-            cluster.slots = asyncio.Semaphore(self._connections)
-            return cluster
         bounds: dict[str, Any] = {
             "max_connections": self._connections,
             "wait_seconds_max": self._limits[name] * STRETCH * 0.9,

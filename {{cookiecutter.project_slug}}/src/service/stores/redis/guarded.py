@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from redis.asyncio import Redis, RedisCluster
+from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
 from service.stores.redis.guard import Guard
@@ -37,19 +36,3 @@ class GuardedRedis(Redis):
         )
         pipeline.guard = self.guard
         return pipeline
-
-
-class GuardedCluster(RedisCluster):
-    """The same over a Redis Cluster; its pipelines are not guarded: gather single commands."""
-
-    guard: Guard
-    slots: asyncio.Semaphore
-
-    def execute_command(self, *args: Any, **options: Any) -> Coroutine[Any, Any, Any]:
-        call: Callable[..., Awaitable[Any]] = super().execute_command
-
-        async def in_turn() -> Any:
-            async with self.slots:  # Its own pools raise at once when they are exhausted.
-                return await call(*args, **options)
-
-        return self.guard.run(in_turn)

@@ -10,8 +10,9 @@ from weakref import WeakSet
 
 import structlog
 from redis.asyncio.connection import AbstractConnection
-from redis.asyncio.sentinel import SentinelConnectionPool
+from redis.asyncio.sentinel import MasterNotFoundError, SentinelConnectionPool
 from redis.exceptions import RedisError
+from redis.utils import str_if_bytes
 
 from service.stores.redis.pool import BoundedPool
 
@@ -41,6 +42,30 @@ class BoundedSentinelPool(SentinelConnectionPool, BoundedPool):
             self._check = asyncio.get_running_loop().create_task(self._follow())
         return await super().get_connection()
 
+    async def get_master_address(self) -> tuple[str, int]:
+        """Return the primary's address, as the guidelines for clients of Sentinel ask for it.
+
+        redis-py lists the primaries instead: there the new one appears only when all replicas
+        follow it. A new address closes the idle connections.
+
+        Raises:
+            MasterNotFoundError: No sentinel names one.
+        """
+        for sentinel in self.sentinel_manager.sentinels:
+            with contextlib.suppress(RedisError, OSError, TimeoutError):
+                found = await sentinel.execute_command(
+                    "SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.service_name
+                )
+                if found is not None:
+                    return await self._moved_to((str_if_bytes(found[0]), int(found[1])))
+        raise MasterNotFoundError(f"No sentinel names the primary of {self.service_name}.")
+
+    async def _moved_to(self, address: tuple[str, int]) -> tuple[str, int]:
+        if address != self.master_address:
+            self.master_address = address
+            await self.disconnect(inuse_connections=False)
+        return address
+
     async def aclose(self) -> None:
         if self._check is not None:
             self._check.cancel()
@@ -50,8 +75,7 @@ class BoundedSentinelPool(SentinelConnectionPool, BoundedPool):
     async def _follow(self) -> None:
         before = self.master_address
         with contextlib.suppress(RedisError, OSError, TimeoutError):
-            # Of itself it closes the idle connections when the address is another.
-            after = await self.get_master_address()  # type: ignore[no-untyped-call]
+            after = await self.get_master_address()
             if before in {None, after}:
                 return
             log.warning("redis_primary_changed", address=f"{after[0]}:{after[1]}")
