@@ -60,6 +60,7 @@ class Parts:
             self.redis,
             enabled=settings.cache_enabled,
             local_bytes=settings.cache_local_mib * MIB,
+            compress_bytes=settings.cache_compress_bytes,
             registry=self.registry,
         )
         self.sessions = SessionStore(

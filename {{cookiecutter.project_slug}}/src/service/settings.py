@@ -181,6 +181,9 @@ class Settings(BaseSettings):
     cache_local_mib: int = Field(default=32, ge=0)
     """Memory of a worker's local tier in MiB; 0 leaves Redis as the only tier."""
 
+    cache_compress_bytes: int = Field(default=0, ge=0)
+    """Size of an encoded value from which it is compressed in Redis; pages bring their coding."""
+
     cache_warm_seconds: float = Field(default=5, ge=0)
     """Time for warming caches before a worker is ready; the rest loads on demand."""
 
