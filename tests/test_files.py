@@ -24,6 +24,7 @@ deploy/prometheus/alerts_test.yaml
 deploy/prometheus/prometheus.yaml
 pyproject.toml
 requirements/dev.txt
+requirements/fuzz.txt
 requirements/runtime.txt
 """
 

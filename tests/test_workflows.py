@@ -70,7 +70,9 @@ def test_every_workflow_starts_without_permissions(project):
         assert "\npermissions: {}\n" in path.read_text(), path.name
 
 
-@pytest.mark.parametrize("lock", ["requirements/runtime.txt", "requirements/dev.txt"])
+@pytest.mark.parametrize(
+    "lock", ["requirements/runtime.txt", "requirements/dev.txt", "requirements/fuzz.txt"]
+)
 def test_every_requirement_is_hashed_and_no_index_is_named(rendered_service, lock):
     text = (rendered_service / lock).read_text()
     requirements = re.findall(r"^[a-z0-9].*\\$", text, re.MULTILINE)

@@ -60,7 +60,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
     parser.add_argument("--case", default="", help="numbers, for example 20,22-24; all by default")
     parser.add_argument("--alone", action="store_true", help="leave the plain service out")
-    parser.add_argument("--short", action="store_true", help="fewer seconds, the same limits")
+    parser.add_argument(
+        "--short", action="store_true", help="fewer seconds; times may be those of a busy machine"
+    )
     parser.add_argument("--list", action="store_true", help="print the cases and stop")
     parser.add_argument("--json", type=Path, help="write the figures to this file as well")
     options = parser.parse_args()

@@ -103,7 +103,7 @@ class Connection:
         if headers.get("transfer-encoding", "").lower() != "chunked":
             return await self.reader.read()
         pieces = []
-        while size := int(await self.reader.readline(), 16):
+        while size := int(await self.reader.readuntil(b"\n"), 16):
             pieces.append(await self.reader.readexactly(size))
             await self.reader.readexactly(2)
         await self.reader.readexactly(2)

@@ -4,16 +4,32 @@ import os
 from pathlib import Path
 
 from fastapi import FastAPI
+from starlette.middleware.sessions import SessionMiddleware
 
-from chaos import plain_store
-from chaos.routes import router
+from chaos import (
+    edge_routes,
+    plain_products,
+    plain_sessions,
+    plain_store,
+    plain_upstream,
+    pools,
+    routes,
+)
 
 if Path(os.environ["CHAOS_BROKEN_FLAG"]).exists():
     raise RuntimeError("broken on purpose")
 
 app = FastAPI()
-app.include_router(router)
-app.include_router(plain_store.router)
+app.add_middleware(
+    SessionMiddleware,
+    secret_key=os.environ.get("SECRET_KEY", "plain"),
+    max_age=int(os.environ.get("SESSION_IDLE_SECONDS", "1800")),
+)
+app.add_middleware(edge_routes.FailingMiddleware)
+for part in (routes, edge_routes, plain_sessions, plain_products, plain_store, plain_upstream):
+    app.include_router(part.router)
+app.include_router(plain_sessions.hidden)
+app.include_router(pools.in_threads)
 
 
 @app.get("/livez")

@@ -1,15 +1,16 @@
-"""Routes that misbehave on request: mounted in the service and in the plain one alike."""
+"""Routes that work, wait and block on request: in the service and in the plain one alike."""
 
 import asyncio
 import os
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
-from fastapi import APIRouter, Request, WebSocket
+from fastapi import APIRouter, HTTPException, Request, WebSocket
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
-router = APIRouter(prefix="/chaos")
+router = APIRouter(prefix="/chaos", include_in_schema=False)
 
 
 class Done(BaseModel):
@@ -24,6 +25,7 @@ async def ping() -> Done:
     return Done(pid=os.getpid())
 
 
+@router.get("/critical")
 @router.get("/cpu")
 async def cpu(ms: float = 5) -> Done:
     """Hold the loop with computation for `ms` of this thread's CPU time."""
@@ -92,7 +94,20 @@ async def socket(websocket: WebSocket) -> None:
         await websocket.send_text(text)
 
 
-@router.get("/raise")
-async def fail() -> Done:
-    """Fail with an exception nobody handles."""
-    raise RuntimeError("chaos")
+@router.get("/refuse")
+async def refuse() -> Done:
+    """Refuse as a route does it."""
+    raise HTTPException(503, headers={"Retry-After": "1"})
+
+
+@router.api_route("/slow", methods=["GET", "POST"])
+async def slow(request: Request, seconds: float = 5) -> Done:
+    """Wait as for a database, and note what became of it in the file `ends`."""
+    end = "cancelled"
+    try:
+        await asyncio.sleep(seconds)
+        end = "finished"
+    finally:
+        with Path("ends").open("a") as file:  # noqa: ASYNC230 - a few bytes
+            file.write(f"{request.method} {end} {time.monotonic()}\n")
+    return Done(pid=os.getpid())

@@ -13,9 +13,11 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 from chaos.client import Answer, Connection, Request
+from chaos.cpus import on_cpu
 from chaos.source import Source
 
 ROOT = Path(__file__).parent.parent
@@ -41,6 +43,11 @@ class Running:
         return ("127.0.0.1", self.port)
 
     @property
+    def folder(self) -> Path:
+        """Where it runs."""
+        return self._log.parent
+
+    @property
     def log(self) -> str:
         """Everything written so far."""
         return self._log.read_text(errors="replace")
@@ -56,11 +63,18 @@ class Running:
 
     async def get(self, path: str, *, admin: bool = False, seconds: float = 5) -> Answer:
         """Ask on a new connection."""
+        return await self.exchange(Request(path), admin=admin, seconds=seconds)
+
+    async def exchange(
+        self, request: Request, *, admin: bool = False, seconds: float = 5
+    ) -> Answer:
+        """Send any request on a new connection; the answer may come before all of it is sent."""
         address = ("127.0.0.1", self.admin_port) if admin else self.address
+        last = replace(request, headers=(*request.headers, ("Connection", "close")))
         async with asyncio.timeout(seconds):
             connection = await Connection.open(address)
             try:
-                return await connection.exchange(Request(path, headers=(("Connection", "close"),)))
+                return await connection.exchange(last)
             finally:
                 connection.close()
 
@@ -119,10 +133,11 @@ class Target:
 
     @contextlib.asynccontextmanager
     async def start(
-        self, *, ready: bool = True, files: int = 0, **environ: str
+        self, *, ready: bool = True, files: int = 0, cpu: int | None = None, **environ: str
     ) -> AsyncIterator[Running]:
         """Start it on free ports, with so many `files` each process may open (0: as many as here).
 
+        `cpu` is the one that it is kept on, if any.
         All of it is killed, however it stands, when the block ends.
         """
         port, admin_port = free_port(), free_port()
@@ -137,9 +152,10 @@ class Target:
                 **environ,
             }
             limited = ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh"] if files else []
-            with log.open("wb") as output:
+            given = {"port": port, "workers": variables.get("WORKERS", "2")}
+            with log.open("wb") as output, on_cpu(cpu):
                 process = subprocess.Popen(  # noqa: ASYNC220 - starting takes a millisecond
-                    [*limited, *(part.format(port=port) for part in self._command)],
+                    [*limited, *(part.format(**given) for part in self._command)],
                     cwd=folder,
                     env={**os.environ, **variables},
                     stdout=output,
@@ -172,6 +188,12 @@ async def until_ready(running: Running, seconds: float = START_SECONDS) -> float
     raise RuntimeError(f"It did not become ready.\n{running.log}")
 
 
+def rss_bytes(pids: set[int]) -> int:
+    """Return the resident memory of processes."""
+    pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids)
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
 def free_port() -> int:
     """Return a port that nobody listens on now."""
     with socket.socket() as probe:
@@ -189,6 +211,9 @@ OURS = Target(
 )
 PLAIN = Target(
     "plain",
-    [sys.executable, "-m", "uvicorn", "chaos.plain:app", "--workers", "2", "--port", "{port}"],
+    [
+        *(sys.executable, "-m", "uvicorn", "chaos.plain:app"),
+        *("--workers", "{workers}", "--port", "{port}"),
+    ],
     {"PYTHONPATH": PATHS},
 )

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 import pytest
 import redis.asyncio
 import uvloop
+from blockbuster import BlockBuster
 
 from service.runtime.cpus import usable_cpus
 from service.stores.redis.embedded import EmbeddedServer
 
 WORKERS_MAX = 8
+BLOCKING_CALLS = ("time.sleep", "socket.", "ssl.", "sqlite3.")
 
 
 def pytest_xdist_auto_num_workers(config):
@@ -18,6 +20,22 @@ def pytest_xdist_auto_num_workers(config):
 
 def pytest_asyncio_loop_factories(config, item):
     return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(autouse=True)
+def no_blocking_calls() -> Iterator[None]:
+    """Fail where the service's code sleeps, or waits for a socket or SQLite, on the event loop.
+
+    Reading a small file or taking a free lock is over in microseconds, and allowed.
+    """
+    guard = BlockBuster("service")
+    for name, function in guard.functions.items():
+        if name.startswith(BLOCKING_CALLS):
+            # Fixtures start it inside a running loop; the service never does.
+            function.can_block_in("stores/redis/embedded.py", {"__enter__", "__exit__"})
+            function.activate()
+    yield
+    guard.deactivate()
 
 
 @pytest.fixture(scope="session")

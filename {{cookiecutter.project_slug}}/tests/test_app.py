@@ -10,10 +10,11 @@ SOURCE = Path(__file__).parent.parent / "src" / "service"
 
 MAY_IMPORT = {
     "runtime": {"runtime"},
-    "stores": {"stores"},
+    "stores": {"stores", "runtime"},
     "middleware": {"middleware", "runtime", "stores"},
     "ops": {"ops", "runtime", "stores"},
-    "example": {"example", "middleware", "runtime", "stores"},
+    "upstream": {"upstream", "runtime"},
+    "example": {"example", "middleware", "runtime", "stores", "upstream"},
 }
 READS_SETTINGS = {"app.py", "parts.py", "__main__.py", "environment.py"}
 

@@ -1,5 +1,6 @@
 """`python -m service` as people and orchestrators run it."""
 
+import contextlib
 import json
 import os
 import signal
@@ -76,19 +77,30 @@ def test_settings_are_shown_with_their_secrets_masked(run):
     assert "usage" in run("--help").stdout
 
 
-def test_the_service_starts_is_shown_scaled_and_stopped(run, tmp_path, ports):
+@contextlib.contextmanager
+def started(folder, settings):
+    """Run the service with one worker; yield its process and its events, as they come."""
     process = subprocess.Popen(
         [sys.executable, "-m", "service"],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(ROOT / "src"), "PATH": os.environ["PATH"], "WORKERS": "1"} | ports,
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT / "src"), "PATH": os.environ["PATH"], "WORKERS": "1"}
+        | settings,
         stdout=subprocess.PIPE,
         text=True,
     )
     assert process.stdout is not None
     try:
-        events = (json.loads(line) for line in process.stdout)
-        started = next(event for event in events if event["event"] == "service_started")
-        assert started["url"] == f"http://127.0.0.1:{ports['PORT']}"
+        yield process, (json.loads(line) for line in process.stdout)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+
+
+def test_the_service_starts_is_shown_scaled_and_stopped(run, tmp_path, ports):
+    with started(tmp_path, ports) as (process, events):
+        event = next(event for event in events if event["event"] == "service_started")
+        assert event["url"] == f"http://127.0.0.1:{ports['PORT']}"
         [worker] = json.loads(run("status", "--json").stdout)
         assert worker["state"] == "ready"
         assert str(worker["pid"]) in run("status").stdout
@@ -97,7 +109,29 @@ def test_the_service_starts_is_shown_scaled_and_stopped(run, tmp_path, ports):
         assert run("stop").returncode == 0
         assert any(event["event"] == "stopped" for event in events)
         assert process.wait(STOP_SECONDS) == 0
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
+
+
+def test_unix_sockets_serve_both_ports_and_leave_nothing_behind(run, tmp_path):
+    sockets = {"HOST": f"unix:{tmp_path}/public", "ADMIN_HOST": f"unix:{tmp_path}/admin"}
+    with started(tmp_path, sockets) as (process, events):
+        event = next(event for event in events if event["event"] == "service_started")
+        assert (event["url"], event["admin"]) == tuple(sockets.values())
+        answer = ask(f"{tmp_path}/public", "GET /livez HTTP/1.1\r\nHost: localhost")
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert (tmp_path / "public").stat().st_mode & 0o777 == 0o666
+        assert (tmp_path / "admin").stat().st_mode & 0o777 == 0o600
+        assert '"state": "ready"' in run("status", "--json", **sockets).stdout
+        taken = run(**sockets)
+        assert taken.returncode == 1
+        assert f"cannot listen on {sockets['HOST']}: Address already in use" in taken.stderr
+        assert run("stop", **sockets).returncode == 0
+        assert process.wait(STOP_SECONDS) == 0
+    assert not (tmp_path / "public").exists()
+    assert not (tmp_path / "admin").exists()
+
+
+def ask(path, head):
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+        client.sendall(f"{head}\r\nConnection: close\r\n\r\n".encode())
+        return client.recv(65_536)

@@ -32,9 +32,7 @@ async def test_every_example_of_the_page_runs(redis_url):
         assert ran >= 10
 
 
-@pytest.mark.parametrize(
-    "setting", ["cache_enabled", "cache_local_mib", "cache_compress_bytes", "timeout_cache_ms"]
-)
+@pytest.mark.parametrize("setting", ["cache_enabled", "cache_local_mib", "timeout_cache_ms"])
 def test_the_settings_of_the_page_exist(setting):
     from service.settings import Settings
 

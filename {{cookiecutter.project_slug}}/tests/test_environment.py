@@ -81,6 +81,9 @@ def test_a_malformed_secret_is_not_repeated(monkeypatch):
 def test_an_admin_port_beyond_loopback_asks_for_a_token(monkeypatch):
     assert problems(monkeypatch, ADMIN_HOST="0.0.0.0")[0].startswith("ADMIN_TOKEN: ")
 
+    monkeypatch.setenv("ADMIN_HOST", "unix:/run/admin.sock")
+    assert load_settings().admin_host == "unix:/run/admin.sock"
+
 
 def test_a_drain_that_outlasts_the_grace_period_is_refused(monkeypatch):
     assert problems(monkeypatch, DRAIN_DELAY_SECONDS="10")[0].startswith("GRACE_PERIOD_SECONDS: ")

@@ -90,7 +90,9 @@ Offence = Callable[[Running, float], Awaitable[Held]]
 
 async def _offend(target: Target, name: str, limit: float, offence: Offence) -> list[Figure]:
     """Let 600 clients offend at once while others ask, for as long as they may."""
-    patience = limit * 1.2
+    # A short run holds on a machine that does other work too.
+    held_max = limit * target.pace(1, 2)
+    patience = held_max * 1.2
     setting = {f"TIMEOUT_{phase}_SECONDS": f"{limit:g}" for phase in ("HEADER", "BODY")}
     async with target.start(files=FILES_MAX, WORKERS="1", **setting) as running:
         offenders = [asyncio.create_task(offence(running, patience)) for _ in range(50)]
@@ -103,7 +105,7 @@ async def _offend(target: Target, name: str, limit: float, offence: Offence) -> 
         held = [one for one in ends if one.status != UNAVAILABLE][:ACCEPTED]
     figures = [
         at_least(f"slow {name}: share of others served", served, 1),
-        at_most(f"slow {name}: seconds held (first {ACCEPTED})", held[-1].seconds, limit, " s"),
+        at_most(f"slow {name}: seconds held (first {ACCEPTED})", held[-1].seconds, held_max, " s"),
     ]
     if name != "reads":
         told = sum(one.status == TIMED_OUT for one in held) / len(held)

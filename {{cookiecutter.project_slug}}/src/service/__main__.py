@@ -27,7 +27,7 @@ from service.ops.admin import create_admin
 from service.ops.admin_server import serve_admin
 from service.ops.client import AdminClient, AdminError, table
 from service.runtime.cpus import usable_cpus
-from service.runtime.front_door.sockets import listen, url
+from service.runtime.front_door.sockets import UNIX, listen, url
 from service.runtime.workers.code_watch import watch_code
 from service.runtime.workers.options import SupervisorConfig, WorkerLimits
 from service.runtime.workers.supervisor import Supervisor
@@ -125,18 +125,21 @@ class AddressError(Exception):
 
 def bind(settings: Settings) -> tuple[socket.socket, socket.socket | None]:
     """Bind the public and the admin port, before anything else is started."""
-    public = bind_one(settings.host, settings.port, "HOST and PORT")
+    public = bind_one(settings.host, settings.port, "HOST and PORT", mode=0o666)
     if not settings.admin_port:
         return public, None
-    return public, bind_one(settings.admin_host, settings.admin_port, "ADMIN_HOST and ADMIN_PORT")
+    names = "ADMIN_HOST and ADMIN_PORT"
+    return public, bind_one(settings.admin_host, settings.admin_port, names, mode=0o600)
 
 
-def bind_one(host: str, port: int, names: str) -> socket.socket:
+def bind_one(host: str, port: int, names: str, *, mode: int) -> socket.socket:
     """Bind one address, or say in one line why not."""
     try:
-        return listen(host, port)
+        return listen(host, port, mode=mode)
     except OSError as error:
-        raise AddressError(f"{names}: cannot listen on {host}:{port}: {error.strerror}") from None
+        address = host if host.startswith(UNIX) else f"{host}:{port}"
+        reason = error.strerror or error
+        raise AddressError(f"{names}: cannot listen on {address}: {reason}") from None
 
 
 def start_redis(settings: Settings, stack: contextlib.ExitStack) -> None:
@@ -210,10 +213,11 @@ def switches(settings: Settings) -> dict[str, bool]:
 
 def ask(settings: Settings, options: argparse.Namespace) -> int:
     """Pass a command to the running service."""
-    host = "127.0.0.1" if settings.admin_host in ("0.0.0.0", "::") else settings.admin_host
-    url = f"http://[{host}]" if ":" in host else f"http://{host}"
+    if not settings.admin_port:
+        print("ADMIN_PORT is 0: the service has no admin port to ask", file=sys.stderr)  # noqa: T201 - the answer
+        return 1
     token = settings.admin_token.get_secret_value()
-    client = AdminClient(f"{url}:{settings.admin_port}", token=token)
+    client = AdminClient(settings.admin_host, settings.admin_port, token=token)
     try:
         if options.command == "status":
             rows = client.workers()

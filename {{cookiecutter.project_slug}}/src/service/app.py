@@ -1,10 +1,10 @@
 """The place where everything is put together, in order."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 from prometheus_client import disable_created_metrics, generate_latest
 from starlette.middleware import Middleware
@@ -23,6 +23,7 @@ from service.middleware.deadline import DeadlineMiddleware
 from service.middleware.draining import DrainingMiddleware
 from service.middleware.errors import ErrorsMiddleware
 from service.middleware.exception_handlers import problem_handlers, problem_responses
+from service.middleware.importance import Importances
 from service.middleware.overload import OverloadMiddleware
 from service.middleware.probes import ProbesMiddleware
 from service.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -39,13 +40,21 @@ from service.runtime.offload.errors import OffloadCrashed, OffloadRejected, Offl
 from service.runtime.workers.program import Program
 from service.settings import Settings
 from service.stores.errors import StoreUnavailable
+from service.upstream.errors import UpstreamTimeout, UpstreamUnavailable
 
 DOCS_PATHS = ("/docs",)
 TELEMETRY_OFF: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
 TELEMETRY_ON: TelemetryConfig = {**TELEMETRY_OFF, "tracing": True, "auto_configure": True}
 
-STATUSES = {StoreUnavailable: 503, OffloadRejected: 503, OffloadTimeout: 504, OffloadCrashed: 500}
-"""What an error of a store or a pool means to a client when a route lets it pass."""
+STATUSES = {
+    StoreUnavailable: 503,
+    UpstreamUnavailable: 503,
+    UpstreamTimeout: 504,
+    OffloadRejected: 503,
+    OffloadTimeout: 504,
+    OffloadCrashed: 500,
+}
+"""What an error of a store, a pool or an upstream means to a client when a route lets it pass."""
 
 
 def create_app(settings: Settings, parts: Parts | None = None) -> FastAPI:
@@ -79,9 +88,13 @@ def layers(settings: Settings, parts: Parts, app: FastAPI) -> list[Middleware]:
             OverloadMiddleware,
             pressure=parts.pressure,
             registry=registry,
-            critical=settings.critical_paths,
-            sheddable=settings.sheddable_paths,
+            importances=Importances(
+                critical=settings.critical_paths,
+                sheddable=settings.sheddable_paths,
+                routes=lambda: app.routes,
+            ),
             headers=headers,
+            hops=settings.trusted_proxy_hops,
             dry_run=settings.pressure_dry_run,
         ),
         Middleware(DrainingMiddleware, draining=draining),
@@ -157,20 +170,16 @@ def entrance(app: FastAPI) -> ASGIApp:
     return serve
 
 
-def program(
-    extra: Sequence[APIRouter] = (), install: Callable[[FastAPI, Parts], None] | None = None
-) -> Program:
+def program(install: Callable[[FastAPI, Parts], None] | None = None) -> Program:
     """Return what a worker runs, from the settings of the environment; opens nothing.
 
-    `extra` and `install` add routes that are no part of the service: those of the chaos suite.
+    `install` adds routes that are no part of the service: those of the chaos suite.
     """
     settings = load_settings()
     configure_logs(settings.log_level, settings.log_format)
     disable_created_metrics()  # type: ignore[no-untyped-call] # has no annotations
     parts = Parts(settings)
     app = create_app(settings, parts)
-    for router in extra:
-        app.include_router(router)
     if install is not None:
         install(app, parts)
 

@@ -66,8 +66,9 @@ def unsafe(settings: Settings, ignoring: set[str] | frozenset[str] = frozenset()
 
 
 def _unsafe(settings: Settings) -> Iterator[tuple[str, str]]:
-    exposed = settings.admin_port and settings.admin_host not in LOOPBACK_HOSTS
-    if exposed and not settings.admin_token.get_secret_value():
+    # A unix socket's file admits its owner only.
+    kept = settings.admin_host in LOOPBACK_HOSTS or settings.admin_host.startswith("unix:")
+    if settings.admin_port and not kept and not settings.admin_token.get_secret_value():
         yield "admin_token", f"must be set while ADMIN_HOST is {settings.admin_host}"
     if settings.admin_port == settings.port:
         yield "admin_port", "must differ from PORT; 0 switches the admin port off"

@@ -17,6 +17,8 @@ from structlog.contextvars import get_contextvars
 from structlog.processors import format_exc_info
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from service.runtime.hang_up import is_hang_up
+
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 TERMINAL_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 JSON_CONTROLS = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
@@ -159,9 +161,9 @@ class Stamp:
 
 
 def not_yet_logged(record: logging.LogRecord) -> bool:
-    """Refuse the server's record of an exception that ErrorsMiddleware has logged already."""
+    """Refuse the server's record of what ErrorsMiddleware has logged, and of a client that left."""
     error = record.exc_info[1] if record.exc_info else None
-    return not getattr(error, "is_logged", False)
+    return not getattr(error, "is_logged", False) and not is_hang_up(error)
 
 
 def render_json(_: WrappedLogger, __: str, fields: EventDict) -> bytes:

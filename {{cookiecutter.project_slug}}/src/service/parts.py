@@ -22,6 +22,8 @@ from service.settings import Settings
 from service.stores.cache.cache import Cache
 from service.stores.redis.clients import RedisClients
 from service.stores.sessions.store import SessionStore
+from service.upstream.client import Upstream
+from service.upstream.metrics import UpstreamMetrics
 
 MIB = 2**20
 
@@ -60,7 +62,6 @@ class Parts:
             self.redis,
             enabled=settings.cache_enabled,
             local_bytes=settings.cache_local_mib * MIB,
-            compress_bytes=settings.cache_compress_bytes,
             registry=self.registry,
         )
         self.sessions = SessionStore(
@@ -84,6 +85,14 @@ class Parts:
             size=settings.offload_processes or max(1, usable_cpus() // workers),
             queue=settings.offload_queue,
             timeout_seconds=settings.timeout_offload_seconds,
+            recycle_rss_bytes=settings.offload_recycle_rss_mib * MIB,
+        )
+        self.upstream = Upstream(
+            "rates",
+            settings.upstream_url,
+            metrics=UpstreamMetrics(self.registry),
+            connections=settings.upstream_connections,
+            timeout_seconds=settings.timeout_upstream_seconds,
         )
         self.cache_warm_seconds = settings.cache_warm_seconds
         self.resources: list[AbstractAsyncContextManager[Any]] = [
@@ -97,4 +106,5 @@ class Parts:
             self.sessions,
             self.threads,
             self.processes,
+            self.upstream,
         ]

@@ -1,14 +1,13 @@
 """Every knob of the service: its variable, default, unit and reason."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.words import Words, split_words
 
 DEVELOPMENT_SECRET = "development-only-secret-never-use-in-production"  # noqa: S105 - refused in production
-
-Words = Annotated[list[str], NoDecode]
-"""A list written as comma-separated words in the environment."""
 
 
 class Settings(BaseSettings):
@@ -36,13 +35,13 @@ class Settings(BaseSettings):
     """Serve the interactive API documentation and asyncio's debug mode; refused in production."""
 
     host: str = "127.0.0.1"
-    """Address of the public port; `0.0.0.0` in a container."""
+    """Address of the public port; `0.0.0.0` in a container, `unix:/path` for a unix socket."""
 
     port: int = Field(default=8000, ge=1, le=65535)
     """The public port: the API, `/livez` and `/readyz`."""
 
     admin_host: str = "127.0.0.1"
-    """Address of the admin port; anything but loopback needs ADMIN_TOKEN."""
+    """Address of the admin port; but for loopback and `unix:/path` it needs ADMIN_TOKEN."""
 
     admin_port: int = Field(default=9100, ge=0, le=65535)
     """The admin port: metrics, workers, profiles. 0 switches it off."""
@@ -70,7 +69,7 @@ class Settings(BaseSettings):
     worker_start_seconds: float = Field(default=60, gt=0, le=3600)
     """Time a new worker has to become ready, warm cache included, before it is replaced."""
 
-    worker_hang_seconds: float = Field(default=10, ge=2, le=3600)
+    worker_hang_seconds: float = Field(default=10, ge=4, le=3600)
     """Silence of a worker's event loop after which its stacks are dumped and it is replaced."""
 
     worker_recycle_requests: int = Field(default=0, ge=0)
@@ -136,7 +135,7 @@ class Settings(BaseSettings):
     """Requests a minute from one client address over all workers: 429."""
 
     pressure_loop_lag_ms: float = Field(default=70, ge=0)
-    """Event-loop lag that starts shedding if it lasts two seconds; one burst may take 2.5 times."""
+    """Event-loop lag: work for three times as long may wait for a turn; beyond it is shed."""
 
     pressure_requests: int = Field(default=0, ge=0)
     """Requests in flight in a worker above which new ones are shed."""
@@ -148,10 +147,10 @@ class Settings(BaseSettings):
     """Count what would be shed, and serve it."""
 
     critical_paths: Words = []
-    """Path prefixes that overload refuses last, comma-separated."""
+    """Path prefixes that overload refuses last, comma-separated; or `@critical` on a route."""
 
     sheddable_paths: Words = []
-    """Path prefixes that overload refuses first, comma-separated."""
+    """Path prefixes that overload refuses first, comma-separated; or `@sheddable` on a route."""
 
     loop_stall_ms: float = Field(default=50, ge=0)
     """Stillness of the event loop after which the running request and its stack are logged."""
@@ -181,9 +180,6 @@ class Settings(BaseSettings):
     cache_local_mib: int = Field(default=32, ge=0)
     """Memory of a worker's local tier in MiB; 0 leaves Redis as the only tier."""
 
-    cache_compress_bytes: int = Field(default=0, ge=0)
-    """Size of an encoded value from which it is compressed in Redis; pages bring their coding."""
-
     cache_warm_seconds: float = Field(default=5, ge=0)
     """Time for warming caches before a worker is ready; the rest loads on demand."""
 
@@ -212,8 +208,22 @@ class Settings(BaseSettings):
     offload_queue: int = Field(default=0, ge=0)
     """Calls that may wait for a place in a pool; 0 means half the pool, at least one. Full: 503."""
 
+    offload_recycle_rss_mib: int = Field(default=0, ge=0)
+    """Resident memory in MiB above which an offload process is replaced after its call."""
+
     timeout_offload_seconds: float = Field(default=30, gt=0)
     """Time for one offloaded call, waiting included; past it a process is killed: 504."""
+
+    # Upstream
+
+    upstream_url: str = Field(default="", pattern=r"^(https?://[^\s]+)?$")
+    """Base URL of the service that knows the example's exchange rates; empty asks nobody."""
+
+    upstream_connections: int = Field(default=32, ge=1, le=10_000)
+    """Calls of a worker that may be under way at once; further ones wait their turn."""
+
+    timeout_upstream_seconds: float = Field(default=5, gt=0, le=3600)
+    """Time for one call, waiting and a retry included; less where the request has less left."""
 
     # Logs and telemetry
 
@@ -225,13 +235,6 @@ class Settings(BaseSettings):
 
     otel_exporter_otlp_endpoint: str = ""
     """Collector for OpenTelemetry traces; empty keeps tracing off and off the hot path."""
-
-    @field_validator(
-        "allowed_hosts", "cors_origins", "critical_paths", "sheddable_paths", mode="before"
-    )
-    @classmethod
-    def read_words(cls, value: object) -> object:
-        return split_words(value) if isinstance(value, str) else value
 
     @property
     def secret_keys(self) -> list[str]:
@@ -245,8 +248,3 @@ class Settings(BaseSettings):
     @property
     def production(self) -> bool:
         return self.environment == "production"
-
-
-def split_words(text: str) -> list[str]:
-    """Split comma-separated words; blanks and empty words are dropped."""
-    return [word.strip() for word in text.split(",") if word.strip()]

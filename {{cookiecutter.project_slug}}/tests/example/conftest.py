@@ -22,6 +22,8 @@ from service.runtime.offload.threads import Threads
 from service.stores.cache.cache import Cache
 from service.stores.redis.clients import RedisClients
 from service.stores.sessions.store import SessionStore
+from service.upstream.client import Upstream
+from service.upstream.metrics import UpstreamMetrics
 from tests.example import postgresql
 
 BUDGETS: dict[str, Any] = {
@@ -30,6 +32,11 @@ BUDGETS: dict[str, Any] = {
     "session_timeout_seconds": 10,
 }
 """For busy machines: how little time Redis gets is not what is tested here."""
+
+
+def nobody() -> Upstream:
+    """Return what UPSTREAM_URL stands for while it is empty."""
+    return Upstream("rates", "", metrics=UpstreamMetrics(CollectorRegistry()))
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +83,7 @@ async def cache(redis_url) -> AsyncIterator[Cache]:
 @pytest.fixture
 async def catalogue(database, cache) -> AsyncIterator[Catalogue]:
     """An empty catalogue in each kind of database."""
-    async with Catalogue(database=database, cache=cache) as catalogue:
+    async with Catalogue(database=database, cache=cache, upstream=nobody()) as catalogue:
         yield catalogue
 
 
@@ -106,6 +113,7 @@ async def app(redis_url, tmp_path) -> AsyncIterator[FastAPI]:
         cache=cache,
         threads=threads,
         processes=processes,
+        upstream=nobody(),
         cache_warm_seconds=5,
     )
     install(app, parts, f"sqlite:///{tmp_path}/test.db")

@@ -1,20 +1,22 @@
 from service.example.models import Overview, PriceStatistics, Product, TagCount
 from service.example.overview import read_overview
+from tests.example.conftest import nobody
 
 
 async def test_an_empty_catalogue_has_an_overview(database):
-    assert await read_overview(database) == Overview(
+    assert await read_overview(database, nobody()) == Overview(
         products=0,
         prices=PriceStatistics(lowest=None, mean=None, highest=None),
         top_tags=[],
         recent=[],
+        rates=None,
     )
 
 
 async def test_products_are_counted_priced_and_listed(database, catalogue):
     for number, tags in enumerate((["a", "b"], ["b"], [], ["b", "a", "c"]), start=1):
         await catalogue.put(Product(id=number, name=f"{number}", price=float(number), tags=tags))
-    overview = await read_overview(database)
+    overview = await read_overview(database, nobody())
     assert overview.products == 4
     assert overview.prices == PriceStatistics(lowest=1, mean=2.5, highest=4)
     assert overview.top_tags == [

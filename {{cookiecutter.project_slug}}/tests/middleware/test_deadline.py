@@ -60,6 +60,22 @@ async def test_a_handler_that_swallows_its_cancellation_gives_no_second_answer()
     assert answered[1] == 2, "the 504 does not wait for a handler that will not end"
 
 
+async def test_what_outlives_a_late_request_has_its_own_limits_again():
+    left = []
+
+    async def tidy():
+        await asyncio.sleep(0.05)
+        return remaining(7)
+
+    async def handler(scope, receive, send):
+        left.append(asyncio.get_running_loop().create_task(tidy()))
+        await asyncio.sleep(60)
+
+    app = DeadlineMiddleware(handler, **SOON)
+    assert (await call(app)).status == 504
+    assert await left[0] == 7
+
+
 async def test_the_504_does_not_wait_for_a_thread():
     app = FastAPI()
 

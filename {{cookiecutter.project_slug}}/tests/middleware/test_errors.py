@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 
 from service.logs import not_yet_logged
 from service.middleware.errors import ErrorsMiddleware
+from service.runtime.hang_up import HUNG_UP
 from tests.middleware.asgi import answers, call, foreign, passed
 
 
@@ -80,6 +81,17 @@ async def test_a_client_that_left_is_no_error():
     with capture_logs() as lines:
         await ErrorsMiddleware(raising(ClientDisconnect()))({"type": "http"}, None, None)  # type: ignore[arg-type] # neither is called
     assert lines == []
+
+
+async def test_a_read_that_ended_with_its_client_is_told_to_nobody():
+    error = asyncio.CancelledError(HUNG_UP)
+    with capture_logs() as lines, pytest.raises(asyncio.CancelledError):
+        await ErrorsMiddleware(raising(error))({"type": "http"}, None, None)  # type: ignore[arg-type] # neither is called
+    assert lines == []
+    record = logging.LogRecord(
+        "uvicorn.error", 40, "", 0, "", None, (asyncio.CancelledError, error, None)
+    )
+    assert not not_yet_logged(record)
 
 
 async def test_answers_and_other_scopes_pass():

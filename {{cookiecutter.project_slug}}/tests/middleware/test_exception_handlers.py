@@ -44,6 +44,10 @@ def make_client() -> httpx2.AsyncClient:
     async def create(product: Product) -> Product:
         return product
 
+    @app.get("/products")
+    async def products() -> list[str]:
+        return []
+
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
     return httpx2.AsyncClient(transport=transport, base_url="http://test")
 
@@ -63,7 +67,7 @@ async def test_every_error_is_a_problem_with_its_status_and_headers():
             assert response.headers["content-type"] == "application/problem+json"
             assert response.json()["status"] == status
             assert response.json()["instance"] == path
-        assert (await client.delete("/products")).headers["allow"] == "POST"
+        assert (await client.delete("/products")).headers["allow"] == "GET, POST"
         assert (await client.get("/teapot")).headers["x-pot"] == "1"
         assert (await client.get("/teapot")).json()["detail"] == "Short and stout"
         assert (await client.get("/unmodified")).content == b""

@@ -9,6 +9,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from structlog.testing import capture_logs
 
+from service.middleware.importance import Importances
 from service.middleware.overload import OverloadMiddleware
 from service.runtime.monitors.loop_monitor import LoopMonitor
 from service.runtime.monitors.pressure import Pressure
@@ -46,9 +47,8 @@ async def test_a_refusal_is_a_small_problem_with_jittered_retry_after_and_no_log
 
 
 async def test_critical_paths_go_last_and_sheddable_ones_first():
-    app = service(
-        CollectorRegistry(), requests=10, critical=("/checkout",), sheddable=("/reports",)
-    )
+    importances = Importances(critical=("/checkout",), sheddable=("/reports",))
+    app = service(CollectorRegistry(), requests=10, importances=importances)
     async with client(app) as http:
         app._pressure.in_flight = 8
         assert (await http.get("/reports/1")).status_code == 503

@@ -1,7 +1,7 @@
 import httpx2
 from fastapi import APIRouter, FastAPI
 
-from service.middleware.routes import route_template
+from service.middleware.routes import allowed_methods, route_template
 
 
 async def test_the_template_of_a_nested_router_is_whole_and_an_unmatched_path_has_none():
@@ -29,3 +29,18 @@ async def test_the_template_of_a_nested_router_is_whole_and_an_unmatched_path_ha
         await client.get("/plain/x")
         await client.get("/nowhere")
     assert seen == ["/api/v1/items/{item_id}", "/plain/{name}", ""]
+
+
+def test_the_methods_of_a_path_are_those_of_all_routes_of_its_first_template():
+    app = FastAPI()
+
+    @app.get("/items/new", include_in_schema=False)
+    @app.post("/items/new")
+    @app.get("/items/{item_id}")
+    @app.put("/items/{item_id}")
+    async def item() -> None:
+        """Decorators apply from the last to the first: so do the routes."""
+
+    assert allowed_methods(app.routes, "/items/7") == ["GET", "PUT"]
+    assert allowed_methods(list(reversed(app.routes)), "/items/new") == ["POST"]
+    assert allowed_methods(app.routes, "/nowhere") == []

@@ -1,8 +1,12 @@
+from typing import Any
+
 import pytest
 from starlette.testclient import TestClient
 
 from service.ops.admin import create_admin
+from service.ops.client import table
 from service.runtime.workers.options import SupervisorConfig
+from service.runtime.workers.slots import Slot
 from service.runtime.workers.supervisor import Supervisor
 from service.runtime.workers.view import SupervisorView
 
@@ -41,3 +45,13 @@ def test_a_web_page_cannot_write_through_the_browser_of_an_operator(view):
     client = local_client(view)
     assert client.post("/reload", headers={"origin": "https://evil.test"}).status_code == 403
     assert client.post("/reload", headers={"host": "evil.test:9100"}).status_code == 403
+
+
+def test_a_slot_that_waits_for_a_worker_is_shown_with_what_happened_to_it(view):
+    unused: Any = None
+    slot = Slot(3, SupervisorConfig(program="none:none"), generations=unused, board=unused)
+    slot.restarts["crash"] = 2
+    view._supervisor.slots.append(slot)
+    [row] = local_client(view).get("/workers").json()["workers"]
+    assert row == {"slot": 3, "pid": None, "state": "waiting", "restarts": {"crash": 2}}
+    assert table([row]).splitlines()[1].split()[:2] == ["3", "-"]

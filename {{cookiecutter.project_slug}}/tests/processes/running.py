@@ -19,7 +19,10 @@ PROGRAMS = "tests.processes.programs"
 class Service:
     """The process, its log so far, and its two ports."""
 
-    def __init__(self, program: str = "echo", *, environment=None, **config: Any) -> None:
+    def __init__(
+        self, program: str = "echo", *, environment=None, within=(), **config: Any
+    ) -> None:
+        self.within = within
         self.config = {"program": f"{PROGRAMS}.{program}:program", "workers": 2, **config}
         self.environment = environment or {}
         self.log: list[dict[str, Any]] = []
@@ -29,7 +32,7 @@ class Service:
     async def __aenter__(self) -> Self:
         path = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
         self.process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.processes.serve", json.dumps(self.config)),
+            *(*self.within, sys.executable, "-m", "tests.processes.serve", json.dumps(self.config)),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             limit=2**22,
@@ -164,3 +167,8 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False
+
+
+def children(pid: int) -> list[int]:
+    """Return the children of a process, those that nobody reaped included."""
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

@@ -1,4 +1,5 @@
 import asyncio
+import os
 import signal
 
 from tests.processes.running import Connection, Service, eventually
@@ -58,3 +59,23 @@ async def test_code_that_cannot_start_leaves_the_old_serving_and_is_retried(tmp_
         await eventually(lambda: service.events("reload_done"))
         assert await service.get() == "two"
         assert not service.events("worker_ended")
+
+
+async def test_whatever_starts_during_a_reload_ends_up_with_the_new_code(tmp_path):
+    version = tmp_path / "version"
+    version.write_text("one")
+    environment = {"VERSION_FILE": str(version)}
+    async with Service("versioned", environment=environment, idle_seconds=0.5) as starting:
+        service = await starting.started()
+        service.process.send_signal(signal.SIGHUP)
+        replaced = await eventually(lambda: service.events("worker_replaced"))
+        os.kill(replaced[0]["new"], signal.SIGKILL)
+        service.process.send_signal(signal.SIGTTIN)
+        await eventually(lambda: service.events("reload_done"))
+        rows = await eventually(lambda: three_ready(service))
+        assert [row["generation"] for row in rows] == [2, 2, 2]
+
+
+async def three_ready(service: Service):
+    rows = [row for row in await service.workers() if row["state"] == "ready"]
+    return rows if len(rows) == 3 else None

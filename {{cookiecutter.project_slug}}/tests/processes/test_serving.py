@@ -61,3 +61,21 @@ async def test_ttin_and_ttou_add_and_remove_a_worker(service):
     service.process.send_signal(signal.SIGTTOU)
     await eventually(lambda: len(service.pids_alive()) == 2)
     assert {row["slot"] for row in await service.workers()} == {0, 1}
+
+
+async def test_workers_that_are_called_off_while_they_start_never_mix_up_the_others(service):
+    for step in range(20):
+        service.process.send_signal(signal.SIGTTIN)
+        await asyncio.sleep(step / 4000)  # about as long as a fork takes
+        service.process.send_signal(signal.SIGTTOU)
+    service.process.send_signal(signal.SIGTTIN)
+    rows = await eventually(lambda: several_ready(service))
+    text = (await service.ask("/metrics")).decode()
+    for row in rows:
+        assert f'requests_total{{worker="{row["slot"]}",pid="{row["pid"]}"}} 1.0' in text
+
+
+async def several_ready(service):
+    """Return the workers once all are ready; signals that meet are one, so their number varies."""
+    rows = await service.workers()
+    return rows if len(rows) > 1 and {row["state"] for row in rows} == {"ready"} else None

@@ -1,4 +1,6 @@
 import asyncio
+import contextlib
+import os
 import signal
 import socket
 import time
@@ -7,7 +9,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from tests.processes.running import Service, alive, eventually
+from tests.processes.running import Service, alive, children, eventually
 
 
 async def test_term_answers_what_is_in_flight_and_what_comes_in_the_delay_then_exits_0(tmp_path):
@@ -70,6 +72,40 @@ async def test_term_ends_idle_connections_half_bodies_event_streams_and_websocke
         assert service.events("requests_cancelled")[0]["requests"] == ["POST /body"]
 
 
+async def test_term_waits_for_workers_that_were_to_go_anyway():
+    async with Service() as starting:
+        service = await starting.started()
+        last = max(await service.workers(), key=lambda row: row["slot"])
+        async with contextlib.AsyncExitStack() as stack:
+            open_one = lambda: stack.enter_async_context(service.connection())  # noqa: E731
+            connection = await open_one()
+            while int(await connection.get()) != last["pid"]:
+                connection = await open_one()
+            connection.ask("/sleep/1.5")
+            await asyncio.sleep(0.1)
+            service.process.send_signal(signal.SIGTTOU)
+            await eventually(lambda: is_draining(service, last["pid"]))
+            service.process.send_signal(signal.SIGTERM)
+            assert (await connection.answer())[0] == 200
+        assert await service.exit_code() == 0
+        assert not alive(last["pid"])
+
+
+async def is_draining(service, pid):
+    rows = await service.workers()
+    return [row["state"] for row in rows if row["pid"] == pid] == ["draining"]
+
+
+async def test_a_stopped_zygote_does_not_outlive_the_service():
+    async with Service() as starting:
+        service = await starting.started()
+        [zygote] = children(service.process.pid)
+        os.kill(zygote, signal.SIGSTOP)
+        service.process.send_signal(signal.SIGTERM)
+        await service.exit_code()
+        assert not alive(zygote)
+
+
 async def test_a_second_term_ends_at_once_and_tells_what_still_ran():
     async with Service() as starting:
         service = await starting.started()
@@ -85,8 +121,23 @@ async def test_a_second_term_ends_at_once_and_tells_what_still_ran():
         assert not service.pids_alive()
 
 
-async def test_workers_of_a_killed_supervisor_end_and_free_the_port():
+async def test_a_second_term_tells_where_a_blocked_worker_hangs():
     async with Service() as starting:
+        service = await starting.started()
+        async with service.connection() as connection:
+            connection.ask("/block")
+            await asyncio.sleep(0.2)
+            service.process.send_signal(signal.SIGTERM)
+            await eventually(lambda: service.events("stop_begins"))
+            service.process.send_signal(signal.SIGTERM)
+            assert await service.exit_code(3) == 1
+        stacks = [event.get("stacks", "") for event in service.events("worker_forced")]
+        assert any("in http" in stack for stack in stacks)
+
+
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+async def test_workers_of_a_killed_supervisor_end_and_free_the_port(start_method):
+    async with Service(start_method=start_method) as starting:
         service = await starting.started()
         async with service.connection() as connection:
             connection.ask("/block")  # even a worker that cannot notice

@@ -1,6 +1,6 @@
 import pytest
 
-from service.runtime.deadlines import Deadline, current_deadline, remaining
+from service.runtime.deadlines import Deadline, current_deadline, remaining, without_deadline
 
 
 def test_without_a_deadline_the_default_holds():
@@ -21,4 +21,14 @@ def test_what_is_left_is_never_negative_and_a_begun_answer_has_no_deadline():
     assert remaining(1) == 0
     deadline.lift()
     assert remaining(1) == 1
+    current_deadline.reset(token)
+
+
+def test_work_that_is_not_the_requests_own_has_no_deadline_of_it():
+    deadline = Deadline(10)
+    token = current_deadline.set(deadline)
+    deadline.at = 0
+
+    assert without_deadline().run(remaining, 1) == 1
+    assert remaining(1) == 0
     current_deadline.reset(token)

@@ -4,8 +4,8 @@ import time
 import pytest
 import redis.asyncio
 
+from service.runtime.breaker import CLOSED, OPEN
 from service.stores.cache.cache import Cache
-from service.stores.redis.breaker import CLOSED, OPEN
 from service.stores.redis.clients import RedisClients
 from tests.stores.proxy import Proxy
 from tests.stores.workers import Product, Source, settle, until, worker

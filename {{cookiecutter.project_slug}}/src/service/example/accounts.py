@@ -8,12 +8,13 @@ from service.example.dependencies import UsersDep
 from service.example.documented import problems
 from service.example.models import Credentials, Login, NewUser, SessionReport, User
 from service.example.users import UsernameTakenError
+from service.middleware.direct_route import DirectRoute
 from service.middleware.exception_handlers import problem_responses
 from service.middleware.sessions import LoadedSession, UserSession
 
 NOT_LOGGED_IN = problems({401: "Nobody is logged in"})
 
-router = APIRouter(responses=problem_responses())
+router = APIRouter(route_class=DirectRoute, responses=problem_responses())
 
 
 @router.post(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Row
 
     from service.stores.cache.cache import Cache
+    from service.upstream.client import Upstream
 
 PAGE_SIZE = 20
 EXPORT_PAGE_SIZE = 200
@@ -34,8 +35,15 @@ class Catalogue:
     """Products in `database`, read through `cache`; opening it seeds and warms."""
 
     def __init__(
-        self, *, database: Database, cache: Cache, seed: bool = False, warm_seconds: float = 5
+        self,
+        *,
+        database: Database,
+        cache: Cache,
+        upstream: Upstream,
+        seed: bool = False,
+        warm_seconds: float = 5,
     ) -> None:
+        self._upstream = upstream
         self._database = database
         self._cache = cache
         self._seed = seed
@@ -140,7 +148,7 @@ class Catalogue:
         return as_product(row) if row else None
 
     async def _load_overview(self) -> Overview:
-        return await read_overview(self._database)
+        return await read_overview(self._database, self._upstream)
 
     async def _plant(self) -> None:
         async with self._database.engine.begin() as connection:

@@ -14,6 +14,8 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from service.example.tables import metadata
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sqlalchemy import URL, Table
 
 Upsert = sqlite.Insert | postgresql.Insert
@@ -32,7 +34,7 @@ class Database:
     raises `sqlalchemy.exc.TimeoutError`.
     """
 
-    def __init__(self, url: str, *, connections: int = 10, wait_seconds: float = 5) -> None:
+    def __init__(self, url: str, *, connections: int = 10, wait_seconds: float = 1) -> None:
         address = make_url(url)
         address = address.set(drivername=DRIVERS.get(address.drivername, address.drivername))
         self.engine: AsyncEngine = create_async_engine(
@@ -47,13 +49,17 @@ class Database:
             json_deserializer=orjson.loads,
         )
         self.dialect = self.engine.dialect.name
+        # Written before the fork, once: 4 ms of every worker's start.
+        self._schema = [str(each.compile(self.engine.sync_engine)) for each in creations()]
         if self.dialect == "sqlite":
             event.listen(self.engine.sync_engine, "connect", prepare_sqlite)
 
     async def __aenter__(self) -> Self:
         try:
             async with self.engine.begin() as connection:
-                await create_missing(connection)
+                await lock_schema(connection)
+                for statement in self._schema:
+                    await connection.exec_driver_sql(statement)
         except BaseException:
             await self.engine.dispose()  # whoever fails to open is never closed
             raise
@@ -96,13 +102,12 @@ def prepare_sqlite(connection: Any, _record: object) -> None:
     cursor.close()
 
 
-async def create_missing(connection: AsyncConnection) -> None:
-    """Create the tables and indexes that are not there yet."""
-    await lock_schema(connection)
+def creations() -> Iterator[CreateTable | CreateIndex]:
+    """Yield what creates the tables and indexes that are not there yet."""
     for table in metadata.sorted_tables:
-        await connection.execute(CreateTable(table, if_not_exists=True))
+        yield CreateTable(table, if_not_exists=True)
         for index in table.indexes:
-            await connection.execute(CreateIndex(index, if_not_exists=True))
+            yield CreateIndex(index, if_not_exists=True)
 
 
 async def lock_schema(connection: AsyncConnection) -> None:

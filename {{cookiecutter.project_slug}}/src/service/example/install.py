@@ -13,6 +13,7 @@ from service.example.bulk_load import ImportRejectedError
 from service.example.catalogue import Catalogue
 from service.example.database import Database
 from service.example.users import Users
+from service.middleware.direct_route import add_routes
 from service.middleware.problems import problem_response, retry_after
 
 if TYPE_CHECKING:
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.requests import Request
     from starlette.responses import Response
-    from starlette.routing import BaseRoute
 
     from service.runtime.offload.processes import Processes
     from service.runtime.offload.threads import Threads
     from service.stores.cache.cache import Cache
+    from service.upstream.client import Upstream
 
 
 log = structlog.get_logger()
@@ -38,6 +39,7 @@ class Parts(Protocol):
     cache: Cache
     threads: Threads
     processes: Processes
+    upstream: Upstream
     cache_warm_seconds: float
 
 
@@ -49,7 +51,11 @@ def install(app: FastAPI, parts: Parts, database_url: str, *, seed: bool = False
     """
     database = Database(database_url)
     catalogue = Catalogue(
-        database=database, cache=parts.cache, seed=seed, warm_seconds=parts.cache_warm_seconds
+        database=database,
+        cache=parts.cache,
+        upstream=parts.upstream,
+        seed=seed,
+        warm_seconds=parts.cache_warm_seconds,
     )
     parts.resources += [database, catalogue]
     app.state.catalogue = catalogue
@@ -60,15 +66,7 @@ def install(app: FastAPI, parts: Parts, database_url: str, *, seed: bool = False
         PoolTimeoutError: database_unavailable,
         OperationalError: database_unavailable,
     }
-    # Not include_router: since it nests, each request is matched twice, 14 us of 90. Reads first:
-    # routes are tried in order, 1.5 us each.
-    routes = [route for part in (reports, accounts, products) for route in part.router.routes]
-    app.router.routes += sorted(routes, key=writes)
-
-
-def writes(route: BaseRoute) -> bool:
-    """Return whether a route answers no reads."""
-    return "GET" not in (getattr(route, "methods", None) or ())
+    add_routes(app, reports.router, accounts.router, products.router)
 
 
 async def database_unavailable(

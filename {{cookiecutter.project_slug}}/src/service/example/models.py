@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 # NUL is legal in JSON and refused by PostgreSQL.
 NO_NUL = r"^[^\x00]*$"
 
-# OpenAPI writes limits as doubles: this is the last one that a 64-bit column holds.
-ProductId = Annotated[int, Field(ge=1, le=2**63 - 1024)]
+# The last that every reader of JSON keeps exact (RFC 8259, 6): OpenAPI writes limits as doubles.
+ProductId = Annotated[int, Field(ge=1, le=2**53 - 1)]
 Price = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
 # CSV joins tags by `;`, so that no tag may hold one.
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=50, pattern=r"^[^;\x00]*$")]
@@ -89,12 +89,13 @@ class TagCount(BaseModel):
 
 
 class Overview(BaseModel):
-    """The catalogue at a glance."""
+    """The catalogue at a glance; exchange rates are null while nobody tells them."""
 
     products: int
     prices: PriceStatistics
     top_tags: list[TagCount]
     recent: list[Product]
+    rates: dict[str, float] | None
 
 
 class PriceHistory(Request):

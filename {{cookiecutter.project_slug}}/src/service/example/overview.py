@@ -1,4 +1,4 @@
-"""The catalogue at a glance: independent queries, side by side."""
+"""The catalogue at a glance: independent queries and a call to a neighbour, side by side."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Row, Select, func, select, true
 
 from service.example.models import Overview, PriceStatistics, TagCount
+from service.example.rates import read_rates
 from service.example.tables import as_product, product_columns, products
 
 if TYPE_CHECKING:
     from service.example.database import Database
+    from service.upstream.client import Upstream
 
 TOP_TAGS = 10
 RECENT_PRODUCTS = 5
 
 
-async def read_overview(database: Database) -> Overview:
+async def read_overview(database: Database, upstream: Upstream) -> Overview:
     """Run the queries in parallel, each on a connection of its own; the first failure ends all."""
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -25,6 +27,7 @@ async def read_overview(database: Database) -> Overview:
             prices = tasks.create_task(rows(database, price_statistics()))
             tags = tasks.create_task(rows(database, top_tags(database.dialect)))
             recent = tasks.create_task(rows(database, recent_products()))
+            rates = tasks.create_task(read_rates(upstream))
     except ExceptionGroup as group:
         raise group.exceptions[0] from group  # as any single query would fail
     return Overview(
@@ -32,6 +35,7 @@ async def read_overview(database: Database) -> Overview:
         prices=PriceStatistics(**prices.result()[0]._asdict()),
         top_tags=[TagCount(**row._asdict()) for row in tags.result()],
         recent=[as_product(row) for row in recent.result()],
+        rates=rates.result(),
     )
 
 

@@ -5,9 +5,10 @@ from fastapi import APIRouter, Request
 from service.example.dependencies import CatalogueDep, ProcessesDep
 from service.example.models import Overview, PriceHistory, PriceTrendReport, Service
 from service.example.price_trend import price_trend
+from service.middleware.direct_route import DirectRoute
 from service.middleware.exception_handlers import problem_responses
 
-router = APIRouter(responses=problem_responses())
+router = APIRouter(route_class=DirectRoute, responses=problem_responses())
 
 
 @router.get("/")

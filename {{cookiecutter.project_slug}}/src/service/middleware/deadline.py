@@ -93,6 +93,7 @@ class TimedRequest(Deadline):
         )
         self.answer = self.task.get_loop().create_task(send_problem(self.send, 504, **members))
         self.task.cancel()
+        self.lift()  # what tidies up, and tasks that outlive the request, have their own limits
 
 
 class Watch:

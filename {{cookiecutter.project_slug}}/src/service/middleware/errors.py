@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.middleware.problems import about, send_problem, status_of, unavailable_headers
 from service.middleware.routes import route_template
+from service.runtime.hang_up import is_hang_up
 
 log = structlog.get_logger()
 
@@ -49,6 +50,8 @@ class ErrorsMiddleware:
         except ClientDisconnect:
             return
         except (Exception, asyncio.CancelledError) as error:
+            if is_hang_up(error):
+                raise
             status = self.record(scope, error, started=started)
             if not started:
                 headers = unavailable_headers(status)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from http import HTTPStatus
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
@@ -17,6 +18,7 @@ from service.middleware.problems import (
     status_of,
     unavailable_headers,
 )
+from service.middleware.routes import allowed_methods
 
 ERRORS_SHOWN = 20
 FIELD_LENGTH = 100
@@ -29,8 +31,14 @@ async def http_error(request: Request, error: HTTPException) -> Response:
     title = TITLES.get(error.status_code)
     text = error.detail if isinstance(error.detail, str) and error.detail != title else None
     members: dict[str, Any] = {} if isinstance(error.detail, str) else {"errors": error.detail}
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        methods = allowed_methods(request.app.routes, request.scope["path"])
+        if methods:
+            headers = {name: headers[name] for name in headers if name.lower() != "allow"}
+            headers["allow"] = ", ".join(methods)
     return problem_response(
-        request.scope, error.status_code, detail=text, headers=error.headers, **members
+        request.scope, error.status_code, detail=text, headers=headers, **members
     )
 
 

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.middleware.importance import Importances
 from service.middleware.problems import problem_body, problem_headers
-from service.runtime.monitors.pressure import Importance, Pressure
+from service.middleware.proxy_headers import forwarded_client
+from service.runtime.monitors.pressure import Pressure
 
 RETRY_SECONDS = range(1, 6)
 
@@ -19,10 +21,9 @@ Headers = Sequence[tuple[bytes, bytes]]
 class OverloadMiddleware:
     """Answer 503 to what `pressure` refuses: prebuilt, jittered, no log line, connection kept.
 
-    `critical` and `sheddable` are path prefixes: the first are refused last, the second first; all
-    other paths are normal. `headers` go with each refusal, as nothing further in adds any. With
-    `dry_run` refusals are counted and not carried out. For the outermost place: refused requests
-    must not reach the latency histogram.
+    `headers` go with each refusal, as nothing further in adds any. With `dry_run` refusals are
+    counted and not carried out. `hops` are the trusted proxies in front. For the outermost place:
+    refused requests must not reach the latency histogram.
     """
 
     def __init__(  # noqa: PLR0913 - each is a choice of its own
@@ -31,15 +32,15 @@ class OverloadMiddleware:
         *,
         pressure: Pressure,
         registry: CollectorRegistry,
-        critical: Sequence[str] = (),
-        sheddable: Sequence[str] = (),
+        importances: Importances | None = None,
         headers: Headers = (),
+        hops: int = 0,
         dry_run: bool = False,
     ) -> None:
         self.app = app
         self._pressure = pressure
-        self._critical = tuple(critical)
-        self._sheddable = tuple(sheddable)
+        self._importances = importances or Importances()
+        self._hops = hops
         self._dry_run = dry_run
         self._body: Message = {"type": "http.response.body", "body": problem_body(503)}
         self._starts = [self._start(seconds, headers) for seconds in RETRY_SECONDS]
@@ -55,13 +56,15 @@ class OverloadMiddleware:
             await self.app(scope, receive, send)
             return
         pressure = self._pressure
-        reason = None if pressure.calm() else pressure.refuse(self._importance(scope["path"]))
-        if reason is not None:
-            self._count(reason)
-            if not self._dry_run:
-                await send(self._starts[int(random.random() * len(self._starts))])  # noqa: S311
-                await send(self._body)
-                return
+        if not pressure.calm():
+            client = self._client(scope)
+            reason = await pressure.refuse(self._importances.of(scope["path"]), client)
+            if reason is not None:
+                self._count(reason)
+                if not self._dry_run:
+                    await send(self._starts[int(random.random() * len(self._starts))])  # noqa: S311
+                    await send(self._body)
+                    return
         pressure.in_flight += 1
         try:
             await self.app(scope, receive, send)
@@ -73,10 +76,10 @@ class OverloadMiddleware:
             self._reasons[reason] = self._shed.labels(reason)
         self._reasons[reason].inc()
 
-    def _importance(self, path: str) -> Importance:
-        if path.startswith(self._critical):
-            return "critical"
-        return "sheddable" if path.startswith(self._sheddable) else "normal"
+    def _client(self, scope: Scope) -> str:
+        # The layer that takes the client from the trusted proxies comes further in.
+        host, _ = forwarded_client(scope, self._hops) or scope.get("client") or ("", 0)
+        return str(host)
 
     def _start(self, retry_seconds: int, headers: Headers) -> Message:
         retry = (b"retry-after", b"%d" % retry_seconds)

@@ -26,8 +26,7 @@ class ProxyHeadersMiddleware:
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if self.hops and scope["type"] in PLAIN:
-            addresses = entries(scope, b"x-forwarded-for")
-            client = parse_client(addresses[-self.hops]) if len(addresses) >= self.hops else None
+            client = forwarded_client(scope, self.hops)
             if client is not None:
                 scope["client"] = client
             # Proxies append addresses but most overwrite the scheme, so one entry will do.
@@ -37,6 +36,12 @@ class ProxyHeadersMiddleware:
                 names = SECURE if scheme in {"https", "wss"} else PLAIN
                 scope["scheme"] = names[scope["type"]]
         return self.app(scope, receive, send)
+
+
+def forwarded_client(scope: Scope, hops: int) -> tuple[str, int] | None:
+    """Return the client that `hops` trusted proxies tell of; None when they don't."""
+    addresses = entries(scope, b"x-forwarded-for")
+    return parse_client(addresses[-hops]) if 0 < hops <= len(addresses) else None
 
 
 def entries(scope: Scope, field: bytes) -> list[str]:

@@ -1,7 +1,11 @@
-"""The route template of a request, for labels and log lines."""
+"""Routes of a request: its template, for labels and log lines, and what else its path takes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from fastapi.routing import iter_route_contexts
+from starlette.routing import BaseRoute
 from starlette.types import Scope
 
 
@@ -19,3 +23,23 @@ def route_template(scope: Scope) -> str:
             return path
     route = scope.get("route")
     return getattr(route, "path", "") if route is not None else ""
+
+
+def allowed_methods(routes: Sequence[BaseRoute], path: str) -> list[str]:
+    """Return the documented methods of the first template that a path matches; none without one.
+
+    Starlette's own 405 names those of one route, and a resource has several.
+    """
+    matching = [
+        context
+        for context in iter_route_contexts(routes)
+        if context.methods and context.path_regex.match(path)
+    ]
+    return sorted(
+        {
+            method
+            for context in matching
+            if context.path == matching[0].path and context.include_in_schema
+            for method in context.methods or ()
+        }
+    )

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from service.runtime.front_door.sockets import close
+
 if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncIterator, Iterator
@@ -27,7 +29,7 @@ class AdminServer(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def serve_admin(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
-    """Serve an application on a listening socket for as long as the block runs."""
+    """Serve an application on a listening socket for as long as the block runs, then close it."""
     config = uvicorn.Config(
         app,
         lifespan="off",
@@ -39,9 +41,11 @@ async def serve_admin(app: ASGIApp, listener: socket.socket) -> AsyncIterator[No
         timeout_graceful_shutdown=STOP_SECONDS,
     )
     server = AdminServer(config)
-    task = asyncio.create_task(server.serve([listener]))
+    # A copy: uvicorn closes what it is given, and a unix socket's file would stay behind.
+    task = asyncio.create_task(server.serve([listener.dup()]))
     try:
         yield
     finally:
         server.should_exit = True
         await task
+        close(listener)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
 import json
-import urllib.error
-import urllib.request
+import socket
 from typing import Any
 
+from service.runtime.front_door.sockets import UNIX
+
 TIMEOUT_SECONDS = 5.0
+ANYWHERE = ("0.0.0.0", "::")
 COLUMNS = {
     "slot": "slot",
     "pid": "pid",
@@ -18,9 +21,14 @@ COLUMNS = {
     "connections": "conns",
     "rss_bytes": "rss MiB",
     "pss_bytes": "pss MiB",
+    "lag_seconds": "lag ms",
+    "utilization": "busy %",
     "heartbeat_age_seconds": "beat s",
     "restarts": "restarts",
 }
+
+
+UNITS = {"rss_bytes": 2**20, "pss_bytes": 2**20, "lag_seconds": 1e-3, "utilization": 1e-2}
 
 
 class AdminError(Exception):
@@ -28,11 +36,20 @@ class AdminError(Exception):
 
 
 class AdminClient:
-    """The admin port, by its address."""
+    """The admin port, by the address that the service listens on."""
 
-    def __init__(self, url: str, *, token: str = "") -> None:
-        self._url = url
+    def __init__(self, host: str, port: int, *, token: str = "") -> None:
+        self._host = "127.0.0.1" if host in ANYWHERE else host
+        self._port = port
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
+
+    @property
+    def address(self) -> str:
+        """The address as people type it."""
+        if self._host.startswith(UNIX):
+            return self._host
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self._port}"
 
     def workers(self) -> list[dict[str, Any]]:
         """Return one row for every worker."""
@@ -57,23 +74,39 @@ class AdminClient:
         Raises:
             AdminError: Nobody answered, or refused; the text says which.
         """
-        request = urllib.request.Request(  # noqa: S310 - the address comes from the settings
-            self._url + path,
-            method=method,
-            headers=self._headers | {"content-type": "application/json"},
-            data=None if body is None else json.dumps(body).encode(),
-        )
-        # A proxy of the environment has no business between an operator and this port.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        connection = self._connection()
         try:
-            with opener.open(request, timeout=TIMEOUT_SECONDS) as response:
-                return json.loads(response.read())
-        except urllib.error.HTTPError as error:
-            reason = json.loads(error.read() or b"{}").get("detail", error.reason)
-            raise AdminError(f"{self._url}{path} answered {error.code}: {reason}") from None
+            connection.request(method, path, json.dumps(body), self._headers)
+            response = connection.getresponse()
+            status, answer = response.status, json.loads(response.read() or b"{}")
         except OSError as error:
-            reason = getattr(error, "reason", error)
-            raise AdminError(f"nothing answers at {self._url}: {reason}") from None
+            raise AdminError(f"nothing answers at {self.address}: {error}") from None
+        except (http.client.HTTPException, ValueError):
+            raise AdminError(f"what answers at {self.address} is no admin port") from None
+        finally:
+            connection.close()
+        if status >= http.client.BAD_REQUEST:
+            reason = answer.get("detail", response.reason)
+            raise AdminError(f"{self.address}{path} answered {status}: {reason}")
+        return answer
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if self._host.startswith(UNIX):
+            return UnixConnection(self._host.removeprefix(UNIX))
+        return http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT_SECONDS)
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=TIMEOUT_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -90,6 +123,8 @@ def _cell(row: dict[str, Any], name: str) -> str:
     value = row.get(name)
     if name == "restarts":
         return " ".join(f"{reason}:{count}" for reason, count in (value or {}).items()) or "-"
-    if name.endswith("_bytes") and value:
-        return f"{value / 2**20:.1f}"
-    return "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    if value is None:
+        return "-"
+    if name in UNITS:
+        return f"{value / UNITS[name]:.1f}"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 from math import inf
 from time import monotonic
 
@@ -35,3 +35,13 @@ def remaining(default: float) -> float:
     """
     deadline = current_deadline.get()
     return default if deadline is None else max(0.0, min(default, deadline.at - monotonic()))
+
+
+def without_deadline() -> Context:
+    """Return a copy of the context without the deadline, for a task that is not this request's own.
+
+    Such is work that other requests wait for too, and writes that must end once they have begun.
+    """
+    context = copy_context()
+    context.run(current_deadline.set, None)
+    return context

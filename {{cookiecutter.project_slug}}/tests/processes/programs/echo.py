@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -39,11 +40,16 @@ class Echo:
             return await events(receive, send)
         if action == "pieces":
             return await pieces(send, int(argument))
+        if action == "note":
+            await note(scope["method"], Path(os.environ["ENDS_FILE"]), float(argument))
         if action == "sleep":
             await asyncio.sleep(float(argument))
         elif action == "block":
             time.sleep(30)  # noqa: ASYNC251 - the fault under test
-        return await self.answer(send, await content(action, receive))
+        await self.answer(send, await content(action, receive))
+        if action == "after":
+            await note(scope["method"], Path(os.environ["ENDS_FILE"]), float(argument))
+        return None
 
     async def answer(self, send, body):
         headers = [(b"content-length", str(len(body)).encode())]
@@ -53,6 +59,17 @@ class Echo:
         await send({"type": "http.response.body", "body": body})
 
 
+async def note(method, file, seconds):
+    """Sleep, and write what came of it."""
+    end = "cancelled"
+    try:
+        await asyncio.sleep(seconds)
+        end = "finished"
+    finally:
+        with file.open("a") as lines:
+            lines.write(f"{method} {end}\n")
+
+
 async def metrics(arguments):
     comments = "# HELP requests_total All.\n# TYPE requests_total counter\n"
     return f'{comments}requests_total{{pid="{os.getpid()}"}} 1.0\n'.encode()
@@ -60,6 +77,7 @@ async def metrics(arguments):
 
 async def lifespan(receive, send):
     await receive()
+    fail_while_broken()
     await send({"type": "lifespan.startup.complete"})
     await receive()
     if "SHUTDOWN_FILE" in os.environ:
@@ -72,6 +90,15 @@ def note_end(file: Path) -> None:
         ends.write(f"{os.getpid()}\n")
 
 
+def fail_while_broken() -> None:
+    if "BROKEN_FILE" in os.environ and Path(os.environ["BROKEN_FILE"]).exists():
+        raise RuntimeError("broken for now")
+
+
+def start_orphan() -> bytes:
+    return subprocess.check_output(["sh", "-c", "sleep 0.3 >/dev/null & echo $!"])
+
+
 async def websocket(receive, send):
     await receive()
     await send({"type": "websocket.accept"})
@@ -80,6 +107,8 @@ async def websocket(receive, send):
 
 
 async def content(action, receive):
+    if action == "orphan":
+        return start_orphan()
     if action == "large":
         return b"x" * 50_000_000
     return str(await body_size(receive) if action == "body" else os.getpid()).encode()

@@ -1,6 +1,7 @@
 """Answers the version that a file held when the code was loaded; some versions do not start."""
 
 import os
+import time
 from pathlib import Path
 
 from service.logs import configure_logs
@@ -29,6 +30,8 @@ def program() -> Program:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": VERSION.encode()})
 
+    if VERSION == "endless":
+        time.sleep(60)
     if VERSION == "unloadable":
         raise RuntimeError("this version cannot be loaded")
     return Program(asgi=app, draining=draining)

@@ -238,3 +238,14 @@ def test_it_works_on_the_standard_loop_too():
 
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
         assert runner.run(call_and_crash()) == 3
+
+
+async def test_all_but_one_end_when_they_have_nothing_to_do():
+    async with pool(size=3, queue=3, idle_seconds=0.3) as processes:
+        await asyncio.gather(*(processes.run(jobs.spin, 0.5) for _ in range(3)))
+        assert len(processes.pids) == 3
+        ending = processes.pids
+        await until(lambda: len(processes.pids) == 1)
+        kept = processes.pids[0]
+        await until(lambda: all(gone(pid) for pid in ending if pid != kept))
+        assert await processes.run(os.getpid) == kept

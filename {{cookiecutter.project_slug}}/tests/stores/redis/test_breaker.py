@@ -2,8 +2,9 @@ import pytest
 from redis.exceptions import ConnectionError as RawConnectionError
 from redis.exceptions import ResponseError
 
+from service.runtime.breaker import CLOSED, HALF_OPEN, OPEN
 from service.stores.errors import StoreUnavailable, WorkerBusy
-from service.stores.redis.breaker import CLOSED, HALF_OPEN, OPEN, Breaker
+from service.stores.redis.breaker import RedisBreaker
 
 
 class Clock:
@@ -21,7 +22,7 @@ def clock():
 
 @pytest.fixture
 def breaker(clock):
-    return Breaker("cache", failures=3, open_seconds=1, open_seconds_max=4, clock=clock)
+    return RedisBreaker("cache", failures=3, open_seconds=1, open_seconds_max=4, clock=clock)
 
 
 def call(breaker, error=None):

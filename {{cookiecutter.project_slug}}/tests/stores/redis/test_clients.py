@@ -7,9 +7,11 @@ import redis.asyncio
 from prometheus_client import CollectorRegistry, generate_latest
 from redis.exceptions import ResponseError
 
+from service.runtime.breaker import CLOSED
+from service.runtime.deadlines import Deadline, current_deadline
+from service.runtime.retry_budget import RetryBudget
 from service.stores.errors import StoreUnavailable
 from service.stores.redis.clients import RedisClients
-from service.stores.redis.guard import RetryBudget
 from service.stores.redis.url import parse_redis_url
 from tests.stores.proxy import Proxy
 
@@ -82,6 +84,22 @@ async def test_a_session_command_is_tried_again_when_its_connection_breaks(proxy
 
         assert await call
     assert registry.get_sample_value("redis_retries_total") == 1
+
+
+async def test_a_command_takes_no_longer_than_its_request_has_and_that_is_no_fault_of_redis(proxy):
+    loop = asyncio.get_running_loop()
+    async with RedisClients(proxy.url, cache_timeout_seconds=10) as clients:
+        await clients.cache.ping()
+        proxy.black_hole = True
+        began = loop.time()
+        for _ in range(6):
+            token = current_deadline.set(Deadline(0.03))
+            with pytest.raises(StoreUnavailable):
+                await clients.cache.ping()
+            current_deadline.reset(token)
+
+        assert loop.time() - began < 5
+        assert clients.breakers["cache"].state == CLOSED
 
 
 def test_retries_are_a_tenth_of_all_calls_at_most(monkeypatch):

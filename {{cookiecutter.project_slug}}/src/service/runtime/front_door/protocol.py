@@ -10,6 +10,7 @@ from urllib.parse import unquote
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from service.runtime.front_door.abandoned import AbandonedReads
 from service.runtime.front_door.cycle import Cycle, Gate
 from service.runtime.front_door.patience import Patience
 
@@ -25,11 +26,10 @@ KNOWN_HOSTS_LIMIT = 256
 PIPELINE_LIMIT = 64
 
 
-class FrontDoor(HttpToolsProtocol):
+class FrontDoor(AbandonedReads):
     """One client connection.
 
-    The parser's callbacks only count; the worker's sweep, twice a second, compares what they
-    counted with the limits of time (see `Patience`).
+    The parser's callbacks only count; the worker's sweep compares with the limits of time.
     """
 
     def __init__(

@@ -7,17 +7,20 @@ import socket
 import stat
 from pathlib import Path
 
+UNIX = "unix:"
 UNSENT_BYTES = 131_072
 
 
-def listen(host: str, port: int, *, backlog: int = 2048) -> socket.socket:
-    """Bind and listen on a TCP address, or on a unix socket where host is `unix:/path`.
+def listen(host: str, port: int, *, mode: int = 0o666, backlog: int = 2048) -> socket.socket:
+    """Bind and listen on a TCP address, or where host is `unix:/path` on a unix socket.
+
+    `mode` says who may connect to a unix socket.
 
     Raises:
         OSError: The address is taken or not ours.
     """
-    if host.startswith("unix:"):
-        return _listen_unix(Path(host.removeprefix("unix:")), backlog)
+    if host.startswith(UNIX):
+        return _listen_unix(Path(host.removeprefix(UNIX)), mode, backlog)
     family, kind, proto, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
@@ -35,15 +38,26 @@ def listen(host: str, port: int, *, backlog: int = 2048) -> socket.socket:
         raise
 
 
+def close(listener: socket.socket) -> None:
+    """Close for everybody who holds the socket; a unix socket's file goes too, if it is ours."""
+    path = listener.getsockname() if listener.family == socket.AF_UNIX else None
+    with contextlib.suppress(OSError):
+        listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    # A successor may have taken the address while we drained.
+    if path is not None and not _answers(Path(path)):
+        Path(path).unlink(missing_ok=True)
+
+
 def url(listener: socket.socket) -> str:
     """Return the address of a listening socket as people type it."""
     if listener.family == socket.AF_UNIX:
-        return f"unix:{listener.getsockname()}"
+        return f"{UNIX}{listener.getsockname()}"
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _listen_unix(path: Path, backlog: int) -> socket.socket:
+def _listen_unix(path: Path, mode: int, backlog: int) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX)
     try:
         with contextlib.suppress(FileNotFoundError):
@@ -51,6 +65,7 @@ def _listen_unix(path: Path, backlog: int) -> socket.socket:
             if stat.S_ISSOCK(path.stat().st_mode) and not _answers(path):
                 path.unlink()
         listener.bind(str(path))
+        path.chmod(mode)  # before it listens: nobody can be faster
         return _ready(listener, backlog)
     except OSError:
         listener.close()

@@ -16,7 +16,7 @@ class Checkpoint:
     `pause = Checkpoint()`, then `await pause()` as often as you like: about 0.4 us when not due.
     """
 
-    def __init__(self, budget_seconds: float = 0.005) -> None:
+    def __init__(self, budget_seconds: float = 0.001) -> None:
         self._budget_seconds = budget_seconds
         self._due = time.monotonic() + budget_seconds
 
@@ -26,7 +26,7 @@ class Checkpoint:
             self._due = time.monotonic() + self._budget_seconds
 
 
-async def cooperatively(iterable: Iterable[T], budget_seconds: float = 0.005) -> AsyncIterator[T]:
+async def cooperatively(iterable: Iterable[T], budget_seconds: float = 0.001) -> AsyncIterator[T]:
     """Iterate a plain iterable, giving way to the event loop after each `budget_seconds` of work.
 
     What the loop body computes counts too. One item that takes longer is beyond its power: hand

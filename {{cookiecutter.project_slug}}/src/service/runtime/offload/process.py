@@ -25,6 +25,7 @@ class OffloadProcess(asyncio.Protocol):
         self._process: subprocess.Popen[bytes]
         self._transport: asyncio.Transport
         self.calls = 0
+        self.idle_since = 0.0
         self.rss_bytes = 0
         self.ended = False
         self._on_end = on_end

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import pickle
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -12,11 +11,11 @@ from typing import Any, Self, TypeVar, TypeVarTuple
 
 import structlog
 from prometheus_client import CollectorRegistry
-from structlog.contextvars import get_contextvars
 
 from service.runtime.deadlines import remaining
+from service.runtime.offload.calls import pack_call
 from service.runtime.offload.errors import OffloadError, OffloadTimeout
-from service.runtime.offload.frames import Call, Startup, pack
+from service.runtime.offload.frames import Startup, pack
 from service.runtime.offload.metrics import OffloadMetrics
 from service.runtime.offload.process import OffloadProcess
 from service.runtime.offload.waiting_line import WaitingLine
@@ -36,7 +35,8 @@ class Processes:
     One process is warm from the start (`preload` names modules it imports, `initializer` is a
     module-level function it calls first); the others start with the first call that needs them.
     A deadline, a cancelled caller or a crash costs one process and one call. A process is replaced
-    after `recycle_calls` (with 10 % jitter) or above `recycle_rss_bytes`; 0 disables.
+    after `recycle_calls` (with 10 % jitter) or above `recycle_rss_bytes`; 0 disables. All but one
+    end when they had nothing to do for `idle_seconds`.
     """
 
     def __init__(  # noqa: PLR0913 - a pool has these properties
@@ -48,6 +48,7 @@ class Processes:
         timeout_seconds: float = 30,
         recycle_calls: int = 0,
         recycle_rss_bytes: int = 0,
+        idle_seconds: float = 60,
         nice: int = 5,
         preload: Sequence[str] = (),
         initializer: Callable[[], object] | None = None,
@@ -57,6 +58,8 @@ class Processes:
         self._timeout_seconds = timeout_seconds
         self._recycle_calls = recycle_calls
         self._recycle_rss_bytes = recycle_rss_bytes
+        self._idle_seconds = idle_seconds
+        self._shrinking: asyncio.TimerHandle | None = None
         self._startup = pack(Startup(tuple(preload), initializer, nice))
         self._pool = pool
         self._metrics = OffloadMetrics(pool, registry)
@@ -80,6 +83,8 @@ class Processes:
         trace: TracebackType | None,
     ) -> None:
         self._open = False
+        if self._shrinking is not None:
+            self._shrinking.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -117,7 +122,7 @@ class Processes:
         """
         if not self._open:
             raise RuntimeError(f"The {self._pool} pool is not open.")
-        frame = _pack_call(function, args)
+        frame = pack_call(function, args)
         limit = remaining(self._timeout_seconds if timeout_seconds is None else timeout_seconds)
         if limit <= 0:
             raise self._timed_out(limit)
@@ -169,7 +174,31 @@ class Processes:
         if worn:
             self._end(process, kill=False)
         else:
-            self._idle.put_nowait(process)
+            self._rest(process)
+
+    def _rest(self, process: OffloadProcess) -> None:
+        process.idle_since = time.monotonic()
+        self._idle.put_nowait(process)
+        if self._shrinking is None and len(self._processes) > 1:
+            self._shrink_later()
+
+    def _shrink(self) -> None:
+        """End who was idle all the time; the last used is the next taken, so it stays."""
+        self._shrinking = None
+        resting = [self._idle.get_nowait() for _ in range(self._idle.qsize())]
+        since = time.monotonic() - self._idle_seconds
+        for process in reversed(resting):
+            if process.idle_since <= since and len(self._processes) > 1:
+                self._processes.discard(process)
+                self._end(process, kill=False)
+            else:
+                self._idle.put_nowait(process)
+        if not self._idle.empty() and len(self._processes) > 1:
+            self._shrink_later()
+
+    def _shrink_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._shrinking = loop.call_later(self._idle_seconds, self._shrink)
 
     # Starting and ending, beside the calls
 
@@ -199,7 +228,7 @@ class Processes:
                     pause = min(2 * pause, BACKOFF_SECONDS_MAX)
                 else:
                     self._processes.add(process)
-                    self._idle.put_nowait(process)
+                    self._rest(process)
                     return
         finally:
             self._starting -= 1
@@ -212,19 +241,3 @@ class Processes:
             self._metrics.restarts.inc()
             self._beside(process.end(kill=False))
             self._start_one()
-
-
-def _pack_call(function: Callable[..., Any], args: tuple[Any, ...]) -> bytes:
-    if getattr(function, "__module__", None) == "__main__":
-        raise TypeError(f"{function!r} lives in __main__, which another process cannot import.")
-    context = {
-        name: value
-        for name, value in get_contextvars().items()
-        if isinstance(value, str | int | float | bool)
-    }
-    try:
-        return pack(Call(function, args, context))
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise TypeError(
-            f"{function!r} must be a module-level function, its arguments picklable: {error}"
-        ) from error

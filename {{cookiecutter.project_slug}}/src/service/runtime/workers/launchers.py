@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -103,7 +104,13 @@ class ZygoteLauncher:
         self._control.setblocking(False)
         self._answers = asyncio.Queue()
         self._listening = asyncio.create_task(self._listen(self._control, self._answers))
-        answer = await self._answer(self._start_seconds)
+        try:
+            answer = await self._answer(self._start_seconds)
+        except BaseException:
+            # It may hang in an import, and hears nothing until that is done.
+            if not exited.done():
+                os.kill(process.pid, signal.SIGKILL)
+            raise
         if answer["event"] != "loaded":
             self.close()
             raise StartError(answer["reason"], answer.get("trace", ""))
@@ -118,7 +125,7 @@ class ZygoteLauncher:
                 socket.send_fds(self._control, [line], fds)
             except OSError as error:
                 raise StartError(f"the zygote is gone: {error}") from error
-            answer = await self._answer(self._start_seconds)
+            answer = await self._forked()
             if answer["event"] != "forked":
                 raise StartError(answer.get("reason", "the zygote did not fork"))
             return int(answer["pid"])
@@ -130,6 +137,14 @@ class ZygoteLauncher:
                 self._listening.cancel()
             self._control.close()
             self._control = None
+
+    async def _forked(self) -> dict[str, Any]:
+        """Wait for the answer even when cancelled: the next caller would take it for its own."""
+        answer = asyncio.create_task(self._answer(self._start_seconds))
+        try:
+            return await asyncio.shield(answer)
+        finally:
+            await asyncio.wait([answer])
 
     async def _answer(self, seconds: float) -> dict[str, Any]:
         try:

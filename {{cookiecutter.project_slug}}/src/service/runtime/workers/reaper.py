@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -26,10 +27,12 @@ class Reaper:
         """Return the future exit code of a child; negative for a signal."""
         return self._waiting.setdefault(pid, asyncio.get_running_loop().create_future())
 
-    async def all_ended(self, seconds: float) -> None:
-        """Wait until every watched child has ended, or time is up."""
+    async def end_all(self, seconds: float) -> None:
+        """Wait until every watched child has ended; kill those that have not when time is up."""
         if self._waiting:
             await asyncio.wait(self._waiting.values(), timeout=seconds)
+        for pid in self._waiting:
+            os.kill(pid, signal.SIGKILL)
 
     def reap(self) -> None:
         """Collect all that ended; call it on SIGCHLD."""

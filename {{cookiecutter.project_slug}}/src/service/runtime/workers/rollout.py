@@ -11,8 +11,11 @@ from service.runtime.workers.backoff import Backoff
 from service.runtime.workers.launchers import StartError
 
 if TYPE_CHECKING:
-    from service.runtime.workers.generations import Generations
+    from collections.abc import Awaitable, Callable
+
+    from service.runtime.workers.generations import Generation, Generations
     from service.runtime.workers.slots import Slot
+    from service.runtime.workers.worker_process import WorkerProcess
 
 log = structlog.get_logger()
 
@@ -27,34 +30,53 @@ class Rollout:
 
     async def run(self) -> None:
         """Load the code as it is now and replace every worker; try again until that works."""
-        backoff = Backoff(first_now=False)
-        while True:
-            try:
-                return await self._replace_all()
-            except StartError as error:
-                delay = backoff.delay(0)
-                log.error(  # noqa: TRY400 - the trace is the worker's, not ours
-                    "reload_failed",
-                    reason=str(error),
-                    trace=error.trace,
-                    retry_seconds=round(delay, 1),
-                )
-                await asyncio.sleep(delay)
+        await until_it_starts("reload_failed", self._replace_all)
 
-    async def recycle(self, slot: Slot, reason: str) -> None:
-        """Replace one worker that grew old or large."""
-        async with self._rolling:
-            if slot in self._slots and self._generations.current is not None:
-                await slot.replace(self._generations.current, reason)
+    async def recycle(self, slot: Slot, worker: WorkerProcess, reason: str) -> None:
+        """Replace a worker that grew old or large; try again until that works, or it is gone."""
+
+        async def replace() -> None:
+            async with self._rolling:
+                current = self._generations.current
+                if slot in self._slots and slot.worker is worker and current is not None:
+                    await slot.replace(current, reason)
+
+        await until_it_starts("recycle_failed", replace, worker=slot.number)
 
     async def _replace_all(self) -> None:
         new = await self._generations.load()
         try:
             async with self._rolling:
-                for slot in list(self._slots):
-                    if slot in self._slots:
-                        await slot.replace(new, "reload")
-            self._generations.current = new
+                await self._replace_what_is_not(new)
+                self._generations.current = new
+                # What was started meanwhile, after a crash or to scale, runs the old code.
+                await self._replace_what_is_not(new)
             log.info("reload_done", generation=new.number)
         finally:
             self._generations.tidy()
+
+    async def _replace_what_is_not(self, new: Generation) -> None:
+        for slot in list(self._slots):
+            is_new = slot.worker is not None and slot.worker.generation is new
+            if slot in self._slots and not is_new:
+                await slot.replace(new, "reload")
+
+
+async def until_it_starts(
+    event: str, attempt: Callable[[], Awaitable[None]], **facts: object
+) -> None:
+    """Repeat an attempt to start workers, ever later, until it works; log each failure."""
+    backoff = Backoff(first_now=False)
+    while True:
+        try:
+            return await attempt()
+        except StartError as error:
+            delay = backoff.delay(0)
+            log.error(  # noqa: TRY400 - the trace is the worker's, not ours
+                event,
+                **facts,
+                reason=str(error),
+                trace=error.trace,
+                retry_seconds=round(delay, 1),
+            )
+            await asyncio.sleep(delay)

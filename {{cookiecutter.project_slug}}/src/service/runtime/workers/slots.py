@@ -12,7 +12,7 @@ import structlog
 
 from service.runtime.workers.backoff import Backoff
 from service.runtime.workers.launchers import StartError
-from service.runtime.workers.worker_process import WorkerProcess
+from service.runtime.workers.worker_process import CommandError, WorkerProcess
 
 if TYPE_CHECKING:
     from service.runtime.front_door.board import Board
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from service.runtime.workers.options import SupervisorConfig
 
 STOP_MARGIN_SECONDS = 1.0
+FORCE_SECONDS = 0.5
 RECYCLE_JITTER = 0.1
 
 log = structlog.get_logger()
@@ -86,7 +87,8 @@ class Slot:
             return
         self.restarts[reason] += 1
         log.info("worker_replaced", worker=self.number, reason=reason, old=old.pid, new=new.pid)
-        await self._retire(old)
+        # Shielded: a reload that overtakes this one must not leave a stuck worker unwatched.
+        await asyncio.shield(asyncio.create_task(self._retire(old)))
 
     async def close(self) -> None:
         """Drain the worker and leave the slot empty: the service shrinks."""
@@ -107,6 +109,21 @@ class Slot:
                 accept=True, delay=limits.drain_delay_seconds, seconds=limits.drain_seconds
             )
         await asyncio.gather(*(self._wait_for_end(worker) for worker in self.workers))
+
+    async def force(self) -> None:
+        """Log what the workers still do, or where they hang, and kill them."""
+        await asyncio.gather(*(self._force(worker) for worker in self.workers))
+
+    async def _force(self, worker: WorkerProcess) -> None:
+        doing: dict[str, object] = {}
+        try:
+            requests = await worker.call("requests", FORCE_SECONDS)
+            doing["requests"] = requests.decode().splitlines()
+        except CommandError:
+            doing["stacks"] = await worker.thread_stacks()
+        if not worker.exited.done():
+            log.warning("worker_forced", worker=self.number, pid=worker.pid, **doing)
+            worker.kill()
 
     async def replace_hung(self, worker: WorkerProcess) -> None:
         """Log where a silent worker's threads stand, then kill it; `keep` refills the slot."""

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import sys
+import threading
+import time
 import traceback
 
 from service.runtime.workers.order import WorkerOrder
 from service.runtime.workers.program import load_program, reason_of
 from service.runtime.workers.worker import ignore_terminal_signals, run_worker
+
+ORPHAN_SECONDS = 3.0
 
 
 def main() -> None:
@@ -17,6 +22,7 @@ def main() -> None:
     ignore_terminal_signals()
     boot = json.loads(os.environ.pop("SERVICE_BOOT"))
     order = WorkerOrder.parse(boot["order"], boot, channel=boot["channel"], stacks=boot["stacks"])
+    threading.Thread(target=end_with_supervisor, args=[order.stacks], daemon=True).start()
     try:
         program = load_program(boot["program"])
     except BaseException as error:  # noqa: BLE001 - whatever stops the import is the reason to report
@@ -27,6 +33,18 @@ def main() -> None:
     sys.stderr.flush()
     # As a forked worker ends: a stuck thread of the application must not hold the process.
     os._exit(code)
+
+
+def end_with_supervisor(stacks: int) -> None:
+    """End some time after the supervisor that reads this pipe, even while the loop is blocked.
+
+    A forked worker has its zygote for that.
+    """
+    pipe = select.poll()
+    pipe.register(stacks, 0)
+    pipe.poll()
+    time.sleep(ORPHAN_SECONDS)
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import signal
 import socket
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from service.runtime.front_door.board import Board
+from service.runtime.front_door.sockets import close
 from service.runtime.workers.file_limit import raise_file_limit
 from service.runtime.workers.generations import Generations
 from service.runtime.workers.launchers import StartError
@@ -45,6 +45,7 @@ class Supervisor:
         self.config = config
         self.slots: list[Slot] = []
         self.stopping = False
+        self._given_up: list[Slot] = []
         self._listeners = listeners
         self._companion = companion
         self._on_start = on_start
@@ -72,9 +73,10 @@ class Supervisor:
                 return await self._live()
         finally:
             self._generations.close()
-            self._close_listeners()
+            for listener in self._listeners:
+                close(listener)
             # A zygote holds the sockets too: who starts the service again must find the port free.
-            await self._reaper.all_ended(CHILDREN_SECONDS)
+            await self._reaper.end_all(CHILDREN_SECONDS)
 
     async def _live(self) -> int:
         start = asyncio.create_task(self._start())
@@ -164,11 +166,17 @@ class Supervisor:
         while len(self.slots) > count:
             slot = self.slots.pop()
             self._keepers.pop(slot).cancel()
+            self._given_up = [*filter(has_workers, self._given_up), slot]
             self.spawn(slot.close())
+
+    @property
+    def all_slots(self) -> list[Slot]:
+        """The slots, and those given up whose workers still drain."""
+        return [*self.slots, *filter(has_workers, self._given_up)]
 
     def dump_stacks(self) -> None:
         """Log where every thread of every worker stands."""
-        for slot in self.slots:
+        for slot in self.all_slots:
             self.spawn(self._dump_stacks(slot))
 
     async def _dump_stacks(self, slot: Slot) -> None:
@@ -190,11 +198,11 @@ class Supervisor:
         if drained.done():
             log.info("stopped")
             return 0
-        await self._kill_all()
+        await asyncio.gather(*(slot.force() for slot in self.all_slots))
         return 1
 
     async def _drain_all(self) -> None:
-        await asyncio.gather(*(slot.stop() for slot in self.slots))
+        await asyncio.gather(*(slot.stop() for slot in self.all_slots))
 
     async def _refuse_late_connections(self) -> None:
         """Refuse what comes after the last worker stopped accepting, rather than let it wait."""
@@ -202,23 +210,6 @@ class Supervisor:
         for listener in self._listeners:
             with contextlib.suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
-
-    async def _kill_all(self) -> None:
-        for slot in self.slots:
-            for worker in slot.workers:
-                requests = ""
-                with contextlib.suppress(Exception):
-                    requests = (await worker.call("requests", 0.5)).decode()
-                log.warning("worker_forced", worker=slot.number, requests=requests.splitlines())
-                worker.kill()
-
-    def _close_listeners(self) -> None:
-        for listener in self._listeners:
-            path = listener.getsockname()
-            listener.close()
-            if listener.family == socket.AF_UNIX:
-                with contextlib.suppress(OSError):
-                    Path(path).unlink()
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run something beside everything else; what it raises is logged."""
@@ -231,6 +222,11 @@ class Supervisor:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("supervisor_task_failed", exc_info=error)
+
+
+def has_workers(slot: Slot) -> bool:
+    """Whether a process of this slot still lives."""
+    return bool(slot.workers)
 
 
 async def wait_for(event: asyncio.Event) -> None:

@@ -39,12 +39,13 @@ class SupervisorView:
         )
 
     def workers(self) -> list[dict[str, Any]]:
-        """Return one row for every living worker process."""
-        return [
-            describe(worker) | {"restarts": dict(slot.restarts)}
-            for slot in self._supervisor.slots
-            for worker in slot.workers
-        ]
+        """Return a row for every living worker process, and for every slot that waits for one."""
+        rows = []
+        for slot in self._supervisor.all_slots:
+            waiting = {"slot": slot.number, "pid": None, "state": "waiting"}
+            living = [describe(worker) for worker in slot.workers] or [waiting]
+            rows += [row | {"restarts": dict(slot.restarts)} for row in living]
+        return rows
 
     def reload(self) -> None:
         """Load the code anew and replace worker by worker."""

@@ -74,7 +74,7 @@ class Watch:
             self._recycling.add(worker)
             worker.exited.add_done_callback(lambda _: self._recycling.discard(worker))
             self._large.pop(worker, None)
-            self._supervisor.spawn(self._supervisor.rollout.recycle(slot, reason))
+            self._supervisor.spawn(self._supervisor.rollout.recycle(slot, worker, reason))
 
     def _ready(self) -> list[tuple[Slot, WorkerProcess]]:
         return [

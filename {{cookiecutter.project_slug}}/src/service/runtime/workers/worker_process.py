@@ -49,6 +49,7 @@ class WorkerProcess:
         self._ids = itertools.count()
         self._answers: dict[int, asyncio.Future[tuple[bool, bytes]]] = {}
         self._stacks = bytearray()
+        self._channel: Channel | None = None
         self._listening: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -73,7 +74,7 @@ class WorkerProcess:
         os.set_blocking(self._stacks_fd, False)
         asyncio.get_running_loop().add_reader(self._stacks_fd, self._collect_stacks)
         self._channel = await Channel.open(ours)
-        self._listening = asyncio.create_task(self._listen())
+        self._listening = asyncio.create_task(self._listen(self._channel))
 
     @property
     def uptime_seconds(self) -> float:
@@ -86,7 +87,7 @@ class WorkerProcess:
 
     def drain(self, *, accept: bool, delay: float, seconds: float) -> None:
         """Tell the worker to end; it may accept until the delay is over, then has its time."""
-        self._channel.send({"order": "drain", "accept": accept, "delay": delay, "seconds": seconds})
+        self._send({"order": "drain", "accept": accept, "delay": delay, "seconds": seconds})
 
     def kill(self) -> None:
         """End the process at once."""
@@ -114,7 +115,7 @@ class WorkerProcess:
         identity = next(self._ids)
         future = asyncio.get_running_loop().create_future()
         self._answers[identity] = future
-        self._channel.send(
+        self._send(
             {"order": "call", "id": identity, "command": command, "arguments": arguments or {}}
         )
         try:
@@ -152,10 +153,15 @@ class WorkerProcess:
                 future.set_result((False, b"the worker died"))
         asyncio.get_running_loop().remove_reader(self._stacks_fd)
         os.close(self._stacks_fd)
-        self._channel.close()
+        if self._channel is not None:
+            self._channel.close()
 
-    async def _listen(self) -> None:
-        while (received := await self._channel.receive()) is not None:
+    def _send(self, message: dict[str, Any]) -> None:
+        if self._channel is not None:
+            self._channel.send(message)
+
+    async def _listen(self, channel: Channel) -> None:
+        while (received := await channel.receive()) is not None:
             message, body = received
             self._heard(message, body)
         # Dead, or as good as dead: the process that started it will soon say how it ended.

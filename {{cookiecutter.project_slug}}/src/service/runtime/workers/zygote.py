@@ -33,8 +33,9 @@ log = structlog.get_logger()
 def main() -> None:
     """Import the program, then fork on request until told to end."""
     ignore_terminal_signals()
-    # A stop that reaches the whole process group is the supervisor's to carry out.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # What reaches the whole process group is the supervisor's to carry out.
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
     boot = json.loads(os.environ.pop("SERVICE_BOOT"))
     control = socket.socket(fileno=boot["control"])
     try:

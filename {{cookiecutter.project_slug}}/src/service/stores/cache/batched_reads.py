@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+from service.runtime.deadlines import without_deadline
+
 BATCH = 100
 
 
@@ -39,9 +41,8 @@ class BatchedReads:
     def _send(self) -> None:
         waiting, self._waiting = self._waiting, []
         for start in range(0, len(waiting), BATCH):
-            task = asyncio.get_running_loop().create_task(
-                self._read(waiting[start : start + BATCH])
-            )
+            work = self._read(waiting[start : start + BATCH])
+            task = asyncio.get_running_loop().create_task(work, context=without_deadline())
             self._running.add(task)
             task.add_done_callback(self._running.discard)
 

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from service.runtime.deadlines import without_deadline
 from service.stores.errors import StoreUnavailable
 
 log = structlog.get_logger()
@@ -38,7 +39,8 @@ class Debts:
             del self._owed[lost]
             log.error("cache_invalidation_lost", kind=lost[0], key=lost[1])
         if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._pay_in_time())
+            loop = asyncio.get_running_loop()
+            self._task = loop.create_task(self._pay_in_time(), context=without_deadline())
 
     async def pay(self) -> None:
         """Make every removal; raises StoreUnavailable with the rest still owed."""

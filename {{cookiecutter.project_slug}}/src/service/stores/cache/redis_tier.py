@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from service.runtime.breaker import CLOSED
 from service.stores.cache.batched_reads import BatchedReads
 from service.stores.cache.keys import KeySpace
-from service.stores.redis.breaker import CLOSED
 from service.stores.redis.clients import RedisClients
 
 if TYPE_CHECKING:

@@ -6,14 +6,17 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
+from service.runtime.deadlines import without_deadline
+
 T = TypeVar("T")
 
 
 class SingleFlight(Generic[T]):
     """Runs that callers of one key share.
 
-    A run has the context of the caller who began it and goes on when callers are cancelled, even
-    all of them: its result is worth keeping. `close` cancels what still runs.
+    A run has the context of the caller who began it, but not that request's deadline, and goes on
+    when callers are cancelled, even all of them: its result is worth keeping. `close` cancels what
+    still runs.
     """
 
     def __init__(self) -> None:
@@ -24,7 +27,8 @@ class SingleFlight(Generic[T]):
         """Return the run of the key, begun now if there is none."""
         run = self._runs.get(key)
         if run is None:
-            run = self._runs[key] = asyncio.get_running_loop().create_task(work())
+            loop = asyncio.get_running_loop()
+            run = self._runs[key] = loop.create_task(work(), context=without_deadline())
             self._tasks.add(run)
             run.add_done_callback(lambda run: self._end(key, run))
         return run

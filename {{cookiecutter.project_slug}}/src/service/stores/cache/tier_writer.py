@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from service.runtime.deadlines import without_deadline
 from service.stores.cache.coherence import TAG_SECONDS, Coherence
 from service.stores.cache.encoding import Entry, pack
 from service.stores.cache.keys import ENTRY, TAG
@@ -164,7 +165,7 @@ class TierWriter:
         await asyncio.gather(*self._running, return_exceptions=True)
 
     async def _finish(self, work: Coroutine[Any, Any, T]) -> T:
-        task = asyncio.get_running_loop().create_task(work)
+        task = asyncio.get_running_loop().create_task(work, context=without_deadline())
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return await asyncio.shield(task)

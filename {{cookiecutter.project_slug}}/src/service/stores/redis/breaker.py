@@ -1,90 +1,28 @@
-"""A breaker that stops calling a Redis that does not answer, and finds out when it does again."""
+"""The breaker of a pool: which errors of redis-py are Redis's silence, and which are answers."""
 
 from __future__ import annotations
 
-import random
-import time
-from collections.abc import Callable
 from types import TracebackType
 
 import structlog
 
+from service.runtime.breaker import Breaker
 from service.stores.errors import UNAVAILABLE, StoreUnavailable, WorkerBusy
 
 log = structlog.get_logger()
 
-CLOSED, HALF_OPEN, OPEN = 0, 1, 2
 
+class RedisBreaker(Breaker):
+    """Use it as `with breaker:`; an open one raises StoreUnavailable.
 
-class Breaker:
-    """Open after `failures` in a row, then let one probe through at a time.
-
-    It stays open for `open_seconds`, twice as long after each failed probe, up to
-    `open_seconds_max`, each with 50 % jitter, so that workers do not probe in step. Use it as
-    `with breaker:`; an open breaker raises StoreUnavailable. Cancellation counts as neither.
+    Cancellation counts neither as an answer nor as a failure.
     """
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        failures: int = 5,
-        open_seconds: float = 1,
-        open_seconds_max: float = 15,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.name = name
-        self.state = CLOSED
-        self._limit = failures
-        self._failures = 0
-        self._open_seconds = open_seconds
-        self._open_seconds_max = open_seconds_max
-        self._pause = open_seconds
-        self._probe_at = 0.0
-        self._clock = clock
+    def opened(self) -> None:
+        log.warning("redis_breaker_opened", pool=self.name)
 
-    def allow(self) -> bool:
-        """Return whether a call may be made; each True must be followed by its outcome."""
-        if self.state == CLOSED:
-            return True
-        now = self._clock()
-        if now < self._probe_at:
-            return False
-        # A probe that never reports must not keep the breaker shut for ever.
-        self.state, self._probe_at = HALF_OPEN, now + self._open_seconds
-        return True
-
-    def succeeded(self) -> None:
-        if self.state != CLOSED:
-            log.info("redis_breaker_closed", pool=self.name)
-        self.state, self._failures, self._pause = CLOSED, 0, self._open_seconds
-
-    def failed(self) -> None:
-        self._failures += 1
-        if self.state == HALF_OPEN:
-            self._pause = min(self._pause * 2, self._open_seconds_max)
-        elif self.state == OPEN or self._failures < self._limit:
-            return
-        else:
-            log.warning("redis_breaker_opened", pool=self.name)
-        self.state = OPEN
-        self._probe_at = self._clock() + self._pause * random.uniform(0.5, 1)  # noqa: S311 - jitter
-
-    def abandoned(self) -> None:
-        """Note a call that ended without a verdict: the next one may probe at once."""
-        if self.state == HALF_OPEN:
-            self._probe_at = self._clock()
-
-    def suspect(self) -> None:
-        """Let a single call through at first: something else saw Redis fall silent."""
-        if self.state == CLOSED:
-            log.warning("redis_breaker_opened", pool=self.name)
-            self.state, self._probe_at = OPEN, self._clock()
-
-    def probe_soon(self) -> None:
-        """Let the next call through: something else saw Redis answer."""
-        if self.state == OPEN:
-            self._probe_at = self._clock()
+    def closed(self) -> None:
+        log.info("redis_breaker_closed", pool=self.name)
 
     def __enter__(self) -> None:
         if not self.allow():

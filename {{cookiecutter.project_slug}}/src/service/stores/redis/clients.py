@@ -17,8 +17,10 @@ from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
-from service.stores.redis.breaker import CLOSED, Breaker
-from service.stores.redis.guard import Guard, RetryBudget
+from service.runtime.breaker import CLOSED
+from service.runtime.retry_budget import RetryBudget
+from service.stores.redis.breaker import RedisBreaker
+from service.stores.redis.guard import Guard
 from service.stores.redis.guarded import GuardedRedis
 from service.stores.redis.guarded_cluster import GuardedCluster
 from service.stores.redis.pool import BoundedPool
@@ -90,7 +92,8 @@ class RedisClients:
             "rate_limit": cache_timeout_seconds,
         }
         self.breakers = {
-            name: Breaker(name, open_seconds_max=breaker_open_seconds_max) for name in self._limits
+            name: RedisBreaker(name, open_seconds_max=breaker_open_seconds_max)
+            for name in self._limits
         }
         for name, breaker in self.breakers.items():
             state.labels(name).set_function(partial(getattr, breaker, "state"))

@@ -6,13 +6,15 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Histogram
 from redis.exceptions import ConnectionError as RawConnectionError
 from redis.exceptions import ReadOnlyError
 from redis.exceptions import TimeoutError as RawTimeoutError
 
+from service.runtime.deadlines import remaining
+from service.runtime.retry_budget import RetryBudget
 from service.stores.errors import UNAVAILABLE, StoreUnavailable, WorkerBusy
-from service.stores.redis.breaker import Breaker
+from service.stores.redis.breaker import RedisBreaker
 from service.stores.redis.time_limit import TimeLimit
 
 T = TypeVar("T")
@@ -20,50 +22,11 @@ T = TypeVar("T")
 RETRYABLE = (RawConnectionError, ReadOnlyError, OSError)
 
 
-class RetryBudget:
-    """Tokens for the retries of a process: one for ten calls, and at most 60 in any minute."""
-
-    def __init__(
-        self,
-        *,
-        ratio: float = 0.1,
-        per_second: float = 55 / 60,
-        burst: float = 5,
-        taken: Counter | None = None,
-    ) -> None:
-        self._taken = taken
-        self._ratio = ratio
-        self._per_second = per_second
-        self._burst = burst
-        self._earned = 1.0
-        self._allowed = burst
-        self._refilled_at = time.monotonic()
-
-    def earn(self) -> None:
-        """Count a call."""
-        self._earned = min(self._burst, self._earned + self._ratio)
-
-    def take(self) -> bool:
-        """Return whether a retry may be made, and count it."""
-        now = time.monotonic()
-        self._allowed = min(
-            self._burst, self._allowed + (now - self._refilled_at) * self._per_second
-        )
-        self._refilled_at = now
-        if self._earned < 1 or self._allowed < 1:
-            return False
-        self._earned -= 1
-        self._allowed -= 1
-        if self._taken is not None:
-            self._taken.inc()
-        return True
-
-
 class Guard:
     """Runs calls to Redis within `timeout_seconds` in total, connecting and retrying included.
 
-    While Redis answers other calls of this guard, a call may take twice that: then it is this
-    worker that is slow.
+    It is less where the request that asks has less time left. While Redis answers other calls of
+    this guard, a call may take twice that: then it is this worker that is slow.
 
     A call that fails for want of Redis raises StoreUnavailable; an error of the command itself is
     raised as redis-py raises it. Only what failed at once (a reset, a refusal, a demoted primary)
@@ -72,7 +35,7 @@ class Guard:
 
     def __init__(
         self,
-        breaker: Breaker,
+        breaker: RedisBreaker,
         *,
         timeout_seconds: float,
         duration: Histogram,
@@ -102,10 +65,13 @@ class Guard:
             self._observe(time.perf_counter() - started)
 
     async def _in_time(self, call: Callable[[], Awaitable[T]]) -> T:
+        limit = remaining(self.timeout_seconds)
         try:
-            async with TimeLimit(self.timeout_seconds, self._lively):
+            async with TimeLimit(limit, self._lively):
                 answer = await self._attempt(call)
         except (TimeoutError, RawTimeoutError) as error:
+            if limit < self.timeout_seconds:
+                raise WorkerBusy("The request's own time is over.") from error
             if time.perf_counter() - self._answered_at < self.timeout_seconds:
                 raise WorkerBusy("Redis answers others.") from error
             raise

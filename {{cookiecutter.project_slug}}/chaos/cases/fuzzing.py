@@ -1,0 +1,85 @@
+"""Whatever the API's document allows or forbids to send is answered as the document says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from chaos.browser import Browser
+from chaos.report import Figure, at_least, case, exactly
+from chaos.targets import Running, Target
+
+CONFIG = Path(__file__).parent.parent / "fuzz.toml"
+SEED = os.environ.get("FUZZ_SEED", "32")
+"""The same requests every time, unless told otherwise."""
+
+SECONDS_MAX = 400
+CREDENTIALS = {"username": "fuzz", "password": "correct horse battery"}
+ENDS_THE_SESSION = "^DELETE /sessions?$"
+
+
+@case(32, "API fuzzing from the OpenAPI document")
+async def fuzzing(target: Target) -> list[Figure]:
+    """Let schemathesis derive requests from the document and judge the answers by it."""
+    examples = int(target.pace(60, 5))
+    async with target.start(DEBUG="false") as running:
+        served = (await running.get("/openapi.json")).status
+    async with target.start(DEBUG="true", TIMEOUT_OFFLOAD_SECONDS="5") as running:
+        user = Browser(running)
+        await user.ask("POST", "/users", data=CREDENTIALS)
+        await user.ask("POST", "/session", data=CREDENTIALS)
+        cookie = ["--header", f"Cookie: session={user.cookie}"]
+        runs = [
+            await _fuzz(running, examples),
+            await _fuzz(running, examples, *cookie, "--exclude-name-regex", ENDS_THE_SESSION),
+        ]
+    cases = [one["test_cases"] for one in runs]
+    failures = [failure for one in runs for failure in one["failures"]]
+    errors = [failure for failure in failures if failure["type"] == "ServerError"]
+    return [
+        exactly("the document without DEBUG", served, 404),
+        at_least("requests", sum(one["generated"] for one in cases), target.pace(1000, 100)),
+        exactly("failures", sum(one["unique_failures"] for one in cases), 0),
+        exactly("answers of 5xx", sum(failure["count"] for failure in errors), 0),
+        exactly("runs not completed", sum(not one["complete"] for one in runs), 0),
+    ]
+
+
+async def _fuzz(running: Running, examples: int, *options: str) -> dict[str, Any]:
+    """Run schemathesis over all routes but those of chaos, and return its report."""
+    with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
+        report = Path(folder) / "report.json"
+        process = await asyncio.create_subprocess_exec(
+            *(_program(), "--config-file", str(CONFIG), "run", f"{running.url}/openapi.json"),
+            *("--checks", "all", "--max-examples", str(examples), "--seed", SEED),
+            *("--continue-on-failure", "--no-shrink"),
+            *("--report", "json", "--report-json-path", str(report), *options),
+            cwd=folder,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        async with asyncio.timeout(SECONDS_MAX):
+            printed, _ = await process.communicate()
+        if process.returncode:
+            print(printed.decode(), file=sys.stderr)
+        found: dict[str, Any] = json.loads(report.read_text())
+        return found
+
+
+def _program() -> str:
+    """Return the fuzzer, which has an environment of its own.
+
+    Raises:
+        RuntimeError: It is not installed.
+    """
+    own = Path(sys.prefix) / "fuzz" / "bin" / "schemathesis"
+    program = str(own) if own.exists() else shutil.which("schemathesis")
+    if program is None:
+        raise RuntimeError("schemathesis is not installed; `make chaos CASE=32` installs it.")
+    return program

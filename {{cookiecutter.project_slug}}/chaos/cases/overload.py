@@ -1,0 +1,153 @@
+"""More than a worker can do: it goes on doing what it can, and says no to the rest at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from chaos.client import Request
+from chaos.cpus import LOAD_CPU, SERVICE_CPU, on_cpu
+from chaos.load import Outcome
+from chaos.report import Figure, at_least, at_most, case, exactly
+from chaos.surge import Surge
+from chaos.targets import Running, Target, rss_bytes
+
+WORK = Request("/chaos/cpu?ms=5")
+GOODPUT_MIN = {2: 98, 5: 95, 10: 90}
+REST_SECONDS = 1.5
+
+
+@contextlib.asynccontextmanager
+async def one_worker(target: Target, **environ: str) -> AsyncIterator[Running]:
+    """Start one worker on a CPU, and stay on another."""
+    async with target.start(cpu=SERVICE_CPU, WORKERS="1", **environ) as running:
+        with on_cpu(LOAD_CPU):
+            await Surge(running.url, WORK).run(rate=30, seconds=2)
+            yield running
+
+
+def goodput(outcome: Outcome) -> float:
+    """Answers below 400 a second, of those that came while the load was on."""
+    good = [
+        one
+        for one in outcome.samples
+        if not one.error and one.status < 400 and one.scheduled + one.latency < outcome.seconds  # noqa: PLR2004
+    ]
+    return len(good) / outcome.seconds
+
+
+async def offer(running: Running, rate: float, seconds: float) -> Outcome:
+    """Send, then let it come to rest."""
+    outcome = await Surge(running.url, WORK).run(rate=rate, seconds=seconds)
+    await asyncio.sleep(REST_SECONDS)
+    return outcome
+
+
+async def find_capacity(running: Running) -> float:
+    """Return the answers a second beyond which more load brings no more: the top of a ramp."""
+    best, rate = 0.0, 80.0
+    while True:
+        outcome = await offer(running, rate, 3)
+        best = max(best, goodput(outcome))
+        if goodput(outcome) < 0.85 * len(outcome.samples) / outcome.seconds:
+            return best
+        rate *= 1.2
+
+
+@dataclass
+class Run:
+    """What one target did under load: the share of its capacity, and the latencies."""
+
+    unloaded: Outcome
+    shares: dict[int, float] = field(default_factory=dict)
+    admitted: dict[int, Outcome] = field(default_factory=dict)
+
+
+RUNS: dict[str, Run] = {}
+
+
+async def overloaded(target: Target) -> Run:
+    """Offer 2, 5 and 10 times the capacity; cases 1 and 2 look at the same run."""
+    if target.name in RUNS:
+        return RUNS[target.name]
+    async with one_worker(target) as running:
+        capacity = await find_capacity(running)
+        run = Run(await offer(running, capacity / 4, target.pace(10, 5)))
+        before = goodput(await offer(running, 1.1 * capacity, target.pace(5, 3)))
+        for times in GOODPUT_MIN:
+            outcome = await offer(running, times * capacity, target.pace(20, 5))
+            # What the machine has to give changes with its neighbours: seen before and after.
+            after = goodput(await offer(running, 1.1 * capacity, target.pace(5, 3)))
+            run.shares[times] = 200 * goodput(outcome) / (before + after)
+            run.admitted[times] = outcome.select(lambda one: one.status == 200)  # noqa: PLR2004
+            before = after
+    RUNS[target.name] = run
+    return run
+
+
+@case(1, "2, 5 and 10 times the capacity of a 5 ms CPU handler")
+async def goodput_kept(target: Target) -> list[Figure]:
+    """Compare what is answered with what was answered at the top of the ramp."""
+    run = await overloaded(target)
+    return [
+        at_least(f"{times}x: goodput, % of capacity", run.shares[times], limit, " %")
+        for times, limit in GOODPUT_MIN.items()
+    ]
+
+
+@case(2, "latency of what is admitted in case 1")
+async def latency_kept(target: Target) -> list[Figure]:
+    """Hold the admitted against the same route at a quarter of its capacity."""
+    run = await overloaded(target)
+    p50, p99 = (run.unloaded.percentile(part) * 1e3 for part in (0.5, 0.99))
+    figures = []
+    for times, admitted in run.admitted.items():
+        here = [admitted.percentile(part) * 1e3 for part in (0.5, 0.99)]
+        figures += [
+            at_most(f"{times}x: p50 ms, unloaded {p50:.1f}", here[0], round(1.5 * p50, 1), " ms"),
+            at_most(
+                f"{times}x: p99 ms, unloaded {p99:.1f}", here[1], min(250, round(2 * p99, 1)), " ms"
+            ),
+        ]
+    return figures
+
+
+@case(4, "80 % of capacity with bursts of 20")
+async def bursts(target: Target) -> list[Figure]:
+    """Serve 80 % for a minute, a burst of 20 each second among it: nothing is refused."""
+    async with one_worker(target) as running:
+        rate = 0.8 * await find_capacity(running)
+        seconds = target.pace(60, 10)
+        steady, burst = await asyncio.gather(
+            Surge(running.url, WORK).run(rate=rate - 20, seconds=seconds),
+            Surge(running.url, WORK).run(rate=20, seconds=seconds, burst=20, even=True),
+        )
+    every = Outcome(steady.samples + burst.samples, seconds)
+    return [
+        exactly("refused", every.statuses[503], 0),
+        exactly("failed", every.failed, 0),
+        at_most("p99 ms", every.percentile(0.99) * 1e3, 1000, " ms"),
+    ]
+
+
+@case(6, "10 times the capacity, then 0.8 times")
+async def recovery(target: Target) -> list[Figure]:
+    """Let the surge pass: two seconds later nothing is left of it."""
+    seconds = target.pace(20, 6)
+    async with one_worker(target) as running:
+        pids = await running.pids(1)
+        capacity = await find_capacity(running)
+        normal = await offer(running, 0.8 * capacity, 8)
+        before = rss_bytes(pids)
+        await Surge(running.url, WORK).run(rate=10 * capacity, seconds=seconds, patience=0)
+        eased = await Surge(running.url, WORK).run(rate=0.8 * capacity, seconds=10)
+        grown = rss_bytes(pids) / before - 1
+    late = eased.select(lambda one: one.scheduled >= 2)  # noqa: PLR2004
+    limit = max(2 * normal.percentile(0.99), 0.1)
+    return [
+        at_most("p99 ms from 2 s after it", late.percentile(0.99) * 1e3, limit * 1e3, " ms"),
+        exactly("503 or failed from 2 s after it", late.statuses[503] + late.failed, 0),
+        at_most("RSS growth, %", 100 * grown, 5, " %"),
+    ]

@@ -1,0 +1,157 @@
+"""Starts requests turn by turn of the event loop, while more come than it can work off."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+
+import structlog
+
+from service.runtime.admission.line import Importance, Line, Waiter
+from service.runtime.monitors.loop_monitor import LoopMonitor
+
+LATE_SECONDS = 0.02
+TURN_SECONDS = 0.002
+# In multiples of the lag limit of 70 ms. A burst of 20 requests of 5 ms at 80 % of capacity makes
+# the oldest wait for 120 to 170 ms: it is worked off in order or nearly, and loses nothing.
+NEWEST_FIRST_LAG = 2.0
+WORK_LAG = 3.0
+OVERLOADED_WORK_LAG = 0.75
+LENGTH_MIN = 4
+CLIENT_SHARE = 0.25
+PATIENCE_SECONDS = 2.0
+OVERLOAD_SECONDS_MIN = 0.5
+EXIT_UTILIZATION = 0.9
+SMOOTHING = 0.2
+
+log = structlog.get_logger()
+
+
+class Admission:
+    """A line in front of a worker, which is there only while its loop is late.
+
+    Each turn of the loop starts what fits into 2 ms, at least one request, so that the limit
+    follows what requests cost. The line holds work for three times `lag_seconds`; then the worker
+    is overloaded, and so it is when the line was not empty for two seconds. From then on the newest
+    go first, for the oldest are those whose clients give up, and the line is short, until the loop
+    is idle for a tenth of its time.
+    """
+
+    def __init__(self, monitor: LoopMonitor, *, lag_seconds: float) -> None:
+        self.overloaded = False
+        self.queueing = False
+        """Whether a request has to join the line."""
+        self.late_seconds = monitor.interval_seconds + LATE_SECONDS if lag_seconds else math.inf
+        """Time since the last tick from which on the loop is late."""
+        self.admitted = 0
+        self.refused = 0
+        """Requests that joined the line, by how they left it."""
+        self._monitor = monitor
+        self._lag = lag_seconds
+        self._line = Line()
+        self._turning = False
+        self._length_max = math.inf
+        self._cost = 0.0
+        self._queueing_since = 0.0
+        self._turn_began = 0.0
+        self._started = 0
+        self._overloaded_since = 0.0
+        self._refused_before = 0
+
+    @property
+    def fill(self) -> float:
+        """Share of the line that is taken: 0 to 1."""
+        return min(1.0, len(self._line) / self._length_max)
+
+    async def admit(self, importance: Importance, client: str) -> bool:
+        """Wait for a turn and return True, or False for a request that has to go."""
+        now = time.monotonic()
+        waiter = Waiter(importance, client, now)
+        self._line.add(waiter)
+        if not self._turning:
+            self._begin(now)
+        while len(self._line) > self._length_max:
+            leaving = self._line.first_to_leave(client, CLIENT_SHARE)
+            if leaving is None:
+                break  # some have left by themselves, and are counted for a moment longer
+            self._enter(now)
+            self._tell(leaving, admitted=False)
+        try:
+            return await waiter.admitted
+        except asyncio.CancelledError:
+            if waiter.admitted.cancelled():
+                self._line.remove(waiter)
+            raise
+
+    def _tell(self, waiter: Waiter, *, admitted: bool) -> None:
+        self._line.remove(waiter)
+        waiter.admitted.set_result(admitted)
+        if admitted:
+            self.admitted += 1
+        else:
+            self.refused += 1
+
+    # A turn of the loop
+
+    def _begin(self, now: float) -> None:
+        self.queueing = self._turning = True
+        self._queueing_since = now
+        self._started = 0
+        self._after_the_next_poll()
+
+    def _after_the_next_poll(self) -> None:
+        # Twice round: behind what the next poll brings, so that the newest have joined the line.
+        loop = asyncio.get_running_loop()
+        loop.call_soon(loop.call_soon, self._turn)
+
+    def _turn(self) -> None:
+        now = time.monotonic()
+        if self._started:
+            self._learn((now - self._turn_began) / self._started)
+        if now - self._queueing_since >= PATIENCE_SECONDS:
+            self._enter(now)
+        self._turn_began = now
+        self._started = 0
+        self._start_next()
+
+    def _start_next(self) -> None:
+        now = time.monotonic()
+        if self._started and now - self._turn_began > TURN_SECONDS:
+            self._after_the_next_poll()
+            return
+        late = self._line.waited(now) > NEWEST_FIRST_LAG * self._lag
+        waiter = self._line.next(newest_first=late or self.overloaded)
+        if waiter is None:
+            self._turning = False
+            self.queueing = self.overloaded
+            return
+        self._tell(waiter, admitted=True)
+        self._started += 1
+        asyncio.get_running_loop().call_soon(self._start_next)  # behind the request's own step
+
+    def _learn(self, cost: float) -> None:
+        """Take in what a request costs the loop, refusals and reading included."""
+        self._cost += (cost - self._cost) * (SMOOTHING if self._cost else 1)
+        work = self._lag * (OVERLOADED_WORK_LAG if self.overloaded else WORK_LAG)
+        self._length_max = max(LENGTH_MIN, work / self._cost)
+
+    # Overload
+
+    def _enter(self, now: float) -> None:
+        if self.overloaded:
+            return
+        self.overloaded = True
+        self._overloaded_since = now
+        self._refused_before = self.refused
+        log.warning("overload_began", lag_seconds=round(self._monitor.lag_seconds, 3))
+
+    def sample(self, now: float) -> None:
+        """See whether an overload is over; ten times a second."""
+        lasted = now - self._overloaded_since
+        if not self.overloaded or lasted < OVERLOAD_SECONDS_MIN or self._turning:
+            return
+        if self._monitor.utilization < EXIT_UTILIZATION:
+            self.overloaded = self.queueing = False
+            refused = self.refused - self._refused_before
+            log.warning("overload_ended", seconds=round(lasted, 1), refused=refused)

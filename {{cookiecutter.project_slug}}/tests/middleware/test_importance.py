@@ -1,0 +1,50 @@
+from fastapi import APIRouter, FastAPI
+
+from service.middleware.importance import Importances, critical, sheddable
+
+
+def test_prefixes_decide_and_everything_else_is_normal():
+    importances = Importances(critical=["/pay"], sheddable=["/reports", "/search"])
+
+    assert importances.of("/pay/now") == "critical"
+    assert importances.of("/search") == "sheddable"
+    assert importances.of("/") == "normal"
+
+
+def test_a_route_says_itself_how_much_it_matters():
+    router = APIRouter(prefix="/shop")
+
+    @router.post("/orders/{number}")
+    @critical
+    async def order(number: int) -> int:
+        return number
+
+    @router.get("/trends")
+    @sheddable
+    async def trends() -> int:
+        return 0
+
+    @router.get("/orders")
+    async def orders() -> int:
+        return 0
+
+    app = FastAPI()
+    app.include_router(router)
+    importances = Importances(routes=lambda: app.routes)
+
+    assert importances.of("/shop/orders/7") == "critical"
+    assert importances.of("/shop/trends") == "sheddable"
+    assert importances.of("/shop/orders") == "normal"
+
+
+def test_a_prefix_goes_before_a_decorator():
+    app = FastAPI()
+
+    @app.get("/trends")
+    @sheddable
+    async def trends() -> int:
+        return 0
+
+    importances = Importances(critical=["/trends"], routes=lambda: app.routes)
+
+    assert importances.of("/trends") == "critical"
