@@ -1,5 +1,6 @@
 """What one worker owns, each part made from its settings."""
 
+import math
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -55,6 +56,7 @@ class Parts:
             connect_timeout_seconds=settings.timeout_redis_connect_ms / 1000,
             cache_timeout_seconds=settings.timeout_cache_ms / 1000,
             session_timeout_seconds=settings.timeout_session_ms / 1000,
+            connection_age_seconds_max=settings.redis_connection_age_seconds or math.inf,
         )
         self.cache = Cache(
             self.redis,

@@ -81,7 +81,7 @@ class Settings(BaseSettings):
     # State
 
     redis_url: SecretStr = SecretStr("")
-    """`redis://`, `rediss://` or `unix://`; empty in development starts an embedded server."""
+    """`redis[s]://`, `redis[s]+sentinel://`, `redis[s]+cluster://`, `unix://`; empty: embedded."""
 
     database_url: SecretStr = SecretStr("sqlite+aiosqlite:///service.db")
     """SQLAlchemy URL of the example's database; `postgresql+asyncpg://` in production."""
@@ -159,6 +159,9 @@ class Settings(BaseSettings):
 
     redis_connections: int = Field(default=32, ge=1, le=10_000)
     """Connections of each pool in a worker; a caller waits at most its time limit for one."""
+
+    redis_connection_age_seconds: float = Field(default=600, ge=0)
+    """Age at which a connection is reopened, less up to a fifth: names are looked up again then."""
 
     timeout_redis_connect_ms: float = Field(default=250, gt=0)
     """Time to open a connection."""

@@ -218,6 +218,17 @@ async def test_the_route_may_shorten_its_life_but_not_prolong_it(client, origin)
     assert "ttl=29" in status_of(await client.get("/page?long"))
 
 
+async def test_a_bypass_of_the_cache_runs_the_route(client, origin):
+    await client.get("/page")
+    assert is_hit(await client.get("/page"))
+    runs = origin.runs
+
+    with client.cache.bypass():
+        await client.get("/page")
+
+    assert origin.runs == runs + 1
+
+
 async def test_the_age_that_an_answer_came_with_counts(client, origin):
     origin.headers = {"age": "10", "cache-control": "max-age=20"}
     assert (await client.get("/page")).headers["age"] == "10"

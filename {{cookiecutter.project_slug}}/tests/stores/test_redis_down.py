@@ -86,6 +86,17 @@ async def test_a_silent_redis_opens_the_breaker_within_a_second(proxy):
         assert await slowest([lambda: product(1000)]) < 0.05
 
 
+async def test_a_load_while_redis_is_away_is_kept_though_the_channel_fails_to_come_back(proxy):
+    source = Source(0.2)
+    async with worker(proxy.url, budget=0.1) as cache:
+        product = source.cached(cache, stale_seconds=60)
+        await proxy.refuse()
+        await until(lambda: not cache.coherent)
+
+        assert (await product.lookup(7)).state == "miss"
+        assert (await product.lookup(7)).state == "stale"
+
+
 async def test_silence_of_the_channel_spares_the_callers_a_wait(proxy):
     source = Source()
     async with worker(proxy.url, budget=0.2) as cache:

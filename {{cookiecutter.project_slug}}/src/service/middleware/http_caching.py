@@ -154,7 +154,6 @@ def not_modified(
     return since is not None and modified is not None and modified <= since
 
 
-@lru_cache(maxsize=512)
 def sorted_query(query: bytes) -> bytes:
     """Return a query with its parameters in the order of their names.
 
@@ -166,7 +165,6 @@ def sorted_query(query: bytes) -> bytes:
     return b"&".join(part for _, part in sorted(parts, key=itemgetter(0)))
 
 
-@lru_cache(maxsize=512)
 def accepted_codings(value: bytes) -> bytes:
     """Return the compressions that an Accept-Encoding takes, in one spelling for all clients."""
     taken, refused, rest = set(), set(), False

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from hashlib import blake2b
 
 from starlette.types import ASGIApp, Message, Scope
@@ -204,16 +205,23 @@ def entity_tag(body: bytes) -> bytes:
 
 def page_key(scope: Scope, route: CacheableRoute, fields: dict[bytes, bytes]) -> str:
     """Return the name of an answer: scheme, host, path, query, and what it varies on."""
-    parts = [
-        scope["scheme"].encode(),
-        fields.get(b"host", b"").lower(),
+    return _key(
+        scope["scheme"],
+        fields.get(b"host", b""),
         scope.get("raw_path") or scope["path"].encode(),
-        sorted_query(scope["query_string"]),
-        accepted_codings(fields.get(b"accept-encoding", b"")),
-    ]
-    for name in route.selecting:
-        parts += (name, fields.get(name, b"\n"))  # absent is not empty
-    return "http:" + blake2b(b"\n".join(parts), digest_size=16).hexdigest()
+        scope["query_string"],
+        fields.get(b"accept-encoding", b""),
+        # Absent is not empty.
+        *[part for name in route.selecting for part in (name, fields.get(name, b"\n"))],
+    )
+
+
+@lru_cache(maxsize=512)
+def _key(
+    scheme: str, host: bytes, path: bytes, query: bytes, codings: bytes, *selecting: bytes
+) -> str:
+    parts = [scheme.encode(), host.lower(), path, sorted_query(query), accepted_codings(codings)]
+    return "http:" + blake2b(b"\n".join([*parts, *selecting]), digest_size=16).hexdigest()
 
 
 def uri_name(scope: Scope) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Sequence
 
@@ -28,7 +27,7 @@ class TierReader:
         self.redis = redis
         self.local = coherence.local
         self._reads: dict[tuple[str, object], tuple[Mark, asyncio.Future[LocalEntry | None]]] = {}
-        self._refills: set[asyncio.Task[None]] = set()
+        self._refills: set[asyncio.Task[LocalEntry | None]] = set()
         coherence.refill = self._refill
 
     def near(self, key: str, policy: Policy) -> LocalEntry | None:
@@ -144,13 +143,14 @@ class TierReader:
     def _refill(self, key: str, policy: Policy) -> None:
         """Fetch a key in the background; it is no loss if there are too many or Redis is away."""
         if len(self._refills) < REFILLS_MAX:
-            task = asyncio.get_running_loop().create_task(self._fetch_quietly(key, policy))
+            task = asyncio.get_running_loop().create_task(self.fetch(key, policy, ()))
             self._refills.add(task)
-            task.add_done_callback(self._refills.discard)
+            task.add_done_callback(self._refilled)
 
-    async def _fetch_quietly(self, key: str, policy: Policy) -> None:
-        with contextlib.suppress(StoreUnavailable):
-            await self.fetch(key, policy, ())
+    def _refilled(self, task: asyncio.Task[LocalEntry | None]) -> None:
+        self._refills.discard(task)
+        if not task.cancelled():
+            task.exception()  # Seen: whoever asks next meets it too.
 
     async def close(self) -> None:
         """End what still runs in the background."""
