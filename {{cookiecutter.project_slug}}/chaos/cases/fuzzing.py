@@ -30,7 +30,7 @@ async def fuzzing(target: Target) -> list[Figure]:
     examples = int(target.pace(60, 5))
     async with target.start(DEBUG="false") as running:
         served = (await running.get("/openapi.json")).status
-    async with target.start(DEBUG="true", TIMEOUT_OFFLOAD_SECONDS="5") as running:
+    async with target.start(DEBUG="true") as running:
         user = Browser(running)
         await user.ask("POST", "/users", data=CREDENTIALS)
         await user.ask("POST", "/session", data=CREDENTIALS)
