@@ -37,8 +37,9 @@ async def fuzzing(target: Target) -> list[Figure]:
         cookie = ["--header", f"Cookie: session={user.cookie}"]
         known = [*cookie, "--exclude-name-regex", ENDS_THE_SESSION]
         runs = [await _fuzz(running, examples, options) for options in ([], known)]
-    if not target.plain:
-        print(*(one["printed"] for one in runs if one["failures"]), sep="\n", file=sys.stderr)
+    for one in runs:
+        if one["failures"] and not target.plain:
+            print(one["printed"], file=sys.stderr)
     cases = [one["test_cases"] for one in runs]
     failures = [failure for one in runs for failure in one["failures"]]
     errors = [failure for failure in failures if failure["type"] == "ServerError"]
@@ -64,8 +65,12 @@ async def _fuzz(running: Running, examples: int, options: list[str]) -> dict[str
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        async with asyncio.timeout(SECONDS_MAX):
-            printed, _ = await process.communicate()
+        try:
+            async with asyncio.timeout(SECONDS_MAX):
+                printed, _ = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
         found: dict[str, Any] = json.loads(report.read_text())
         return found | {"printed": printed.decode()}
 
