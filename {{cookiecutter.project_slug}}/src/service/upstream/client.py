@@ -88,7 +88,7 @@ class Upstream:
                 limits=httpx2.Limits(
                     max_connections=self._connections,
                     max_keepalive_connections=self._connections,
-                    keepalive_expiry=30,
+                    keepalive_expiry=5,  # most servers keep idle connections longer
                 ),
                 transport=self._transport,
             )
