@@ -120,7 +120,11 @@ async def rate_limit(target: Target) -> list[Figure]:
         workers = len({one.worker for one in outcome.samples} - {0})
     return [
         at_most("admitted, % off the quota", 100 * abs(outcome.statuses[200] / quota - 1), 1, " %"),
-        exactly("the others: 429", outcome.statuses[429], len(outcome.samples) - quota),
+        exactly(
+            "the others: 429",
+            outcome.statuses[429],
+            len(outcome.samples) - outcome.statuses[200],
+        ),
         exactly("429 with Retry-After", str("retry-after" in answer.headers), "True"),
         exactly("workers that counted together", workers, 2),
     ]
