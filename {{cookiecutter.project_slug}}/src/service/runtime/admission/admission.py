@@ -19,6 +19,7 @@ NEWEST_FIRST_LAG = 1.5
 WORK_LAG = 4.0
 OVERLOADED_WORK_LAG = 0.5
 LENGTH_MIN = 4
+COST_SECONDS_MIN = 0.00025
 CLIENT_SHARE = 0.25
 PATIENCE_SECONDS = 2.0
 EASED_SECONDS = 0.5
@@ -50,8 +51,8 @@ class Admission:
         self._lag = lag_seconds
         self._line = Line()
         self._turning = False
-        self._length_max = math.inf
         self._cost = 0.0
+        self._length_max = math.inf
         self._queueing_since = 0.0
         self._turn_began = 0.0
         self._started = 0
@@ -97,7 +98,10 @@ class Admission:
     def _begin(self, now: float) -> None:
         self.queueing = self._turning = True
         self._queueing_since = now
-        self._started = 0
+        if not self.overloaded:
+            # Until shown otherwise they are cheap: hundreds that come at once are let in.
+            self._cost = COST_SECONDS_MIN
+            self._length_max = math.inf
         self._after_the_next_poll()
 
     def _after_the_next_poll(self) -> None:
@@ -107,8 +111,6 @@ class Admission:
 
     def _turn(self) -> None:
         now = time.monotonic()
-        if self._started:
-            self._learn((now - self._turn_began) / self._started)
         if now - self._queueing_since >= PATIENCE_SECONDS:
             self._enter(now)
         self._turn_began = now
@@ -118,6 +120,7 @@ class Admission:
     def _start_next(self) -> None:
         now = time.monotonic()
         if self._started and now - self._turn_began > TURN_SECONDS:
+            self._learn((now - self._turn_began) / self._started)
             self._after_the_next_poll()
             return
         late = self._line.waited(now) > NEWEST_FIRST_LAG * self._lag
@@ -131,8 +134,8 @@ class Admission:
         asyncio.get_running_loop().call_soon(self._start_next)  # behind the request's own step
 
     def _learn(self, cost: float) -> None:
-        """Take in what a request costs the loop, refusals and reading included."""
-        self._cost += (cost - self._cost) * (SMOOTHING if self._cost else 1)
+        """Take in what a request costs the loop until it first waits for something."""
+        self._cost += (cost - self._cost) * SMOOTHING
         work = self._lag * (OVERLOADED_WORK_LAG if self.overloaded else WORK_LAG)
         self._length_max = max(LENGTH_MIN, work / self._cost)
 
