@@ -71,6 +71,16 @@ class Admission:
         self._line.add(waiter)
         if not self._turning:
             self._begin(now)
+        self._send_away(client, now)
+        try:
+            return await waiter.admitted
+        except asyncio.CancelledError:
+            if waiter.admitted.cancelled():
+                self._line.remove(waiter)
+            raise
+
+    def _send_away(self, client: str, now: float) -> None:
+        """Let those leave whom the line cannot hold, the one who has just come among them."""
         while len(self._line) > self._length_max:
             leaving = self._line.first_to_leave(client, CLIENT_SHARE)
             if leaving is None:
@@ -78,12 +88,6 @@ class Admission:
             self._enter(now)
             self._refused_at = now
             self._tell(leaving, admitted=False)
-        try:
-            return await waiter.admitted
-        except asyncio.CancelledError:
-            if waiter.admitted.cancelled():
-                self._line.remove(waiter)
-            raise
 
     def _tell(self, waiter: Waiter, *, admitted: bool) -> None:
         self._line.remove(waiter)
@@ -121,6 +125,7 @@ class Admission:
         now = time.monotonic()
         if self._started and now - self._turn_began > TURN_SECONDS:
             self._learn((now - self._turn_began) / self._started)
+            self._send_away("", now)
             self._after_the_next_poll()
             return
         late = self._line.waited(now) > NEWEST_FIRST_LAG * self._lag
