@@ -59,11 +59,6 @@ class Admission:
         self._overloaded_since = self._refused_at = 0.0
         self._refused_before = 0
 
-    @property
-    def fill(self) -> float:
-        """Share of the line that is taken: 0 to 1."""
-        return min(1.0, len(self._line) / self._length_max)
-
     async def admit(self, importance: Importance, client: str) -> bool:
         """Wait for a turn and return True, or False for a request that has to go."""
         now = time.monotonic()
