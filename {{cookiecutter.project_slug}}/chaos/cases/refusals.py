@@ -93,7 +93,7 @@ async def _probe(
 @case(9, "a client at 3x its quota over 2 workers")
 async def rate_limit(target: Target) -> list[Figure]:
     """Ask from one address with an X-Forwarded-For that changes: the quota is one and exact."""
-    quota, seconds = 600, target.pace(55, 20)
+    quota, seconds = 600, target.pace(55, 8)
     requests = [
         Request("/chaos/ping", headers=(("X-Forwarded-For", f"203.0.113.{number}"),))
         for number in range(250)
