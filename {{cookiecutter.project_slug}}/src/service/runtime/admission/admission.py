@@ -19,6 +19,7 @@ NEWEST_FIRST_LAG = 1.5
 WORK_LAG = 4.0
 OVERLOADED_WORK_LAG = 0.5
 LENGTH_MIN = 4
+CRITICAL_LENGTH = 8
 COST_SECONDS_MIN = 0.00025
 CLIENT_SHARE = 0.25
 PATIENCE_SECONDS = 2.0
@@ -80,9 +81,15 @@ class Admission:
             leaving = self._line.first_to_leave(client, CLIENT_SHARE)
             if leaving is None:
                 break  # some have left by themselves, and are counted for a moment longer
+            if leaving.importance == "critical" and self._holds_critical():
+                break
             self._enter(now)
             self._refused_at = now
             self._tell(leaving, admitted=False)
+
+    def _holds_critical(self) -> bool:
+        """Whether nobody but critical requests is left, and the line can be longer for them."""
+        return len(self._line) <= self._length_max * CRITICAL_LENGTH
 
     def _tell(self, waiter: Waiter, *, admitted: bool) -> None:
         self._line.remove(waiter)
