@@ -30,6 +30,12 @@ async def test_a_body_may_name_the_id_of_its_path_and_no_other(client):
     assert problem(await put(client, 1, id=2))["status"] == 409
 
 
+async def test_a_whole_number_is_an_id_however_json_spells_it_and_text_is_none(client):
+    assert (await put(client, 1, id=1.0)).status_code == 201
+    for wrong in (1.5, "1", True):
+        assert (await put(client, 1, id=wrong)).status_code == 422, wrong
+
+
 async def test_the_names_beside_the_ids_are_no_ids(client):
     for method, path, allowed in (
         ("GET", "/products/import", "POST"),

@@ -3,13 +3,19 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 # NUL is legal in JSON and refused by PostgreSQL.
 NO_NUL = r"^[^\x00]*$"
 
+
+def whole(given: object) -> object:
+    """Return 1 for 1.0, which JSON Schema takes for an integer too; anything else as it is."""
+    return int(given) if isinstance(given, float) and given.is_integer() else given
+
+
 # The last that every reader of JSON keeps exact (RFC 8259, 6): OpenAPI writes limits as doubles.
-ProductId = Annotated[int, Field(ge=1, le=2**53 - 1)]
+ProductId = Annotated[int, BeforeValidator(whole), Field(ge=1, le=2**53 - 1)]
 Price = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
 # CSV joins tags by `;`, so that no tag may hold one.
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=50, pattern=r"^[^;\x00]*$")]
