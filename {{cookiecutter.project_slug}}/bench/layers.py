@@ -72,9 +72,9 @@ def layers() -> list[tuple[str, Callable[[ASGIApp], ASGIApp]]]:
             ),
         ),
         ("request id", RequestIdMiddleware),
-        ("draining", lambda app: DrainingMiddleware(app, draining=draining)),
         ("security headers", lambda app: SecurityHeadersMiddleware(app, headers=headers)),
         ("probes", lambda app: ProbesMiddleware(app, draining=draining, headers=headers)),
+        ("draining", lambda app: DrainingMiddleware(app, draining=draining)),
     ]
 
 

@@ -1,4 +1,4 @@
-"""The plain service that every case is held against: fastapi and uvicorn, nothing else."""
+"""The plain service that every case is held against: fastapi, uvicorn, Starlette's sessions."""
 
 import os
 from pathlib import Path

@@ -5,18 +5,11 @@ import time
 
 from fastapi import APIRouter, Request
 
+from chaos.jobs import compute
 from chaos.routes import Done
 
 in_pools = APIRouter(prefix="/chaos/offload")
 in_threads = APIRouter(prefix="/chaos/offload")
-
-
-def compute(seconds: float) -> int:
-    """Use a CPU for so many seconds of its time, and return the process."""
-    until = time.thread_time() + seconds
-    while time.thread_time() < until:
-        pass
-    return os.getpid()
 
 
 @in_pools.get("/block")

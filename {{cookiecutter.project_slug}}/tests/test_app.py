@@ -2,8 +2,10 @@ import ast
 from pathlib import Path
 
 import pytest
+from starlette.testclient import TestClient
 
 from service.app import create_app
+from service.parts import Parts
 from service.settings import Settings
 
 SOURCE = Path(__file__).parent.parent / "src" / "service"
@@ -46,9 +48,9 @@ def test_the_layers_of_a_request_stand_in_this_order(monkeypatch):
     names = [getattr(layer.cls, "__name__", "") for layer in layers]
 
     assert names == [
+        "DrainingMiddleware",
         "ProbesMiddleware",
         "OverloadMiddleware",
-        "DrainingMiddleware",
         "RequestIdMiddleware",
         "TelemetryMiddleware",
         "SecurityHeadersMiddleware",
@@ -64,6 +66,18 @@ def test_the_layers_of_a_request_stand_in_this_order(monkeypatch):
         "CrossSiteMiddleware",
         "SessionMiddleware",
     ]
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/nowhere"])
+def test_every_answer_of_a_draining_worker_asks_to_reconnect(monkeypatch, path):
+    monkeypatch.setenv("REDIS_URL", "redis://localhost")
+    settings = Settings()
+    parts = Parts(settings)
+    client = TestClient(create_app(settings, parts), base_url="http://localhost")
+
+    assert "connection" not in client.get(path).headers
+    parts.draining.begin()
+    assert client.get(path).headers["connection"] == "close"
 
 
 @pytest.mark.parametrize("folder", MAY_IMPORT)

@@ -111,6 +111,20 @@ def test_the_service_starts_is_shown_scaled_and_stopped(run, tmp_path, ports):
         assert process.wait(STOP_SECONDS) == 0
 
 
+def test_a_reload_before_the_service_is_up_does_not_end_it(tmp_path, ports):
+    with started(tmp_path, ports) as (process, events):
+        while not handles(process.pid, signal.SIGTERM):
+            time.sleep(0.002)
+        process.send_signal(signal.SIGHUP)
+        assert any(event["event"] == "service_started" for event in events)
+
+
+def handles(pid, number):
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+    return int(caught.split()[1], 16) >> number - 1 & 1
+
+
 def test_unix_sockets_serve_both_ports_and_leave_nothing_behind(run, tmp_path):
     sockets = {"HOST": f"unix:{tmp_path}/public", "ADMIN_HOST": f"unix:{tmp_path}/admin"}
     with started(tmp_path, sockets) as (process, events):

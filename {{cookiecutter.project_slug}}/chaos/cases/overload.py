@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from chaos.client import Request
 from chaos.cpus import LOAD_CPU, SERVICE_CPU, on_cpu
 from chaos.load import Outcome
 from chaos.report import Figure, at_least, at_most, case, exactly
 from chaos.surge import Surge
-from chaos.targets import Running, Target, rss_bytes
+from chaos.targets import PATHS, Running, Target, rss_bytes
 
 WORK = Request("/chaos/cpu?ms=5")
 GOODPUT_MIN = {2: 98, 5: 95, 10: 90}
@@ -45,15 +48,29 @@ async def offer(running: Running, rate: float, seconds: float) -> Outcome:
     return outcome
 
 
-async def find_capacity(running: Running) -> float:
-    """Return the answers a second beyond which more load brings no more: the top of a ramp."""
-    best, rate = 0.0, 80.0
-    while True:
-        outcome = await offer(running, rate, 3)
-        best = max(best, goodput(outcome))
-        if goodput(outcome) < 0.85 * len(outcome.samples) / outcome.seconds:
-            return best
-        rate *= 1.2
+async def closed_loop(
+    running: Running, path: str, *, connections: int, seconds: float
+) -> dict[str, Any]:
+    """Ask over so many connections, each as soon as it is answered; return what was seen."""
+    arguments = ["127.0.0.1", str(running.port), path, str(connections), str(seconds)]
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "chaos.flood", *arguments),
+        env={"PYTHONPATH": PATHS},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    printed, _ = await process.communicate()
+    seen: dict[str, Any] = json.loads(printed)
+    return seen
+
+
+async def find_capacity(running: Running, seconds: float = 2) -> float:
+    """Return the answers a second of a ramp of clients: more of them bring no more."""
+    found = []
+    for connections in (1, 2, 4):
+        seen = await closed_loop(running, WORK.path, connections=connections, seconds=seconds)
+        found.append(seen["per_second"])
+    await asyncio.sleep(REST_SECONDS)
+    return float(max(found))
 
 
 @dataclass
@@ -75,11 +92,11 @@ async def overloaded(target: Target) -> Run:
     async with one_worker(target) as running:
         capacity = await find_capacity(running)
         run = Run(await offer(running, capacity / 4, target.pace(10, 5)))
-        before = goodput(await offer(running, 1.1 * capacity, target.pace(5, 3)))
+        before = await find_capacity(running)
         for times in GOODPUT_MIN:
             outcome = await offer(running, times * capacity, target.pace(20, 5))
             # What the machine has to give changes with its neighbours: seen before and after.
-            after = goodput(await offer(running, 1.1 * capacity, target.pace(5, 3)))
+            after = await find_capacity(running)
             run.shares[times] = 200 * goodput(outcome) / (before + after)
             run.admitted[times] = outcome.select(lambda one: one.status == 200)  # noqa: PLR2004
             before = after

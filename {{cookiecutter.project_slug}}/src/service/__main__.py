@@ -7,7 +7,10 @@ import sys
 
 if __name__ == "__main__":
     # Before the imports, which take a second: the kernel delivers to PID 1 only what it handles, so
-    # `docker stop` would not be heard until then. The supervisor has its own handlers.
+    # `docker stop` would not be heard until then. The supervisor has its own handlers. HUP and USR1
+    # would end us; there is nothing yet to reload or to show.
+    signal.signal(signal.SIGHUP, lambda *_: None)
+    signal.signal(signal.SIGUSR1, lambda *_: None)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
 

@@ -83,6 +83,7 @@ def layers(settings: Settings, parts: Parts, app: FastAPI) -> list[Middleware]:
     """Return what every request passes, outermost first."""
     registry, headers, draining = parts.registry, parts.headers, parts.draining
     return [
+        Middleware(DrainingMiddleware, draining=draining),
         Middleware(ProbesMiddleware, draining=draining, headers=headers),
         Middleware(
             OverloadMiddleware,
@@ -97,7 +98,6 @@ def layers(settings: Settings, parts: Parts, app: FastAPI) -> list[Middleware]:
             hops=settings.trusted_proxy_hops,
             dry_run=settings.pressure_dry_run,
         ),
-        Middleware(DrainingMiddleware, draining=draining),
         Middleware(RequestIdMiddleware),
         Middleware(
             TelemetryMiddleware,
@@ -158,7 +158,7 @@ def entrance(app: FastAPI) -> ASGIApp:
     ours do: with its own entrance that is 5 us of a small request's 95.
     """
     app.middleware_stack = stack = app.build_middleware_stack()
-    while not isinstance(stack, ProbesMiddleware):
+    while not isinstance(stack, DrainingMiddleware):
         stack = stack.app  # type: ignore[attr-defined] # every layer has one
 
     def serve(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:

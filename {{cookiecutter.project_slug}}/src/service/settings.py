@@ -135,7 +135,7 @@ class Settings(BaseSettings):
     """Requests a minute from one client address over all workers: 429."""
 
     pressure_loop_lag_ms: float = Field(default=70, ge=0)
-    """Event-loop lag: work for three times as long may wait for a turn; beyond it is shed."""
+    """Event-loop lag: work for four times as long may wait for a turn; beyond it is shed."""
 
     pressure_requests: int = Field(default=0, ge=0)
     """Requests in flight in a worker above which new ones are shed."""

@@ -2,6 +2,7 @@ import asyncio
 
 import httpx2
 import orjson
+import pytest
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -89,6 +90,21 @@ async def test_given_headers_go_with_each_refusal():
     async with client(app) as http:
         answer = await http.get("/")
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(("hops", "client_seen"), [(0, "127.0.0.1"), (1, "203.0.113.9")])
+async def test_the_client_is_the_one_that_trusted_proxies_tell(hops, client_seen, monkeypatch):
+    app = service(CollectorRegistry(), hops=hops)
+    seen = []
+
+    async def refuse(importance, client):
+        seen.append(client)
+
+    monkeypatch.setattr(app._pressure, "refuse", refuse)
+    app._pressure.in_flight = 1
+    async with client(app) as http:
+        await http.get("/", headers={"x-forwarded-for": "198.51.100.1, 203.0.113.9"})
+    assert seen == [client_seen]
 
 
 async def test_other_scopes_pass():

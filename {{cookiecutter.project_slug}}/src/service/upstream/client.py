@@ -87,7 +87,7 @@ class Upstream:
                 limits=httpx2.Limits(
                     max_connections=self._connections,
                     max_keepalive_connections=self._connections,
-                    keepalive_expiry=30,
+                    keepalive_expiry=5,  # most servers keep idle connections longer
                 ),
                 transport=self._transport,
             )
@@ -129,9 +129,11 @@ class Upstream:
 
     async def _guarded(self, method: str, path: str, options: dict[str, Any]) -> httpx2.Response:
         """Make the call in its time, and tell the breaker what came of it."""
+        limit = min(self._timeout_seconds, SHARE_OF_DEADLINE * remaining(inf))
+        if limit <= 0:
+            raise UpstreamTimeout(f"{self.name}: the request has no time left")
         if not self.configured or not self.breaker.allow():
             raise UpstreamUnavailable(f"{self.name} is not called now.")
-        limit = min(self._timeout_seconds, SHARE_OF_DEADLINE * remaining(inf))
         sent = False
         try:
             async with asyncio.timeout(limit):

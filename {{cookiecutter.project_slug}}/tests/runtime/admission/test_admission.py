@@ -107,3 +107,11 @@ async def test_a_client_that_leaves_the_line_gives_up_its_place():
         assert len(worker.admission._line) == 0
         assert await worker.burst(3) == 3
         await until(lambda: not worker.admission.queueing)
+
+
+async def test_the_short_line_of_an_overload_is_not_short_for_critical_requests():
+    async with Worker() as worker:
+        worker.admission._enter(time.monotonic())
+        worker.admission._cost, worker.admission._length_max = 0.006, 5
+        assert await worker.burst(15) < 15
+        assert await worker.burst(15, importance="critical") == 15

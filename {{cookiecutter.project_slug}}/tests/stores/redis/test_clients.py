@@ -1,6 +1,7 @@
 import asyncio
 import random
 import time
+from unittest.mock import Mock
 
 import pytest
 import redis.asyncio
@@ -151,6 +152,16 @@ async def test_an_old_connection_is_replaced(redis_url):
         await asyncio.sleep(0.06)
 
         assert await clients.cache.client_id() != first
+
+
+async def test_a_new_connection_reads_no_package_metadata(redis_url, monkeypatch):
+    read = Mock(return_value="8")
+    monkeypatch.setattr("redis.utils.get_lib_version", read)
+    async with RedisClients(redis_url) as clients:
+        await clients.cache.ping()
+        for connection in await clients.invalidation_connections():
+            await connection.disconnect()
+    read.assert_not_called()
 
 
 async def test_cancelled_commands_never_give_their_answer_to_another(proxy):

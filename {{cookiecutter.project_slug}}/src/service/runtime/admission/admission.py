@@ -13,16 +13,17 @@ from service.runtime.monitors.loop_monitor import LoopMonitor
 
 LATE_SECONDS = 0.02
 TURN_SECONDS = 0.002
-# In multiples of the lag limit of 70 ms. A burst of 20 requests of 5 ms at 80 % of capacity makes
-# the oldest wait for 120 to 170 ms: it is worked off in order or nearly, and loses nothing.
-NEWEST_FIRST_LAG = 2.0
-WORK_LAG = 3.0
-OVERLOADED_WORK_LAG = 0.75
+# In multiples of the lag limit of 70 ms. At 80 % of capacity, a burst of 20 requests of 5 ms finds
+# others in line and makes up to 200 ms of work: worked off, nearly in order, it loses nothing.
+NEWEST_FIRST_LAG = 1.5
+WORK_LAG = 4.0
+OVERLOADED_WORK_LAG = 0.5
 LENGTH_MIN = 4
+CRITICAL_LENGTH = 8
+COST_SECONDS_MIN = 0.00025
 CLIENT_SHARE = 0.25
 PATIENCE_SECONDS = 2.0
-OVERLOAD_SECONDS_MIN = 0.5
-EXIT_UTILIZATION = 0.9
+EASED_SECONDS = 0.5
 SMOOTHING = 0.2
 
 log = structlog.get_logger()
@@ -32,10 +33,10 @@ class Admission:
     """A line in front of a worker, which is there only while its loop is late.
 
     Each turn of the loop starts what fits into 2 ms, at least one request, so that the limit
-    follows what requests cost. The line holds work for three times `lag_seconds`; then the worker
-    is overloaded, and so it is when the line was not empty for two seconds. From then on the newest
-    go first, for the oldest are those whose clients give up, and the line is short, until the loop
-    is idle for a tenth of its time.
+    follows what requests cost. The line holds work for four times `lag_seconds`; then the worker is
+    overloaded, and so it is when the line was not empty for two seconds. From then on the newest
+    go first, for the oldest are those whose clients give up, and the line is short, until it lost
+    nobody for half a second.
     """
 
     def __init__(self, monitor: LoopMonitor, *, lag_seconds: float) -> None:
@@ -51,18 +52,13 @@ class Admission:
         self._lag = lag_seconds
         self._line = Line()
         self._turning = False
-        self._length_max = math.inf
         self._cost = 0.0
+        self._length_max = math.inf
         self._queueing_since = 0.0
         self._turn_began = 0.0
         self._started = 0
-        self._overloaded_since = 0.0
+        self._overloaded_since = self._refused_at = 0.0
         self._refused_before = 0
-
-    @property
-    def fill(self) -> float:
-        """Share of the line that is taken: 0 to 1."""
-        return min(1.0, len(self._line) / self._length_max)
 
     async def admit(self, importance: Importance, client: str) -> bool:
         """Wait for a turn and return True, or False for a request that has to go."""
@@ -71,18 +67,29 @@ class Admission:
         self._line.add(waiter)
         if not self._turning:
             self._begin(now)
-        while len(self._line) > self._length_max:
-            leaving = self._line.first_to_leave(client, CLIENT_SHARE)
-            if leaving is None:
-                break  # some have left by themselves, and are counted for a moment longer
-            self._enter(now)
-            self._tell(leaving, admitted=False)
+        self._send_away(client, now)
         try:
             return await waiter.admitted
         except asyncio.CancelledError:
             if waiter.admitted.cancelled():
                 self._line.remove(waiter)
             raise
+
+    def _send_away(self, client: str, now: float) -> None:
+        """Let those leave whom the line cannot hold, the one who has just come among them."""
+        while len(self._line) > self._length_max:
+            leaving = self._line.first_to_leave(client, CLIENT_SHARE)
+            if leaving is None:
+                break  # some have left by themselves, and are counted for a moment longer
+            if leaving.importance == "critical" and self._holds_critical():
+                break
+            self._enter(now)
+            self._refused_at = now
+            self._tell(leaving, admitted=False)
+
+    def _holds_critical(self) -> bool:
+        """Whether nobody but critical requests is left, and the line can be longer for them."""
+        return len(self._line) <= self._length_max * CRITICAL_LENGTH
 
     def _tell(self, waiter: Waiter, *, admitted: bool) -> None:
         self._line.remove(waiter)
@@ -97,7 +104,10 @@ class Admission:
     def _begin(self, now: float) -> None:
         self.queueing = self._turning = True
         self._queueing_since = now
-        self._started = 0
+        if not self.overloaded:
+            # Until shown otherwise they are cheap: hundreds that come at once are let in.
+            self._cost = COST_SECONDS_MIN
+            self._length_max = math.inf
         self._after_the_next_poll()
 
     def _after_the_next_poll(self) -> None:
@@ -107,8 +117,6 @@ class Admission:
 
     def _turn(self) -> None:
         now = time.monotonic()
-        if self._started:
-            self._learn((now - self._turn_began) / self._started)
         if now - self._queueing_since >= PATIENCE_SECONDS:
             self._enter(now)
         self._turn_began = now
@@ -118,6 +126,8 @@ class Admission:
     def _start_next(self) -> None:
         now = time.monotonic()
         if self._started and now - self._turn_began > TURN_SECONDS:
+            self._learn((now - self._turn_began) / self._started)
+            self._send_away("", now)
             self._after_the_next_poll()
             return
         late = self._line.waited(now) > NEWEST_FIRST_LAG * self._lag
@@ -131,8 +141,8 @@ class Admission:
         asyncio.get_running_loop().call_soon(self._start_next)  # behind the request's own step
 
     def _learn(self, cost: float) -> None:
-        """Take in what a request costs the loop, refusals and reading included."""
-        self._cost += (cost - self._cost) * (SMOOTHING if self._cost else 1)
+        """Take in what a request costs the loop until it first waits for something."""
+        self._cost += (cost - self._cost) * SMOOTHING
         work = self._lag * (OVERLOADED_WORK_LAG if self.overloaded else WORK_LAG)
         self._length_max = max(LENGTH_MIN, work / self._cost)
 
@@ -148,10 +158,10 @@ class Admission:
 
     def sample(self, now: float) -> None:
         """See whether an overload is over; ten times a second."""
-        lasted = now - self._overloaded_since
-        if not self.overloaded or lasted < OVERLOAD_SECONDS_MIN or self._turning:
+        if not self.overloaded or self._turning:
             return
-        if self._monitor.utilization < EXIT_UTILIZATION:
+        if now - max(self._refused_at, self._overloaded_since) >= EASED_SECONDS:
             self.overloaded = self.queueing = False
+            seconds = round(now - self._overloaded_since, 1)
             refused = self.refused - self._refused_before
-            log.warning("overload_ended", seconds=round(lasted, 1), refused=refused)
+            log.warning("overload_ended", seconds=seconds, refused=refused)

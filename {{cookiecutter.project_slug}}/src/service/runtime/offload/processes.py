@@ -49,7 +49,7 @@ class Processes:
         recycle_calls: int = 0,
         recycle_rss_bytes: int = 0,
         idle_seconds: float = 60,
-        nice: int = 5,
+        nice: int = 10,
         preload: Sequence[str] = (),
         initializer: Callable[[], object] | None = None,
         pool: str = "processes",
