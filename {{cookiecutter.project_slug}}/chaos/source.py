@@ -20,6 +20,7 @@ class Source:
     """
 
     def __init__(self, folder: Path, *, seconds: float = 0) -> None:
+        self.folder = folder
         self._values = folder / "source"
         self._values.mkdir(exist_ok=True)
         self._loads = folder / "loads"
@@ -28,9 +29,10 @@ class Source:
 
     @classmethod
     def of_environment(cls) -> Source:
-        """Return the source of a service that a case has started."""
+        """Return the source of a service that a case has started: its own, or another's."""
         seconds = float(os.environ.get("CHAOS_LOAD_SECONDS", "0"))
-        return cls(Path(os.environ["CHAOS_BROKEN_FLAG"]).parent, seconds=seconds)
+        own = Path(os.environ["CHAOS_BROKEN_FLAG"]).parent
+        return cls(Path(os.environ.get("CHAOS_SOURCE", own)), seconds=seconds)
 
     async def load(self, key: str) -> str | None:
         """Return the value of a key, None if it was written as absent."""

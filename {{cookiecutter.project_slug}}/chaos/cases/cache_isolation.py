@@ -36,7 +36,7 @@ async def isolation(target: Target) -> list[Figure]:
     async with (
         toxic_redis() as (proxy, direct),
         target.start(REDIS_URL=proxy.url) as one,
-        target.start(REDIS_URL=proxy.url) as two,
+        target.start(REDIS_URL=proxy.url, CHAOS_SOURCE=str(one.source.folder)) as two,
     ):
         figures = await crossed(one, int(target.pace(ANSWERS, 2_000)))
         figures += await confused(one)
@@ -144,10 +144,7 @@ async def _exchange(running: Running, request: Request) -> Answer | None:
 
 
 async def told(workers: list[Connection], rounds: int) -> list[Figure]:
-    """Write on one worker; time until each worker of both hosts has the new value.
-
-    Both hosts read the source of the first: it is Redis that carries the value.
-    """
+    """Write on one worker; time until each worker of both hosts has the new value."""
     slowest, local = 0.0, 0
     for number in range(rounds):
         key = f"{STORE}/items/told-{number}"
