@@ -15,7 +15,7 @@ LATE_SECONDS = 0.02
 TURN_SECONDS = 0.002
 # In multiples of the lag limit of 70 ms. At 80 % of capacity, a burst of 20 requests of 5 ms finds
 # others in line and makes up to 200 ms of work: worked off, nearly in order, it loses nothing.
-NEWEST_FIRST_LAG = 1.5
+NEWEST_FIRST_LAG = 1.0
 WORK_LAG = 4.0
 OVERLOADED_WORK_LAG = 1.0
 LENGTH_MIN = 4
