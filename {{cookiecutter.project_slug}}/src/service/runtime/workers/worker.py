@@ -7,7 +7,6 @@ import faulthandler
 import os
 import signal
 import socket
-import sys
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
 BEAT_SECONDS = 1.0
 ORPHAN_SECONDS = 0.5
-SWITCH_SECONDS = 0.0005
 TERMINAL_SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU)
 
 log = structlog.get_logger()
@@ -50,8 +48,6 @@ def run_worker(program: Program, order: WorkerOrder) -> int:
     # Written by the C handler: it works while Python code blocks the loop.
     faulthandler.register(signal.SIGUSR1, file=order.stacks, all_threads=True)
     os.environ["WORKER_SLOT"] = str(order.slot)
-    # At 5 ms, Python's default, a thread beside a busy loop waits that long after each system call.
-    sys.setswitchinterval(SWITCH_SECONDS)
     program.enter_worker(order.slot)
     loop = new_event_loop()
     asyncio.set_event_loop(loop)
