@@ -63,14 +63,11 @@ async def closed_loop(
     return seen
 
 
-async def find_capacity(running: Running, seconds: float = 2) -> float:
-    """Return the answers a second of a ramp of clients: more of them bring no more."""
-    found = []
-    for connections in (1, 2, 4):
-        seen = await closed_loop(running, WORK.path, connections=connections, seconds=seconds)
-        found.append(seen["per_second"])
-    await asyncio.sleep(REST_SECONDS)
-    return float(max(found))
+async def find_capacity(running: Running) -> float:
+    """Return the answers a second at the top of a ramp of offered load."""
+    seen = await closed_loop(running, WORK.path, connections=4, seconds=2)
+    rates = [seen["per_second"] * part for part in (0.9, 1.0, 1.1)]
+    return max([goodput(await offer(running, rate, 2)) for rate in rates])
 
 
 @dataclass

@@ -50,7 +50,7 @@ async def importance(target: Target) -> list[Figure]:
             Surge(running.url, CRITICAL).run(rate=0.3 * total, seconds=seconds),
             Surge(running.url, SHEDDABLE).run(rate=0.7 * total, seconds=seconds, patience=0),
             _probe(running, ["/livez", "/readyz"], 10, seconds),
-            _probe(running, ["/metrics"], 5, seconds, admin=True),
+            _probe(running, ["/metrics"], 10, seconds, admin=True),
         )
     figures = [at_least("critical served, %", _served(critical), 99.4, " %")]
     watched = [("probes", probes)] + ([] if target.plain else [("metrics", metrics)])

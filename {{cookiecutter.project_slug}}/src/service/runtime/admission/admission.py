@@ -15,14 +15,14 @@ LATE_SECONDS = 0.02
 TURN_SECONDS = 0.002
 # In multiples of the lag limit of 70 ms. At 80 % of capacity, a burst of 20 requests of 5 ms finds
 # others in line and makes up to 200 ms of work: worked off, nearly in order, it loses nothing.
-NEWEST_FIRST_LAG = 1.5
+NEWEST_FIRST_LAG = 1.0
 WORK_LAG = 4.0
-OVERLOADED_WORK_LAG = 0.5
+OVERLOADED_WORK_LAG = 1.0
 LENGTH_MIN = 4
-CRITICAL_LENGTH = 8
+CRITICAL_LENGTH = 4
 COST_SECONDS_MIN = 0.00025
 CLIENT_SHARE = 0.25
-PATIENCE_SECONDS = 2.0
+PATIENCE_SECONDS = 5.0
 EASED_SECONDS = 0.5
 SMOOTHING = 0.2
 
@@ -34,7 +34,7 @@ class Admission:
 
     Each turn of the loop starts what fits into 2 ms, at least one request, so that the limit
     follows what requests cost. The line holds work for four times `lag_seconds`; then the worker is
-    overloaded, and so it is when the line was not empty for two seconds. From then on the newest
+    overloaded, and so it is when the line was not empty for five seconds. From then on the newest
     go first, for the oldest are those whose clients give up, and the line is short, until it lost
     nobody for half a second.
     """
