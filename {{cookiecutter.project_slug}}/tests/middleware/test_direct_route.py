@@ -73,6 +73,16 @@ def direct_routes(  # noqa: C901 - one short route after the other
     async def response() -> FastAPIResponse:
         return PlainTextResponse("as it is", 418, headers={"x-own": "1"})
 
+    @router.get("/places/{number}/{title}")  # noqa: FAST003 - the model has both
+    async def place(where: Annotated[Item, Path()]) -> Item:
+        return where
+
+    @router.get("/files/{size}/{path:path}")
+    async def file(
+        size: float, where: Annotated[str, Path(alias="path", max_length=9)]
+    ) -> list[Any]:
+        return [size, where]
+
     @router.get("/all/{number}")
     async def everything(  # noqa: PLR0913, PLR0917 - every kind of parameter
         number: Annotated[int, Path(ge=1)],
@@ -200,6 +210,10 @@ REQUESTS: list[tuple[str, str, dict[str, str], str]] = [
     ("GET", "/dict", {}, ""),
     ("GET", "/response", {}, ""),
     ("GET", "/all/3?tags=a&tags=b&wanted=yes", {"x-agent": "me", "cookie": "taste=salt"}, ""),
+    ("GET", "/places/3/here", {}, ""),
+    ("GET", "/places/x/here", {}, ""),
+    ("GET", "/files/1.5/a/b%20c", {}, ""),
+    ("GET", "/files/large/a/b/c/d/e/f", {}, ""),
     ("GET", "/all/x?tags=a&tags=b&tags=c&wanted=perhaps", {"x-agent": "m"}, ""),
     ("GET", "/all/0", {}, ""),
     ("GET", "/dependent?factor=3", {"x-count": "1"}, ""),

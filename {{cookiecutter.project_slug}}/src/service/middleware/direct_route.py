@@ -15,11 +15,11 @@ from fastapi.exceptions import RequestValidationError, ResponseValidationError
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 JSON = (b"content-type", b"application/json")
 NO_BODY = frozenset({204, 205, 304})
-PARAMETERS = ("path_params", "query_params", "header_params", "cookie_params")
 RECEIVED = ("path_params", "query_params", "headers", "cookies")
 
 
@@ -43,8 +43,15 @@ class DirectRoute(APIRoute):
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         self.overrides = options["dependency_overrides_provider"] = Overrides()
         super().__init__(path, endpoint, **options)
+        self.begins_with = ""
         if is_direct(self):
             self.app = Direct(self, self.app)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        # Routes are tried in order: a glance at the path spares most of them a microsecond.
+        if not scope.get("root_path") and not scope["path"].startswith(self.begins_with):
+            return Match.NONE, {}
+        return super().matches(scope)
 
 
 def add_routes(app: FastAPI, *routers: APIRouter) -> None:
@@ -56,6 +63,7 @@ def add_routes(app: FastAPI, *routers: APIRouter) -> None:
     for route in routes:
         if isinstance(route, DirectRoute):
             route.overrides.dependency_overrides = app.dependency_overrides
+            route.begins_with = route.path.partition("{")[0]
     app.router.routes += sorted(routes, key=lambda route: "GET" not in route_methods(route))
 
 
@@ -109,7 +117,8 @@ class Call:
         self._inner = [Call(inner) for inner in dependant.dependencies]
         names = (dependant.request_param_name, dependant.http_connection_param_name)
         self._request_names = [name for name in names if name]
-        fields = [getattr(dependant, kind) for kind in PARAMETERS]
+        self._path, models = split(dependant)
+        fields = [models, dependant.query_params, dependant.header_params, dependant.cookie_params]
         self._parameters: list[tuple[Sequence[ModelField], str]] = [
             pair for pair in zip(fields, RECEIVED, strict=True) if pair[0]
         ]
@@ -127,6 +136,10 @@ class Call:
                 arguments[inner._name] = result  # noqa: SLF001
         for name in self._request_names:
             arguments[name] = request
+        for field in self._path:
+            given = request.path_params[field.alias]
+            arguments[field.name], wrong = field.validate(given, loc=("path", field.alias))
+            errors += wrong
         for fields, received in self._parameters:
             values, wrong = request_params_to_args(fields, getattr(request, received))
             arguments |= values
@@ -143,6 +156,15 @@ class Call:
         if len(errors) == known:
             results[key] = result
         return result
+
+
+def split(dependant: Dependant) -> tuple[list[ModelField], list[ModelField]]:
+    """Return the parameters that are a piece of the path each, and models of several.
+
+    The first are just validated: FastAPI's search for what else they could be is 6 us of 77.
+    """
+    pieces = [one for one in dependant.path_params if f"{{{one.alias}" in (dependant.path or "")]
+    return pieces, [one for one in dependant.path_params if one not in pieces]
 
 
 def is_direct(route: APIRoute) -> bool:
