@@ -45,6 +45,11 @@ def touch_then_spin(path, seconds):
     return spin(seconds)
 
 
+def wait_for(path):
+    while not Path(path).exists():
+        time.sleep(0.005)
+
+
 def kill_self():
     os.kill(os.getpid(), signal.SIGKILL)
 

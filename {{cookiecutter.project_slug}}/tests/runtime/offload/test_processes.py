@@ -240,11 +240,14 @@ def test_it_works_on_the_standard_loop_too():
         assert runner.run(call_and_crash()) == 3
 
 
-async def test_all_but_one_end_when_they_have_nothing_to_do():
+async def test_all_but_one_end_when_they_have_nothing_to_do(tmp_path):
     async with pool(size=3, queue=3, idle_seconds=0.3) as processes:
-        await asyncio.gather(*(processes.run(jobs.spin, 0.5) for _ in range(3)))
-        assert len(processes.pids) == 3
+        end = tmp_path / "end"
+        calls = asyncio.gather(*(processes.run(jobs.wait_for, end) for _ in range(3)))
+        await until(lambda: processes.busy == 3 and len(processes.pids) == 3)
         ending = processes.pids
+        end.touch()
+        await calls
         await until(lambda: len(processes.pids) == 1)
         kept = processes.pids[0]
         await until(lambda: all(gone(pid) for pid in ending if pid != kept))
