@@ -152,10 +152,10 @@ class Target:
                 **environ,
             }
             limited = ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh"] if files else []
-            given = {"port": port, "workers": variables.get("WORKERS", "2")}
+            given = {"{port}": str(port), "{workers}": variables.get("WORKERS", "2")}
             with log.open("wb") as output, on_cpu(cpu):
                 process = subprocess.Popen(  # noqa: ASYNC220 - starting takes a millisecond
-                    [*limited, *(part.format(**given) for part in self._command)],
+                    [*limited, *(given.get(part, part) for part in self._command)],
                     cwd=folder,
                     env={**os.environ, **variables},
                     stdout=output,
