@@ -59,6 +59,8 @@ class InvalidationChannel:
 
     async def run(self) -> None:
         """Keep the channel up until cancelled."""
+        own = asyncio.current_task()
+        assert own is not None  # noqa: S101 - a coroutine is run by a task
         while True:
             try:
                 # Each in a task of its own: before Python 3.11.4, a group that failed leaves its
@@ -71,6 +73,9 @@ class InvalidationChannel:
                         prefix=self._prefix,
                         error=repr(errors.exceptions),
                     )
+            # A group that fails in the moment it is cancelled raises its errors and no more.
+            if own.cancelling():
+                raise asyncio.CancelledError
             self._pause = min(self._pause * 2 or 0.02, self._pause_seconds_max)
             await asyncio.sleep(self._pause * random.uniform(0.5, 1))  # noqa: S311 - jitter
 
