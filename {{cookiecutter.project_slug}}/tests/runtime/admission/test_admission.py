@@ -38,13 +38,29 @@ class Worker:
         return sum(answers)
 
 
+class Clock:
+    """Time that passes only while requests work: a pause of the machine is no part of it."""
+
+    def __init__(self, monkeypatch):
+        self.now = 1000.0
+        monkeypatch.setattr(module, "time", self)
+        monkeypatch.setattr(time, "sleep", self.pass_by)
+
+    def monotonic(self):
+        return self.now
+
+    def pass_by(self, seconds):
+        self.now += seconds
+
+
 async def until(condition, seconds=5.0):
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - the sampler gives no event
             await asyncio.sleep(0.01)
 
 
-async def test_a_burst_that_is_worked_off_in_time_loses_nothing_and_keeps_its_order_at_first():
+async def test_a_burst_worked_off_in_time_loses_nothing_and_keeps_its_order_at_first(monkeypatch):
+    Clock(monkeypatch)
     async with Worker() as worker:
         assert await worker.burst(20) == 20
         assert worker.order[:8] == list(range(8))
@@ -62,7 +78,8 @@ async def test_of_a_burst_too_long_a_fifth_of_a_second_is_served():
         assert worker.admission.overloaded
 
 
-async def test_cheap_requests_are_started_by_the_dozen():
+async def test_cheap_requests_are_started_by_the_dozen(monkeypatch):
+    Clock(monkeypatch)
     async with Worker() as worker:
         assert await worker.burst(300, seconds=0) == 300
         assert not worker.admission.overloaded
@@ -91,7 +108,8 @@ async def test_a_line_that_lasts_is_overload_and_ends_when_the_loop_is_idle(monk
     assert [record["event"] for record in logs] == ["overload_began", "overload_ended"]
 
 
-async def test_those_who_waited_for_one_blocking_call_are_served():
+async def test_those_who_waited_for_one_blocking_call_are_served(monkeypatch):
+    Clock(monkeypatch)
     async with Worker() as worker:
         time.sleep(0.5)  # noqa: ASYNC251 - the block
         assert await worker.burst(30, seconds=0) == 30
