@@ -4,38 +4,53 @@ from collections.abc import Iterator
 import pytest
 import redis.asyncio
 import uvloop
-from blockbuster import BlockBuster
+from blockbuster import BlockBuster, BlockBusterFunction
 
 from service.runtime.cpus import usable_cpus
 from service.stores.redis.embedded import EmbeddedServer
 
 WORKERS_MAX = 8
+WAITING_FOLDERS = {"processes", "stores"}
 BLOCKING_CALLS = ("time.sleep", "socket.", "ssl.", "sqlite3.")
 
 
 def pytest_xdist_auto_num_workers(config):
-    """Most tests wait: one worker more than CPUs; one in all where they share a Redis."""
-    return 1 if "TEST_REDIS_URL" in os.environ else min(usable_cpus() + 1, WORKERS_MAX)
+    """Tests wait more than they compute: over two workers a CPU; one where they share a Redis."""
+    return 1 if "TEST_REDIS_URL" in os.environ else min(usable_cpus() * 2 + 1, WORKERS_MAX)
+
+
+def pytest_collection_modifyitems(config, items):
+    """Side by side, the folders whose tests wait go first: none of them is left for the end."""
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        items.sort(key=lambda item: not WAITING_FOLDERS.intersection(item.path.parts))
 
 
 def pytest_asyncio_loop_factories(config, item):
     return {"uvloop": uvloop.new_event_loop}
 
 
+@pytest.fixture(scope="session")
+def blocking_calls() -> list[BlockBusterFunction]:
+    """Return the functions that block: built once, as that takes longer than many a test."""
+    functions = BlockBuster("service").functions.items()
+    blocking = [function for name, function in functions if name.startswith(BLOCKING_CALLS)]
+    for function in blocking:
+        # Fixtures start it inside a running loop; the service never does.
+        function.can_block_in("stores/redis/embedded.py", {"__enter__", "__exit__"})
+    return blocking
+
+
 @pytest.fixture(autouse=True)
-def no_blocking_calls() -> Iterator[None]:
+def no_blocking_calls(blocking_calls: list[BlockBusterFunction]) -> Iterator[None]:
     """Fail where the service's code sleeps, or waits for a socket or SQLite, on the event loop.
 
     Reading a small file or taking a free lock is over in microseconds, and allowed.
     """
-    guard = BlockBuster("service")
-    for name, function in guard.functions.items():
-        if name.startswith(BLOCKING_CALLS):
-            # Fixtures start it inside a running loop; the service never does.
-            function.can_block_in("stores/redis/embedded.py", {"__enter__", "__exit__"})
-            function.activate()
+    for function in blocking_calls:
+        function.activate()
     yield
-    guard.deactivate()
+    for function in blocking_calls:
+        function.deactivate()
 
 
 @pytest.fixture(scope="session")

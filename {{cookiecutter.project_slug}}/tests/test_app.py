@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "upstream": {"upstream", "runtime"},
     "example": {"example", "middleware", "runtime", "stores", "upstream"},
 }
-READS_SETTINGS = {"app.py", "parts.py", "__main__.py", "environment.py"}
+READS_SETTINGS = {"app.py", "parts.py", "__main__.py", "launch.py", "environment.py"}
 
 
 def imports_of_ours(file: Path) -> set[str]:

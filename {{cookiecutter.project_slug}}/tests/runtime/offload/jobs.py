@@ -1,4 +1,7 @@
-"""Functions that the offload tests run elsewhere: another process has to be able to import them."""
+"""Functions that the offload tests run elsewhere: another process has to be able to import them.
+
+Quickly, as many a test starts one: what takes long to import is imported where it is used.
+"""
 
 import os
 import signal
@@ -6,8 +9,6 @@ import sys
 import threading
 import time
 from pathlib import Path
-
-from structlog.contextvars import get_contextvars
 
 
 def add(a, b):
@@ -68,6 +69,8 @@ def shout():
 
 
 def log_context():
+    from structlog.contextvars import get_contextvars
+
     return get_contextvars()
 
 
