@@ -8,8 +8,9 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from chaos import edge_routes, pools, routes, session_routes, store_routes, upstream_routes
-from service import __main__ as command
 from service import app as composer
+from service import launch
+from service.environment import load_settings
 from service.parts import Parts
 from service.runtime.workers.program import Program
 from service.settings import Settings
@@ -40,4 +41,4 @@ def program() -> Program:
 
 
 if __name__ == "__main__":
-    sys.exit(command.main(["run"], program="chaos.program:program"))
+    sys.exit(launch.run(load_settings(), program="chaos.program:program"))

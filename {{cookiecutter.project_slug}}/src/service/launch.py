@@ -35,7 +35,7 @@ PROGRAM = "service.app:program"
 log = structlog.get_logger()
 
 
-def run(settings: Settings, *, reload: bool = False) -> int:
+def run(settings: Settings, *, program: str = PROGRAM, reload: bool = False) -> int:
     """Start everything, serve until told to stop, and return the exit code."""
     configure_logs(settings.log_level, settings.log_format)
     for line in unknown_variables():
@@ -47,7 +47,7 @@ def run(settings: Settings, *, reload: bool = False) -> int:
         except (AddressError, EmbeddedServerError) as error:
             print(error, file=sys.stderr)  # noqa: T201 - one line for people is the whole story
             return 1
-        config = supervisor_config(settings)
+        config = supervisor_config(settings, program)
 
         @contextlib.asynccontextmanager
         async def companion(supervisor: Supervisor) -> AsyncIterator[None]:
@@ -99,10 +99,10 @@ def start_redis(settings: Settings, stack: contextlib.ExitStack) -> None:
         os.environ["REDIS_URL"] = stack.enter_context(EmbeddedServer()).url
 
 
-def supervisor_config(settings: Settings) -> SupervisorConfig:
+def supervisor_config(settings: Settings, program: str) -> SupervisorConfig:
     """Return what the supervisor has to know, as plain values."""
     return SupervisorConfig(
-        program=PROGRAM,
+        program=program,
         workers=settings.workers or usable_cpus(),
         start_method=settings.worker_start_method,
         start_seconds=settings.worker_start_seconds,

@@ -92,6 +92,16 @@ async def test_overloaded_the_newest_go_first():
         assert worker.order[0] == 7
 
 
+async def test_while_some_are_refused_nobody_is_served_late(monkeypatch):
+    Clock(monkeypatch)
+    async with Worker() as worker:
+        worker.admission._enter(time.monotonic())
+        worker.admission._cost, worker.admission._length_max = 0.005, 14
+        assert await worker.burst(12) == 12
+        assert await worker.burst(20) == 5
+        assert await worker.burst(14, importance="critical") == 14
+
+
 async def test_a_line_that_lasts_is_overload_and_ends_when_the_loop_is_idle(monkeypatch):
     monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.2)
     with capture_logs() as logs:

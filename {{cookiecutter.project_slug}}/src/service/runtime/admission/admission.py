@@ -18,6 +18,7 @@ TURN_SECONDS = 0.002
 NEWEST_FIRST_LAG = 1.0
 WORK_LAG = 4.0
 OVERLOADED_WORK_LAG = 1.0
+STALE_LAG = 0.3
 LENGTH_MIN = 4
 CRITICAL_LENGTH = 4
 COST_SECONDS_MIN = 0.00025
@@ -36,7 +37,7 @@ class Admission:
     follows what requests cost. The line holds work for four times `lag_seconds`; then the worker is
     overloaded, and so it is when the line was not empty for five seconds. From then on the newest
     go first, for the oldest are those whose clients give up, and the line is short, until it lost
-    nobody for half a second.
+    nobody for half a second. While it is full, who waited for 0.3 of `lag_seconds` is not started.
     """
 
     def __init__(self, monitor: LoopMonitor, *, lag_seconds: float) -> None:
@@ -130,8 +131,7 @@ class Admission:
             self._send_away("", now)
             self._after_the_next_poll()
             return
-        late = self._line.waited(now) > NEWEST_FIRST_LAG * self._lag
-        waiter = self._line.next(newest_first=late or self.overloaded)
+        waiter = self._next(now)
         if waiter is None:
             self._turning = False
             self.queueing = self.overloaded
@@ -139,6 +139,20 @@ class Admission:
         self._tell(waiter, admitted=True)
         self._started += 1
         asyncio.get_running_loop().call_soon(self._start_next)  # behind the request's own step
+
+    def _next(self, now: float) -> Waiter | None:
+        late = self._line.waited(now) > NEWEST_FIRST_LAG * self._lag
+        while waiter := self._line.next(newest_first=late or self.overloaded):
+            if not self._stale(waiter, now):
+                break
+            self._tell(waiter, admitted=False)
+        return waiter
+
+    def _stale(self, waiter: Waiter, now: float) -> bool:
+        """Whether others are refused anyway, and this one would be slower than all who are not."""
+        full = self.overloaded and now - self._refused_at < self._lag
+        waited = now - waiter.since
+        return full and waiter.importance != "critical" and waited > STALE_LAG * self._lag
 
     def _learn(self, cost: float) -> None:
         """Take in what a request costs the loop until it first waits for something."""
