@@ -25,6 +25,14 @@ async def test_each_collection_is_timed_by_generation():
     assert 'python_gc_objects_collected_total{generation="2"}' in generate_latest(registry).decode()
 
 
+async def test_a_scrape_does_not_walk_the_heap(monkeypatch):
+    registry = CollectorRegistry()
+    monkeypatch.setattr(gc, "get_freeze_count", iter([7]).__next__)
+    async with GcMonitor(registry=registry):
+        for _ in range(2):
+            assert registry.get_sample_value("python_gc_frozen_objects") == 7
+
+
 def test_what_is_loaded_is_frozen_and_a_full_collection_is_short():
     program = f"""
 import sys, time, gc
