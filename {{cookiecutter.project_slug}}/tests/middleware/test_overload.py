@@ -124,3 +124,13 @@ async def test_the_level_is_exported():
     app = service(registry)
     app._pressure.level = 0.5
     assert registry.get_sample_value("pressure_level_ratio") == 0.5
+
+
+async def test_open_websockets_are_counted():
+    async def socket(scope, receive, send):
+        assert app._pressure.websockets == 1
+
+    app = service(CollectorRegistry())
+    app.app = socket
+    await app({"type": "websocket", "path": "/"}, None, None)
+    assert app._pressure.websockets == 0

@@ -52,10 +52,17 @@ class OverloadMiddleware:
         level.set_function(lambda: pressure.level)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        pressure = self._pressure
+        if scope["type"] == "websocket":
+            pressure.websockets += 1
+            try:
+                await self.app(scope, receive, send)
+            finally:
+                pressure.websockets -= 1
+            return
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        pressure = self._pressure
         if not pressure.calm():
             client = self._client(scope)
             reason = await pressure.refuse(self._importances.of(scope["path"]), client)

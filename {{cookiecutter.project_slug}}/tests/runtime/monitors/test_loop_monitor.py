@@ -103,3 +103,49 @@ def test_it_registers_before_a_loop_runs_and_exports_every_name():
 
 def test_an_unknown_thread_has_waited_for_no_cpu():
     assert RunQueueWait(0).seconds() == 0
+
+
+async def dozing(monitor):
+    monitor.doze()
+    rest = monitor.interval_seconds * 5
+    async with asyncio.timeout(2):
+        while monitor.tick_seconds != pytest.approx(rest):  # noqa: ASYNC110 - no event
+            await asyncio.sleep(0.001)
+
+
+async def test_a_dozing_monitor_ticks_seldom_and_its_figures_miss_none():
+    registry = CollectorRegistry()
+    async with LoopMonitor(registry=registry) as monitor:
+        await dozing(monitor)
+        samples = value(registry, "asyncio_eventloop_lag_seconds_count")
+        began, beats = time.monotonic(), set()
+        while time.monotonic() < began + 0.5:
+            beats.add(monitor.last_tick)
+            await asyncio.sleep(0.002)
+        due = (time.monotonic() - began) / monitor.interval_seconds
+        assert len(beats) < due / 3
+        counted = value(registry, "asyncio_eventloop_lag_seconds_count") - samples
+        assert counted == pytest.approx(due, abs=20)  # a slot and a tick are not counted yet
+
+
+async def test_a_dozing_monitor_that_is_woken_proves_the_loop_alive_and_ticks_on():
+    async with LoopMonitor(registry=CollectorRegistry()) as monitor:
+        await dozing(monitor)
+        monitor.wake()
+        assert time.monotonic() - monitor.last_tick < 0.005
+        assert monitor.tick_seconds == monitor.interval_seconds
+        monitor.doze()
+        assert not monitor.dozing
+
+
+async def test_a_stall_ends_the_doze_and_is_counted():
+    registry = CollectorRegistry()
+    async with LoopMonitor(registry=registry) as monitor:
+        await dozing(monitor)
+        time.sleep(0.3)  # noqa: ASYNC251 - the stall
+        async with asyncio.timeout(2):
+            while monitor.dozing:  # noqa: ASYNC110 - ends at the very tick
+                await asyncio.sleep(0.001)
+        await asyncio.sleep(0.02)
+        assert value(registry, "asyncio_eventloop_lag_max_seconds") == pytest.approx(0.28, abs=0.06)
+        assert value(registry, "asyncio_eventloop_stall_seconds_total") >= 0.2

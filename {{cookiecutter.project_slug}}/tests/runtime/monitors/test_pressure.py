@@ -44,6 +44,23 @@ async def test_a_late_loop_is_not_calm_and_lets_requests_in_one_turn_later():
         await until(worker.pressure.calm)
 
 
+async def test_a_worker_without_requests_dozes_and_the_first_one_wakes_it():
+    async with Worker() as worker:
+        await until(lambda: worker.monitor.dozing)
+        assert not worker.pressure.calm()
+        assert await worker.pressure.refuse() is None
+        assert not worker.monitor.dozing
+        assert worker.pressure.calm()
+
+
+@pytest.mark.parametrize("held", ["in_flight", "websockets"])
+async def test_a_worker_with_something_open_does_not_doze(held):
+    async with Worker() as worker:
+        setattr(worker.pressure, held, 1)
+        await asyncio.sleep(0.4)
+        assert not worker.monitor.dozing
+
+
 async def test_lag_is_the_level_that_a_handler_may_look_at():
     async with Worker() as worker:
         for _ in range(4):

@@ -68,6 +68,51 @@ async def test_a_blocking_call_is_logged_once_with_length_line_stack_and_cause()
     assert record["location"] == record["stack"].splitlines()[0]
 
 
+async def test_a_request_that_wakes_a_dozing_monitor_and_blocks_is_reported():
+    with capture_logs() as logs:
+        async with Watched() as watched:
+            watched.monitor.doze()
+            await asyncio.sleep(0.2)
+            assert watched.monitor.tick_seconds > watched.monitor.interval_seconds
+            beat = watched.monitor.last_tick
+            while watched.monitor.last_tick == beat:  # noqa: ASYNC110 - ends at the very tick
+                await asyncio.sleep(0.001)
+            watched.monitor.wake()
+            time.sleep(0.07)  # noqa: ASYNC251 - the block, over before the next tick of a doze
+            [record] = await records_of(logs, 1)
+    assert record["blocked_seconds"] == pytest.approx(0.07, abs=0.03)
+
+
+class Waits(threading.Event):
+    def wait(self, timeout=None):
+        self.longest = timeout
+        return super().wait(timeout)
+
+
+async def test_the_watchdog_wakes_with_the_monitor():
+    watched = Watched()
+    waits = watched.monitor.woken = Waits()
+    async with watched:
+        watched.monitor.doze()
+        async with asyncio.timeout(2):
+            while waits.longest < 0.07:  # noqa: ASYNC110 - a thread gives no event
+                await asyncio.sleep(0.001)
+        watched.monitor.wake()
+        await asyncio.sleep(0.03)
+        assert waits.longest < 0.04
+
+
+async def test_a_doze_is_no_block_and_a_block_in_it_has_its_length():
+    with capture_logs() as logs:
+        async with Watched() as watched:
+            watched.monitor.doze()
+            await asyncio.sleep(0.5)
+            assert logs == []
+            time.sleep(0.3)  # noqa: ASYNC251 - the block
+            [record] = await records_of(logs, 1)
+    assert record["blocked_seconds"] == pytest.approx(0.28, abs=0.06)
+
+
 async def test_a_computation_is_told_from_a_blocking_call():
     with capture_logs() as logs:
         async with Watched():

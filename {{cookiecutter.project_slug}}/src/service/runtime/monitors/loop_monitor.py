@@ -1,4 +1,4 @@
-"""The event loop's lag and utilisation, sampled each 10 ms."""
+"""The event loop's lag and utilisation, sampled each 10 ms while there are requests."""
 
 from __future__ import annotations
 
@@ -27,15 +27,19 @@ SMOOTHING_SECONDS = 1.0
 SLOT_SECONDS = 0.1
 """Ticks are summed up in slots, as the thread's clocks cost more than all the rest of a tick."""
 
+DOZING_INTERVALS = 5
+DOZE_AFTER_SECONDS = 1.0
+
 SlotListener = Callable[[float], None]
 """Called in the loop with the time, at the end of each slot: a timer that costs no wake-up."""
 
 
 class LoopMonitor(Collector):
-    """Watch the loop that enters it; costs about half a percent of a core.
+    """Watch the loop that enters it.
 
     Figures cover a rolling `window_seconds`, utilisation the last `utilization_seconds`. A tick
-    that is `stall_seconds` late or more counts as a stall.
+    that is `stall_seconds` late or more counts as a stall. Each tick wakes an idle machine up, so
+    that a worker without requests may `doze`.
     """
 
     def __init__(
@@ -56,6 +60,12 @@ class LoopMonitor(Collector):
         """When a tick that was overdue by its interval or more came at last."""
         self.slot_lag_min = 0.0
         """The least lag of the last slot: above zero, the loop never caught up in it."""
+        self.dozing = False
+        """Whether ticks come only each 50 ms, as there is nobody whom lag could hurt."""
+        self.tick_seconds = interval_seconds
+        """From the last tick to the next."""
+        self.woken = threading.Event()
+        """Set when ticks come each 10 ms again, for the one who waits for that and clears it."""
         self.listeners: list[SlotListener] = []
         self.thread_id = 0
         self.native_thread_id = 0
@@ -67,7 +77,8 @@ class LoopMonitor(Collector):
         self._busy: deque[tuple[float, float, float]] = deque(
             maxlen=int(utilization_seconds / SLOT_SECONDS) + 1
         )
-        self._pending: list[tuple[float, float]] = []
+        self._pending: list[tuple[float, float, float]] = []
+        self._woken_at = 0.0
         self._slot_start = 0.0
         self._slot_lag = 0.0
         self._slot_min = math.inf
@@ -82,7 +93,7 @@ class LoopMonitor(Collector):
         self.native_thread_id = threading.get_native_id()
         self._clock = busy_clock(self.loop)
         self.last_tick = self._slot_start = time.monotonic()
-        self._timer = self.loop.call_later(self.interval_seconds, self._tick)
+        self._timer = self.loop.call_later(self.tick_seconds, self._tick)
         return self
 
     async def __aexit__(
@@ -109,20 +120,43 @@ class LoopMonitor(Collector):
             busy += slot_busy
         return min(1.0, busy / elapsed) if elapsed else 0.0
 
+    def doze(self) -> None:
+        """Tick only each 50 ms from now on, unless the loop is late or was woken just now."""
+        if (
+            self.lag_seconds < self.interval_seconds
+            and time.monotonic() - self._woken_at >= DOZE_AFTER_SECONDS
+        ):
+            self.dozing = True
+
+    def wake(self) -> None:
+        """Tick each 10 ms again; as soon as a request has come, for whoever finds `dozing` set."""
+        self.dozing = False
+        self._woken_at = time.monotonic()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._tick()
+        self.woken.set()
+
     def _tick(self) -> None:
         # All that can wait does: what runs a hundred times a second runs with cold caches.
         now = time.monotonic()
-        lag = now - self.last_tick - self.interval_seconds
+        elapsed = now - self.last_tick
+        lag = elapsed - self.tick_seconds
         self.last_tick = now
-        self._timer = self.loop.call_later(self.interval_seconds, self._tick)
-        self._pending.append((now, lag if lag > 0 else 0.0))
+        if lag >= self.interval_seconds:
+            self.dozing = False
+        self.tick_seconds = self.interval_seconds * (DOZING_INTERVALS if self.dozing else 1)
+        self._timer = self.loop.call_later(self.tick_seconds, self._tick)
+        self._pending.append((now, lag if lag > 0 else 0.0, elapsed))
         if lag >= self.interval_seconds or now - self._slot_start >= SLOT_SECONDS:
             self._take_in(now)
 
     def _take_in(self, now: float) -> None:
-        for taken, lag in self._pending:
+        for taken, lag, elapsed in self._pending:
+            for _ in range(1, round((elapsed - lag) / self.interval_seconds)):
+                self._window.add(taken, 0.0)  # those that a dozing sampler did not take
             self._window.add(taken, lag)
-            share = min(1.0, (lag + self.interval_seconds) / SMOOTHING_SECONDS)
+            share = min(1.0, elapsed / SMOOTHING_SECONDS)
             self.lag_seconds += (lag - self.lag_seconds) * share
             self._slot_lag += lag
             self._slot_min = min(self._slot_min, lag)

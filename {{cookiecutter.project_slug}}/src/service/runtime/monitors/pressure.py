@@ -60,6 +60,8 @@ class Pressure:
     ) -> None:
         self.in_flight = 0
         """Requests admitted and not answered; the middleware counts."""
+        self.websockets = 0
+        """Open ones; they keep the monitor awake."""
         self.level = 0.0
         """0 at ease, 1 when next to everything is refused: a handler may do less."""
         self.reason = ""
@@ -100,6 +102,7 @@ class Pressure:
             and time.monotonic() - self._monitor.last_tick < self._calm_seconds
             and not self._admission.queueing
             and not self._ramps
+            and not self._monitor.dozing
         )
 
     async def refuse(self, importance: Importance = "normal", client: str = "") -> str | None:
@@ -107,6 +110,8 @@ class Pressure:
 
         A client that holds more than a quarter of a full line is the first to lose a place in it.
         """
+        if self._monitor.dozing:
+            self._monitor.wake()
         if 0 < self._requests * REQUESTS_SHARE[importance] <= self.in_flight:
             return "requests"
         if importance != "critical":
@@ -128,6 +133,8 @@ class Pressure:
             self._sampled = now
             self._ramps = {row.reason: ramp for row in self._table if (ramp := self._ramp(row)) > 0}
         self._admission.sample(now)
+        if not self.in_flight and not self.websockets:
+            self._monitor.doze()
         before, self._counted = self._counted, (self._admission.admitted, self._admission.refused)
         admitted, refused = (now - then for now, then in zip(self._counted, before, strict=True))
         share = refused / (admitted + refused) if refused else 0.0

@@ -39,6 +39,8 @@ class Stall:
 
     beat: float
     """The last tick before it."""
+    due: float
+    """When the next tick should have come."""
     armed: CpuReading
     stack: list[str]
     """Empty if what ran when the watchdog armed had ended by now: then no one is to blame."""
@@ -91,18 +93,21 @@ class Watchdog:
         trace: TracebackType | None,
     ) -> None:
         self._stopped.set()
+        self._monitor.woken.set()
         if self._thread is not None:
             while self._thread.is_alive():  # noqa: ASYNC110 - a thread's end gives no event
                 await asyncio.sleep(0.001)
 
     def _watch(self) -> None:
-        # Sleeps to the very moment at which the loop would be overdue: about 30 wake-ups a second.
+        # Sleeps to the very moment at which the loop would be overdue: about 30 wake-ups a second,
+        # half as many while the monitor dozes.
         clocks = CpuClocks(self._monitor.thread_id, self._monitor.native_thread_id)
-        grace = self._monitor.interval_seconds + self._stall_seconds / 2
-        while True:
+        while not self._stopped.is_set():
+            self._monitor.woken.clear()
             beat = self._monitor.last_tick
-            if self._stopped.wait(max(0.0, beat + grace - time.monotonic())):
-                break
+            overdue = beat + self._monitor.tick_seconds + self._stall_seconds / 2
+            if self._monitor.woken.wait(max(0.0, overdue - time.monotonic())):
+                continue
             if self._monitor.last_tick == beat:
                 try:
                     self._follow(clocks, beat)
@@ -128,7 +133,8 @@ class Watchdog:
         same = self._running(frame) is suspect
         stack = stack_lines(frame) if same else []
         request = self._describe_request(frame, task) if same and frame is not None else {}
-        return Stall(beat, armed, stack, task.get_name() if task else "", request)
+        due = beat + self._monitor.tick_seconds
+        return Stall(beat, due, armed, stack, task.get_name() if task else "", request)
 
     def _running(self, frame: FrameType | None) -> object:
         task = asyncio.current_task(self._monitor.loop)
@@ -175,7 +181,7 @@ class Watchdog:
     def _length(self, stall: Stall) -> float:
         late = self._monitor.last_late_tick
         end = late if late > stall.beat else time.monotonic()
-        return end - stall.beat - self._monitor.interval_seconds
+        return end - stall.due
 
     def _suppressed(self, place: str) -> int | None:
         """Return how many records of a place were passed over; None to pass over this one too."""
