@@ -19,11 +19,12 @@ from layers import bare
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Message
 
-from service.runtime.monitors.gc_monitor import GcMonitor, tune_gc
+from service.runtime.monitors.gc_monitor import GcMonitor
 from service.runtime.monitors.loop_monitor import LoopMonitor
 from service.runtime.monitors.memory_monitor import MemoryMonitor
 from service.runtime.monitors.pressure import Pressure
 from service.runtime.monitors.watchdog import Watchdog
+from service.runtime.tuning import tune
 
 IDLE_PERCENT_MAX = 1.0
 BUSY_PERCENT_MAX = 2.0
@@ -103,7 +104,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2, help="of a round")
     parser.add_argument("--pairs", type=int, default=100, help="short runs with and without")
     options = parser.parse_args()
-    tune_gc()  # as every worker
+    tune()  # as every worker
     app = bare()
     timer, added, lost = [], [], []
     for _ in range(options.rounds):

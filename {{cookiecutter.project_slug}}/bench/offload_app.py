@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from service.runtime.offload.cooperative import cooperatively
 from service.runtime.offload.processes import Processes
 from service.runtime.offload.threads import Threads
+from service.runtime.tuning import tune
 
 WORK_SECONDS = 0.15
 STEP_SECONDS = 0.0002
@@ -29,6 +30,7 @@ def compute(seconds: float) -> None:
 @contextlib.asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     """Open the pools."""
+    tune()  # as every worker
     async with processes, threads:
         yield
 

@@ -11,6 +11,7 @@ from service.middleware.running_request import running_request
 from service.middleware.security_headers import default_security_headers
 from service.runtime.cpus import usable_cpus
 from service.runtime.draining import Draining
+from service.runtime.monitors.cpu_monitor import CpuMonitor
 from service.runtime.monitors.gc_monitor import GcMonitor
 from service.runtime.monitors.loop_monitor import LoopMonitor
 from service.runtime.monitors.memory_monitor import MemoryMonitor
@@ -37,6 +38,7 @@ class Parts:
         self.requests = RequestMetrics()
         self.headers = default_security_headers(https=settings.production)
         self.monitor = LoopMonitor(registry=self.registry)
+        CpuMonitor(self.monitor, registry=self.registry)
         self.watchdog = Watchdog(
             self.monitor,
             registry=self.registry,

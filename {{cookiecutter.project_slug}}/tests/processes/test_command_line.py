@@ -103,6 +103,8 @@ def test_the_service_starts_is_shown_scaled_and_stopped(run, tmp_path, ports):
         assert event["url"] == f"http://127.0.0.1:{ports['PORT']}"
         [worker] = json.loads(run("status", "--json").stdout)
         assert worker["state"] == "ready"
+        environment = Path(f"/proc/{worker['pid']}/environ").read_bytes().split(b"\0")
+        assert b"MALLOC_ARENA_MAX=2" in environment
         assert str(worker["pid"]) in run("status").stdout
         assert run("scale", "2").returncode == 0
         assert any(event["event"] == "worker_started" and event["worker"] == 1 for event in events)

@@ -41,6 +41,21 @@ async def test_one_scrape_shows_every_worker_and_the_supervisor(service):
     assert text.count("# TYPE requests_total counter") == 1
 
 
+async def test_a_scrape_shows_the_open_connections_of_a_worker(service):
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(6):
+            await (await stack.enter_async_context(service.connection())).get()
+        async with asyncio.timeout(5):
+            while await open_connections(service) != 6:  # noqa: ASYNC110 - it is told each second
+                await asyncio.sleep(0.05)
+
+
+async def open_connections(service: Service) -> float:
+    text = (await service.ask("/metrics")).decode()
+    lines = (line for line in text.splitlines() if line.startswith("worker_connections{"))
+    return sum(float(line.split()[-1]) for line in lines)
+
+
 async def test_a_single_worker_can_be_asked_where_it_stands(service):
     assert b"MainThread" in await service.ask("/debug/stacks?worker=1")
     assert b"run_worker" in await service.ask("/debug/threads?worker=1")

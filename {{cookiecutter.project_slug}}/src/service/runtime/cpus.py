@@ -16,11 +16,12 @@ def usable_cpus(cgroup: Path = CGROUPS, own: Path = OWN_CGROUPS) -> int:
         affinity = len(os.sched_getaffinity(0))
     else:
         affinity = os.cpu_count() or 1
-    quotas = [quota for folder in _folders(cgroup, own) if (quota := _quota(folder)) is not None]
+    folders = cgroup_folders(cgroup, own)
+    quotas = [quota for folder in folders if (quota := _quota(folder)) is not None]
     return max(1, min([affinity, *(math.ceil(quota) for quota in quotas)]))
 
 
-def _folders(cgroup: Path, own: Path) -> list[Path]:
+def cgroup_folders(cgroup: Path = CGROUPS, own: Path = OWN_CGROUPS) -> list[Path]:
     """Return the cgroup folders, v2 and v1, from our own up to the root."""
     try:
         lines = own.read_text().splitlines()

@@ -83,12 +83,17 @@ async def test_smoothed_lag_passes_over_a_single_stall_but_not_over_a_lasting_on
         assert monitor.lag_seconds > 0.04
 
 
-async def test_tasks_are_counted():
+async def test_tasks_are_counted_by_what_they_run():
+    async def cook():
+        await asyncio.sleep(0.05)
+
     registry = CollectorRegistry()
+    name = "test_tasks_are_counted_by_what_they_run"
     async with LoopMonitor(registry=registry), asyncio.TaskGroup() as group:
-        before = value(registry, "asyncio_tasks")
-        group.create_task(asyncio.sleep(0.05))
-        assert value(registry, "asyncio_tasks") == before + 1
+        for _ in range(3):
+            group.create_task(cook())
+        assert value(registry, "asyncio_tasks", coroutine=f"{name}.<locals>.cook") == 3
+        assert value(registry, "asyncio_tasks", coroutine=name) == 1
 
 
 def test_it_registers_before_a_loop_runs_and_exports_every_name():

@@ -6,7 +6,7 @@ import asyncio
 import math
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
@@ -213,8 +213,16 @@ class LoopMonitor(Collector):
             f"Lag of all ticks that were {self._stall_seconds:g} s late or more.",
             value=self._stalled_seconds,
         )
-        tasks = len(asyncio.all_tasks(self.loop)) if self._clock is not None else 0
-        yield GaugeMetricFamily("asyncio_tasks", "Tasks that are not done.", value=tasks)
+        yield self._tasks()
+
+    def _tasks(self) -> GaugeMetricFamily:
+        tasks = GaugeMetricFamily(
+            "asyncio_tasks", "Tasks that are not done, by what they run.", labels=["coroutine"]
+        )
+        running = asyncio.all_tasks(self.loop) if self._clock is not None else ()
+        for name, count in Counter(map(coroutine_name, running)).items():
+            tasks.add_metric([name], count)
+        return tasks
 
     def _histogram(self) -> HistogramMetricFamily:
         buckets: list[tuple[str, float]] = []
@@ -228,3 +236,9 @@ class LoopMonitor(Collector):
             buckets=buckets,
             sum_value=self._window.lag_seconds_total,
         )
+
+
+def coroutine_name(task: asyncio.Task[object]) -> str:
+    """Return what a task runs, as `Class.method`; its own name is `Task-7` for most."""
+    coroutine = task.get_coro()
+    return getattr(coroutine, "__qualname__", type(coroutine).__qualname__)

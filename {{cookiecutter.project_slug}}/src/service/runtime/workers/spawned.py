@@ -10,6 +10,7 @@ import threading
 import time
 import traceback
 
+from service.runtime.tuning import tune
 from service.runtime.workers.order import WorkerOrder
 from service.runtime.workers.program import load_program, reason_of
 from service.runtime.workers.worker import ignore_terminal_signals, run_worker
@@ -28,6 +29,7 @@ def main() -> None:
     except BaseException as error:  # noqa: BLE001 - whatever stops the import is the reason to report
         order.report_failure(reason_of(error), traceback.format_exc())
         sys.exit(1)
+    tune()
     code = run_worker(program, order)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -113,6 +113,9 @@ class WorkerCollector:
             "worker_heartbeat_age_seconds", "Time since the event loop's last sign.", labels=labels
         )
         ready = GaugeMetricFamily("worker_ready", "1 while the worker serves.", labels=labels)
+        connections = GaugeMetricFamily(
+            "worker_connections", "Connections that clients have open.", labels=labels
+        )
         restarts = CounterMetricFamily(
             "worker_restarts", "Replacements by reason.", labels=["worker", "reason"]
         )
@@ -122,9 +125,10 @@ class WorkerCollector:
             if worker is not None:
                 uptime.add_metric(name, worker.uptime_seconds)
                 age.add_metric(name, worker.silent_seconds)
+                connections.add_metric(name, worker.status.get("connections", 0))
             for reason in REASONS:
                 restarts.add_metric([*name, reason], slot.restarts[reason])
-        yield from (uptime, age, ready, restarts)
+        yield from (uptime, age, ready, connections, restarts)
 
 
 REASONS = ("crash", "hang", "start", "reload", "requests", "rss")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import structlog
 
-from service.runtime.monitors.gc_monitor import tune_gc
+from service.runtime.tuning import tune
 from service.runtime.workers.application import import_early
 from service.runtime.workers.order import WorkerOrder
 from service.runtime.workers.program import Program, load_program, reason_of
@@ -48,7 +48,7 @@ def main() -> None:
         log.warning(
             "threads_before_fork", threads=[thread.name for thread in threading.enumerate()]
         )
-    tune_gc()
+    tune()
     tell(control, event="loaded", pid=os.getpid())
     Zygote(control, program, boot).serve()
 
