@@ -22,7 +22,7 @@ SOURCE = Path(__file__).parent.parent / "src"
 CACHED = 100_000
 REQUESTS = 40_000
 SCOPE = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
-DEFAULT, OURS, RARE = "700,10,10", "1000,10,100", "10000,10,10"
+DEFAULT, OURS, RARE = "700,10,10", "10000,2,50", "1000,10,100"
 COLLECTOR = [(DEFAULT, False), (DEFAULT, True), (OURS, False), (OURS, True), (RARE, True)]
 ARENAS: list[dict[str, str]] = [
     {},
