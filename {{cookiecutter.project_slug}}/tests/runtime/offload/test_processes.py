@@ -33,10 +33,12 @@ async def until(condition, seconds=5.0):
 def gone(pid: int) -> bool:
     try:
         os.kill(pid, 0)
+        status = Path(f"/proc/{pid}/stat").read_text()
     except ProcessLookupError:
         return True
-    status = Path(f"/proc/{pid}/stat")
-    return status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:  # just now, or there is no /proc
+        return Path("/proc/self").exists()
+    return status.rsplit(")", 1)[1].split()[0] == "Z"
 
 
 async def test_a_result_and_an_exception_come_back_with_the_remote_traceback():
