@@ -1,96 +1,14 @@
-"""python -m service: start the workers, or talk to the service that runs already."""
+"""python -m service: start the service, or talk to the one that runs."""
 
-from __future__ import annotations
-
-import signal
 import sys
 
-if __name__ == "__main__":
-    # Before the imports, which take a second: the kernel delivers to PID 1 only what it handles, so
-    # `docker stop` would not be heard until then. The supervisor has its own handlers. HUP and USR1
-    # would end us; there is nothing yet to reload or to show.
-    signal.signal(signal.SIGHUP, lambda *_: None)
-    signal.signal(signal.SIGUSR1, lambda *_: None)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
-
-import argparse
-import json
-from typing import TYPE_CHECKING
-
-from service.environment import SettingsError, load_settings
-from service.ops.client import AdminClient, AdminError, table
-
-if TYPE_CHECKING:
-    from service.settings import Settings
+from servekit import main
 
 
-def main(arguments: list[str] | None = None) -> int:
+def run() -> int:
     """Do what the command line says and return the exit code."""
-    options = parse(arguments)
-    try:
-        settings = load_settings()
-    except SettingsError as error:
-        for problem in error.problems:
-            print(problem, file=sys.stderr)  # noqa: T201 - for people, before there are logs
-        return 1
-    if options.command == "run":
-        from service.launch import run  # the other commands answer in half the time without it
-
-        return run(settings, reload=options.reload)
-    if options.command == "settings":
-        return show_settings(settings)
-    return ask(settings, options)
-
-
-def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """Read the command line; without a command it is `run`."""
-    parser = argparse.ArgumentParser(prog="python -m service", description=__doc__)
-    parser.set_defaults(command="run", reload=False)
-    commands = parser.add_subparsers(dest="command", metavar="command")
-    start = commands.add_parser("run", help="start the service (the default)")
-    start.add_argument("--reload", action="store_true", help="reload when a source file changes")
-    status = commands.add_parser("status", help="show the workers of the running service")
-    status.add_argument("--json", action="store_true", help="as JSON")
-    commands.add_parser("reload", help="load the code anew, worker by worker, losing no request")
-    commands.add_parser("stop", help="drain and end")
-    scale = commands.add_parser("scale", help="change the number of workers")
-    scale.add_argument("count", type=int, help="workers to have")
-    commands.add_parser("settings", help="show every setting with its value; secrets are masked")
-    options = parser.parse_args(arguments)
-    options.command = options.command or "run"
-    return options
-
-
-def ask(settings: Settings, options: argparse.Namespace) -> int:
-    """Pass a command to the running service."""
-    if not settings.admin_port:
-        print("ADMIN_PORT is 0: the service has no admin port to ask", file=sys.stderr)  # noqa: T201 - the answer
-        return 1
-    token = settings.admin_token.get_secret_value()
-    client = AdminClient(settings.admin_host, settings.admin_port, token=token)
-    try:
-        if options.command == "status":
-            rows = client.workers()
-            print(json.dumps(rows) if options.json else table(rows))  # noqa: T201 - the answer
-        elif options.command == "scale":
-            client.scale(options.count)
-        elif options.command == "reload":
-            client.reload()
-        else:
-            client.stop()
-    except AdminError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - the answer
-        return 1
-    return 0
-
-
-def show_settings(settings: Settings) -> int:
-    """Print every setting as the environment would spell it."""
-    for name, value in settings:
-        print(f"{name.upper()}={value}")  # noqa: T201 - the answer
-    return 0
+    return main("service.app:create_app", settings="service.settings:Settings")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, insert, literal, select, true
 from sqlalchemy.schema import CreateTable, DropTable
 
+from servekit.offload import cooperatively
+from servekit.sql import or_replace
 from service.example.csv_import import COLUMNS, ProductReader, StagedRow
-from service.example.database import now_ms, or_replace
 from service.example.models import RowError
-from service.example.tables import products, staged_products
-from service.runtime.offload.cooperative import cooperatively
+from service.example.tables import now_ms, products, staged_products
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Executable
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from service.example.database import Database
+    from servekit.sql import Database
 
 BATCH_ROWS = 200
 ERRORS_REPORTED = 100

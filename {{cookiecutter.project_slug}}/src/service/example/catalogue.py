@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import func, insert, select, update
 
+from servekit.sql import Database, lock_schema, or_replace
 from service.example.bulk_load import load_csv
-from service.example.database import Database, lock_schema, now_ms, or_replace
 from service.example.models import Overview, Product, ProductPage
 from service.example.overview import read_overview
 from service.example.seed import seed_products
-from service.example.tables import as_product, product_columns, products
+from service.example.tables import as_product, now_ms, product_columns, products
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from sqlalchemy import Row
 
-    from service.stores.cache.cache import Cache
-    from service.upstream.client import Upstream
+    from servekit.cache import Cache
+    from servekit.upstream import Upstream
 
 PAGE_SIZE = 20
 EXPORT_PAGE_SIZE = 200

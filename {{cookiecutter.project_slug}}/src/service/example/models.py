@@ -1,9 +1,10 @@
 """What clients send and get: the catalogue's typed requests and answers."""
 
-from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
+
+from service.accounts.models import Body
 
 # NUL is legal in JSON and refused by PostgreSQL.
 NO_NUL = r"^[^\x00]*$"
@@ -19,20 +20,6 @@ ProductId = Annotated[int, Field(ge=1, le=2**53 - 1), BeforeValidator(whole)]
 Price = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
 # CSV joins tags by `;`, so that no tag may hold one.
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=50, pattern=r"^[^;\x00]*$")]
-Username = Annotated[
-    str,
-    StringConstraints(
-        min_length=3, max_length=32, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", to_lower=True
-    ),
-]
-
-
-class Request(BaseModel):
-    """A request body: exact types, no unknown fields."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
 class Service(BaseModel):
     """What answers here."""
 
@@ -40,7 +27,7 @@ class Service(BaseModel):
     version: str
 
 
-class ProductWrite(Request):
+class ProductWrite(Body):
     """A product as a client writes it; the path names its id, the body may."""
 
     id: ProductId | None = None
@@ -104,7 +91,7 @@ class Overview(BaseModel):
     rates: dict[str, float] | None
 
 
-class PriceHistory(Request):
+class PriceHistory(Body):
     """Prices of consecutive days."""
 
     prices: Annotated[list[Price], Field(min_length=2, max_length=2000)]
@@ -117,41 +104,3 @@ class PriceTrendReport(BaseModel):
     slope_per_day: float
     intercept: float
     tau: float
-
-
-class Credentials(Request):
-    """What a login sends; the rules for new passwords don't apply to old ones."""
-
-    username: Username
-    password: Annotated[str, StringConstraints(min_length=1, max_length=128)]
-
-
-class NewUser(Request):
-    """What a new user sends."""
-
-    username: Username
-    password: Annotated[str, StringConstraints(min_length=8, max_length=128)]
-
-
-class User(BaseModel):
-    """A user, as others may see it."""
-
-    id: int
-    username: str
-
-
-class Login(BaseModel):
-    """Who is logged in."""
-
-    user_id: int
-    username: str
-
-
-class SessionReport(BaseModel):
-    """A session of the user's own; `current` is the one that asks."""
-
-    id: str
-    device: str
-    created_at: datetime
-    last_used_at: datetime
-    current: bool

@@ -12,8 +12,8 @@ from service.example.rates import read_rates
 from service.example.tables import as_product, product_columns, products
 
 if TYPE_CHECKING:
-    from service.example.database import Database
-    from service.upstream.client import Upstream
+    from servekit.sql import Database
+    from servekit.upstream import Upstream
 
 TOP_TAGS = 10
 RECENT_PRODUCTS = 5

@@ -5,10 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request, Response, status
 from fastapi.responses import StreamingResponse
 
+from servekit import deadline
+from servekit.cache import cache_response
+from servekit.problems import problem_responses
 from service.example.catalogue import LISTS, PRODUCT
 from service.example.csv_export import csv_pieces
 from service.example.dependencies import CatalogueDep
-from service.example.documented import problems
 from service.example.models import (
     NO_NUL,
     ImportReport,
@@ -17,10 +19,6 @@ from service.example.models import (
     ProductPage,
     ProductWrite,
 )
-from service.middleware.deadline import deadline
-from service.middleware.direct_route import DirectRoute
-from service.middleware.exception_handlers import problem_responses
-from service.middleware.response_cache import cache_response
 
 IMPORT_LIMIT_BYTES = 256 * 2**20
 IMPORT_SECONDS = 600
@@ -28,7 +26,7 @@ IMPORT_SECONDS = 600
 CSV_EXAMPLE = "id,name,price,tags,description\n1,Oak chair,89.0,seating;oak,A chair made of oak.\n"
 CSV_SCHEMA = {"schema": {"type": "string"}, "example": CSV_EXAMPLE}
 
-router = APIRouter(route_class=DirectRoute, prefix="/products", responses=problem_responses())
+router = APIRouter(prefix="/products", tags=["products"])
 
 
 class CsvResponse(StreamingResponse):
@@ -61,7 +59,7 @@ async def export_products(catalogue: CatalogueDep) -> CsvResponse:
     dependencies=[Depends(deadline(IMPORT_SECONDS))],
     max_body_size=IMPORT_LIMIT_BYTES,
     openapi_extra={"requestBody": {"required": True, "content": {"text/csv": CSV_SCHEMA}}},
-    responses=problems({413: "The file is too long", 422: "Rows that cannot be imported"}),
+    responses=problem_responses({413: "The file is too long", 422: "Rows that cannot be imported"}),
 )
 async def import_products(request: Request, catalogue: CatalogueDep) -> ImportReport:
     """Create or replace products from a CSV file that streams in; all of them or none."""
@@ -82,7 +80,7 @@ async def refuse_name_as_id() -> None:
             cache_response(ttl_seconds=300, stale_seconds=3600, client_seconds=0, tags=(PRODUCT,))
         )
     ],
-    responses=problems({404: "No such product"}),
+    responses=problem_responses({404: "No such product"}),
 )
 async def get_product(product_id: Annotated[ProductId, Path()], catalogue: CatalogueDep) -> Product:
     """Return a product, from the cache if it is there."""
@@ -94,7 +92,7 @@ async def get_product(product_id: Annotated[ProductId, Path()], catalogue: Catal
 
 @router.put(
     "/{product_id}",
-    responses=problems({409: "The body names another id"})
+    responses=problem_responses({409: "The body names another id"})
     | {201: {"model": Product, "description": "Created"}},
 )
 async def put_product(

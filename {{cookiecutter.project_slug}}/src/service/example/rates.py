@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
-from service.upstream.errors import UpstreamUnavailable
+from servekit.upstream import UpstreamUnavailable
 
 if TYPE_CHECKING:
-    from service.upstream.client import Upstream
+    from servekit.upstream import Upstream
 
 RATES: TypeAdapter[dict[str, float]] = TypeAdapter(dict[str, float])
 
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 
 async def read_rates(upstream: Upstream) -> dict[str, float] | None:
-    """Return rates by currency, None while UPSTREAM_URL is empty or nobody there answers."""
+    """Return rates by currency, None while RATES_URL is empty or nobody there answers."""
     if not upstream.configured:
         return None
     try:

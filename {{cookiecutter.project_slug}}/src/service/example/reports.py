@@ -2,13 +2,12 @@
 
 from fastapi import APIRouter, Request
 
-from service.example.dependencies import CatalogueDep, ProcessesDep
+from servekit.offload import ProcessesDep
+from service.example.dependencies import CatalogueDep
 from service.example.models import Overview, PriceHistory, PriceTrendReport, Service
 from service.example.price_trend import price_trend
-from service.middleware.direct_route import DirectRoute
-from service.middleware.exception_handlers import problem_responses
 
-router = APIRouter(route_class=DirectRoute, responses=problem_responses())
+router = APIRouter()
 
 
 @router.get("/")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from sqlalchemy import (
@@ -19,13 +20,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from service.accounts.tables import Id, metadata
 from service.example.models import Product
 
-# SQLite gives only a column of type INTEGER the rowid as its primary key.
-Id = BigInteger().with_variant(Integer(), "sqlite")
 Tags = JSON().with_variant(JSONB(), "postgresql")
-
-metadata = MetaData()
 
 products = Table(
     "products",
@@ -37,14 +35,6 @@ products = Table(
     Column("description", Text, nullable=False),
     Column("updated_at", BigInteger, nullable=False, comment="Unix time in milliseconds"),
     Index("products_updated_at", "updated_at"),
-)
-
-users = Table(
-    "users",
-    metadata,
-    Column("id", Id, primary_key=True),
-    Column("username", String(32), nullable=False, unique=True),
-    Column("password_hash", String(200), nullable=False),
 )
 
 # A table of the connection alone: whatever ends an import half-way leaves nothing behind, and on
@@ -67,3 +57,8 @@ product_columns = [products.c[name] for name in Product.model_fields]
 def as_product(row: Row[Any]) -> Product:
     """Return a row as a product, without checking again what was checked when it was written."""
     return Product.model_construct(**row._asdict())
+
+
+def now_ms() -> int:
+    """Return the Unix time in milliseconds, as `updated_at` holds it."""
+    return time.time_ns() // 1_000_000

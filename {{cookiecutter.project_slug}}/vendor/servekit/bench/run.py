@@ -1,0 +1,165 @@
+"""Measure the service beside a bare FastAPI application, in one run, and print the ratios."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "src"))
+
+from load import Load, generator_name, run_load
+from servers import Server, bare, service
+
+from servekit.redis.embedded import EmbeddedServer
+
+PASSWORD = "correct horse battery staple"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One comparison: a path of the service and the path of the yardstick it is held against."""
+
+    name: str
+    path: str
+    bare_path: str
+    goal: float
+    login: bool = False
+    headers: tuple[tuple[str, str], ...] = ()
+    local_tier: bool = True
+
+
+PAST_THE_PAGES = (("Authorization", "Bearer bench"),)
+"""No page answers a request with credentials: the route runs, over the cached function."""
+
+CASES = [
+    Case("small JSON", "/", "/", 0.95),
+    Case("cached product", "/products/1", "/products/1", 1.0),
+    Case("product list, response cache", "/products?page=1", "/products/1", 2.0),
+    Case("product by @cached", "/products/1", "/products/1", 0.85, headers=PAST_THE_PAGES),
+    Case(
+        "the same from Redis",
+        "/products/1",
+        "/products/1",
+        0.6,
+        headers=PAST_THE_PAGES,
+        local_tier=False,
+    ),
+    Case("session read", "/session", "/", 0.75, login=True),
+]
+
+
+def login(url: str) -> str:
+    """Create a user, log in and return the session's cookie."""
+    body = json.dumps({"username": "bench", "password": PASSWORD}).encode()
+    cookie = ""
+    for path in ("/users", "/session"):
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(url + path, body, headers)
+        with urllib.request.urlopen(request) as answer:
+            cookie = answer.headers.get("Set-Cookie", "").split(";")[0]
+    return cookie
+
+
+def measure(
+    case: Case, servers: tuple[Server, Server], options: argparse.Namespace
+) -> dict[str, object]:
+    """Load both servers in turn, round by round, and return medians and the median ratio."""
+    ours, yardstick = servers
+    headers = dict(case.headers) | ({"Cookie": login(ours.url)} if case.login else {})
+    rounds: list[tuple[Load, Load]] = []
+    for number in range(options.rounds + 1):
+        pair = [
+            run_load(
+                url,
+                connections=options.connections,
+                seconds=options.seconds if number else 1,
+                headers=sent,
+                cpu=options.load_cpu,
+            )
+            for url, sent in ((ours.url + case.path, headers), (yardstick.url + case.bare_path, {}))
+        ]
+        if number:  # the first round warms both up
+            rounds.append((pair[0], pair[1]))
+        print(".", end="", file=sys.stderr, flush=True)
+    ratio = statistics.median(a.requests_per_second / b.requests_per_second for a, b in rounds)
+    return {
+        "case": case.name,
+        "requests_per_second": statistics.median(a.requests_per_second for a, _ in rounds),
+        "p50_ms": statistics.median(a.p50_ms for a, _ in rounds),
+        "p99_ms": statistics.median(a.p99_ms for a, _ in rounds),
+        "failed": sum(a.failed for a, _ in rounds),
+        "bare_requests_per_second": statistics.median(b.requests_per_second for _, b in rounds),
+        "ratio": ratio,
+        "goal": case.goal,
+    }
+
+
+def print_table(rows: list[dict[str, object]]) -> None:
+    """Print one line a case."""
+    print(
+        f"{'case':30} {'req/s':>9} {'p50 ms':>8} {'p99 ms':>8} {'bare':>9} {'ratio':>7} {'goal':>6}"
+    )
+    for row in rows:
+        print(
+            f"{row['case']:30} {row['requests_per_second']:9,.0f} {row['p50_ms']:8.2f} "
+            f"{row['p99_ms']:8.2f} {row['bare_requests_per_second']:9,.0f} {row['ratio']:6.2f}x "
+            f"{row['goal']:5.2f}x" + (f"  {row['failed']} failed" if row["failed"] else "")
+        )
+
+
+def main() -> None:
+    """Run the comparison."""
+    cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    pinned = len(cpus) > 1
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="counted rounds (5)")
+    parser.add_argument("--seconds", type=float, default=4, help="length of a round (4)")
+    parser.add_argument("--connections", type=int, default=32, help="keep-alive connections (32)")
+    parser.add_argument("--case", action="append", help="only the cases whose name contains this")
+    parser.add_argument("--json", type=Path, help="write the figures to this file as well")
+    options = parser.parse_args()
+    options.load_cpu = cpus[1] if pinned else None
+    server_cpu = cpus[0] if pinned else None
+    cases = [c for c in CASES if not options.case or any(word in c.name for word in options.case)]
+    if not cases:
+        parser.error(f"no such case; there are: {', '.join(case.name for case in CASES)}")
+
+    with tempfile.TemporaryDirectory() as folder, EmbeddedServer() as redis:
+        database = f"sqlite+aiosqlite:///{folder}/bench.db"
+        with (
+            service(redis_url=redis.url, cpu=server_cpu, DATABASE_URL=database) as ours,
+            service(
+                redis_url=redis.url, cpu=server_cpu, DATABASE_URL=database, CACHE_LOCAL_MIB="0"
+            ) as without_local_tier,
+            bare(cpu=server_cpu) as yardstick,
+        ):
+            rows = [
+                measure(case, (ours if case.local_tier else without_local_tier, yardstick), options)
+                for case in cases
+            ]
+            memory = ours.pss_mib()
+            start_seconds = ours.start_seconds
+    print(file=sys.stderr)
+    print_table(rows)
+    where = (
+        f"server on CPU {server_cpu}, load on CPU {options.load_cpu}" if pinned else "not pinned"
+    )
+    print(
+        f"{generator_name()}, {options.connections} connections, {options.rounds} rounds, {where}"
+    )
+    print(f"PSS of each process, MiB: {', '.join(f'{size:.1f}' for size in memory)}")
+    print(f"start to ready: {start_seconds:.2f} s")
+    if options.json:
+        figures = {"cases": rows, "pss_mib": memory, "start_seconds": start_seconds}
+        options.json.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

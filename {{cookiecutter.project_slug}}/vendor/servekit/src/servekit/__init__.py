@@ -1,0 +1,67 @@
+"""Runs a FastAPI application in production: workers, draining, monitors, cache, sessions.
+
+What stands here and in `servekit.cache`, `.sessions`, `.offload`, `.upstream`, `.sql`, `.problems`
+and `.testing` is public; everything else may change with any version.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from servekit.admission.importance import critical as critical, sheddable as sheddable
+    from servekit.deadlines import remaining as remaining
+    from servekit.dependencies import ServiceDep as ServiceDep, SettingsDep as SettingsDep
+    from servekit.entry import main as main
+    from servekit.environment import SettingsError as SettingsError
+    from servekit.errors import StoreUnavailable as StoreUnavailable
+    from servekit.identity import read_identity as read_identity
+    from servekit.layers.deadline import deadline as deadline
+    from servekit.service import Service as Service
+    from servekit.settings import Settings as Settings
+
+__version__ = "0.1.0"
+
+# Where each name lives: imported when it is asked for, as a supervisor needs few of them.
+HOMES = {
+    "Service": "service",
+    "ServiceDep": "dependencies",
+    "Settings": "settings",
+    "SettingsDep": "dependencies",
+    "SettingsError": "environment",
+    "StoreUnavailable": "errors",
+    "critical": "admission.importance",
+    "deadline": "layers.deadline",
+    "main": "entry",
+    "read_identity": "identity",
+    "remaining": "deadlines",
+    "sheddable": "admission.importance",
+}
+
+__all__ = [
+    "Service",
+    "ServiceDep",
+    "Settings",
+    "SettingsDep",
+    "SettingsError",
+    "StoreUnavailable",
+    "critical",
+    "deadline",
+    "main",
+    "read_identity",
+    "remaining",
+    "sheddable",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *HOMES])

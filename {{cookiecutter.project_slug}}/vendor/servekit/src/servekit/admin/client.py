@@ -1,0 +1,130 @@
+"""Talks to the admin port of a running service: what the command line does for an operator."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from typing import Any
+
+from servekit.edge.sockets import UNIX
+
+TIMEOUT_SECONDS = 5.0
+ANYWHERE = ("0.0.0.0", "::")
+COLUMNS = {
+    "slot": "slot",
+    "pid": "pid",
+    "generation": "gen",
+    "state": "state",
+    "uptime_seconds": "up s",
+    "requests": "requests",
+    "connections": "conns",
+    "rss_bytes": "rss MiB",
+    "pss_bytes": "pss MiB",
+    "lag_seconds": "lag ms",
+    "utilization": "busy %",
+    "heartbeat_age_seconds": "beat s",
+    "restarts": "restarts",
+}
+
+
+UNITS = {"rss_bytes": 2**20, "pss_bytes": 2**20, "lag_seconds": 1e-3, "utilization": 1e-2}
+
+
+class AdminError(Exception):
+    """The admin port cannot be reached, or it refused."""
+
+
+class AdminClient:
+    """The admin port, by the address that the service listens on."""
+
+    def __init__(self, host: str, port: int, *, token: str = "") -> None:
+        self._host = "127.0.0.1" if host in ANYWHERE else host
+        self._port = port
+        self._headers = {"authorization": f"Bearer {token}"} if token else {}
+
+    @property
+    def address(self) -> str:
+        """The address as people type it."""
+        if self._host.startswith(UNIX):
+            return self._host
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self._port}"
+
+    def workers(self) -> list[dict[str, Any]]:
+        """Return one row for every worker."""
+        rows: list[dict[str, Any]] = self._ask("GET", "/workers")["workers"]
+        return rows
+
+    def reload(self) -> None:
+        """Have the code loaded anew."""
+        self._ask("POST", "/reload")
+
+    def stop(self) -> None:
+        """Have the service drain and end."""
+        self._ask("POST", "/stop")
+
+    def scale(self, count: int) -> None:
+        """Have this many workers."""
+        self._ask("POST", "/workers", {"count": count})
+
+    def _ask(self, method: str, path: str, body: object = None) -> Any:
+        """Send a request and return the JSON of the answer.
+
+        Raises:
+            AdminError: Nobody answered, or refused; the text says which.
+        """
+        connection = self._connection()
+        try:
+            connection.request(method, path, json.dumps(body), self._headers)
+            response = connection.getresponse()
+            status, answer = response.status, json.loads(response.read() or b"{}")
+        except OSError as error:
+            raise AdminError(f"nothing answers at {self.address}: {error}") from None
+        except (http.client.HTTPException, ValueError):
+            raise AdminError(f"what answers at {self.address} is no admin port") from None
+        finally:
+            connection.close()
+        if status >= http.client.BAD_REQUEST:
+            reason = answer.get("detail", response.reason)
+            raise AdminError(f"{self.address}{path} answered {status}: {reason}")
+        return answer
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if self._host.startswith(UNIX):
+            return UnixConnection(self._host.removeprefix(UNIX))
+        return http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT_SECONDS)
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=TIMEOUT_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Return the workers as people read them."""
+    cells = [list(COLUMNS.values()), *([_cell(row, name) for name in COLUMNS] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+        for line in cells
+    )
+
+
+def _cell(row: dict[str, Any], name: str) -> str:
+    value = row.get(name)
+    if name == "restarts":
+        return " ".join(f"{reason}:{count}" for reason, count in (value or {}).items()) or "-"
+    if value is None:
+        return "-"
+    if name in UNITS:
+        return f"{value / UNITS[name]:.1f}"
+    return f"{value:g}" if isinstance(value, float) else str(value)

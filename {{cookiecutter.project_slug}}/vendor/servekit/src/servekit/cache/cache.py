@@ -1,0 +1,189 @@
+"""The cache: a local tier that is kept coherent, over Redis, for functions, values and bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Sequence,
+)
+from types import TracebackType
+from typing import ParamSpec, Self, TypeVar
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from servekit.cache.cached import Cached, return_type
+from servekit.cache.coherence import Coherence
+from servekit.cache.keys import KeySpace
+from servekit.cache.leases import Leases
+from servekit.cache.metrics import CacheMetrics
+from servekit.cache.policy import Policy
+from servekit.cache.read_through import ReadThrough
+from servekit.cache.redis_tier import RedisTier
+from servekit.cache.tier_reader import TierReader
+from servekit.cache.tier_writer import TierWriter
+from servekit.cache.values import Values
+from servekit.redis.clients import RedisClients
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+log = structlog.get_logger()
+
+
+class Cache(Values):
+    """A cache over `clients.cache`; no method of it raises for want of Redis.
+
+    While Redis is away, values that this process has are served stale until their hard end, loads
+    run, and removals are made up for later. `enabled=False` sends every call to its source.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is a knob of its own
+        self,
+        clients: RedisClients,
+        *,
+        namespace: str = "cache",
+        enabled: bool = True,
+        local_bytes: int = 32 * 2**20,
+        lease_seconds: float = 10,
+        compress_bytes: int = 0,
+        registry: CollectorRegistry | None = None,
+    ) -> None:
+        keys = KeySpace(namespace)
+        redis = RedisTier(clients, keys, lease_seconds=lease_seconds)
+        self._coherence = Coherence(clients, redis, keys, local_bytes=local_bytes)
+        reader = TierReader(redis, self._coherence)
+        writer = TierWriter(redis, reader, self._coherence)
+        self._leases = Leases(redis, seconds=lease_seconds)
+        engine = ReadThrough(reader, writer, self._coherence, self._leases)
+        local = self._coherence.local
+        metrics = CacheMetrics(
+            channel_up=lambda: self.coherent, local_bytes=lambda: local.size_bytes
+        )
+        if registry is not None:
+            registry.register(metrics)
+        super().__init__(
+            reader, writer, engine, metrics, enabled=enabled, compress_bytes=compress_bytes
+        )
+
+    async def __aenter__(self) -> Self:
+        if self._enabled:
+            await self._coherence.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._writer.close()
+        await self._reader.close()
+        await self._coherence.__aexit__(kind, error, trace)
+        await self._leases.close()
+
+    @property
+    def coherent(self) -> bool:
+        """Whether the local tier is in use: other processes' writes are told."""
+        return self._coherence.told
+
+    def cached(  # noqa: PLR0913 - each is a choice of its own
+        self,
+        key: str,
+        *,
+        ttl_seconds: float,
+        stale_seconds: float = 0,
+        negative_ttl_seconds: float | None = None,
+        local_ttl_seconds: float = 60,
+        jitter: float = 0.1,
+        name: str = "",
+        tags: Sequence[str] = (),
+        version: str = "",
+    ) -> Callable[[Callable[P, Awaitable[R]]], Cached[P, R]]:
+        """Return a decorator that caches an async function under keys such as `product:{id}`.
+
+        Key and tags are templates over the function's parameters; a parameter that the key does not
+        name must not change the result. The type comes from the return annotation. `name` labels
+        the metrics (default: the key's first word); a new `version` makes old entries misses.
+        """
+
+        def decorate(function: Callable[P, Awaitable[R]]) -> Cached[P, R]:
+            kind = return_type(function)
+            policy = Policy(
+                name or key.split(":", maxsplit=1)[0],
+                self._codec(kind, version),
+                self._metrics.stats(name or key.split(":", maxsplit=1)[0]),
+                ttl_seconds,
+                stale_seconds,
+                negative_ttl_seconds,
+                local_ttl_seconds,
+                jitter,
+                self._compress_bytes,
+            )
+            return Cached(
+                function,
+                key=key,
+                tags=tags,
+                policy=policy,
+                reader=self._reader,
+                writer=self._writer,
+                engine=self._engine,
+                bypassed=self._bypassed,
+                enabled=self._enabled,
+            )
+
+        return decorate
+
+    async def delete(self, *keys: str, name: str = "values") -> None:
+        """Remove keys everywhere."""
+        if self._enabled and keys:
+            self._metrics.stats(name).invalidations_redis += len(keys)
+            await self._writer.remove(keys)
+
+    async def delete_pattern(self, pattern: str, *, name: str = "values") -> int:
+        """Remove the keys that match a glob such as `product:*`; return how many there were.
+
+        It walks all keys of Redis in steps: for few keys and for operators; routes use tags.
+        """
+        if not self._enabled:
+            return 0
+        removed = await self._writer.remove_pattern(pattern)
+        self._metrics.stats(name).invalidations_redis += removed
+        return removed
+
+    async def invalidate_tag(self, *tags: str, name: str = "tags") -> None:
+        """Make misses of all entries with a tag, in one command each, however many they are."""
+        if self._enabled:
+            self._metrics.stats(name).invalidations_redis += len(tags)
+            for tag in tags:
+                await self._writer.remove_tag(tag)
+
+    @contextlib.contextmanager
+    def bypass(self) -> Iterator[None]:
+        """Send reads of this task, and of tasks it starts, to their sources; writes go on."""
+        token = self._bypassed.set(True)
+        try:
+            yield
+        finally:
+            self._bypassed.reset(token)
+
+    async def warm(
+        self, loads: Iterable[Callable[[], Awaitable[object]]], *, timeout_seconds: float = 5
+    ) -> bool:
+        """Run loads together; return whether all ended well in time. Failures are logged."""
+        tasks = {asyncio.ensure_future(load()) for load in loads}
+        if not tasks:
+            return True
+        done, late = await asyncio.wait(tasks, timeout=timeout_seconds)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+        errors = [repr(error) for task in done if (error := task.exception()) is not None]
+        if errors or late:
+            log.warning("cache_not_warm", late=len(late), failed=len(errors), errors=errors[:3])
+        return not errors and not late

@@ -1,0 +1,89 @@
+"""The command line of a service: start its workers, or talk to the service that runs already."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from servekit.admin.client import AdminClient, AdminError, table
+from servekit.environment import SettingsError, example_file, load_settings
+from servekit.import_string import find
+
+if TYPE_CHECKING:
+    from servekit.settings import Settings
+
+
+def run_command(application: str, settings_class: str, arguments: list[str]) -> int:
+    """Do what the arguments say and return the exit code; see `servekit.main`."""
+    options = parse(arguments)
+    kind: type[Settings] = find(settings_class)
+    if options.command == "settings" and options.example:
+        print(example_file(kind), end="")  # noqa: T201 - the answer
+        return 0
+    try:
+        settings = load_settings(kind)
+    except SettingsError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)  # noqa: T201 - for people, before there are logs
+        return 1
+    if options.command == "run":
+        from servekit.launch import run  # the other commands answer in half the time without it
+
+        return run(settings, arguments=(application, settings_class), reload=options.reload)
+    if options.command == "settings":
+        return show_settings(settings)
+    return ask(settings, options)
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Read the command line; without a command it is `run`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.set_defaults(command="run", reload=False)
+    commands = parser.add_subparsers(dest="command", metavar="command")
+    start = commands.add_parser("run", help="start the service (the default)")
+    start.add_argument("--reload", action="store_true", help="reload when a source file changes")
+    status = commands.add_parser("status", help="show the workers of the running service")
+    status.add_argument("--json", action="store_true", help="as JSON")
+    commands.add_parser("reload", help="load the code anew, worker by worker, losing no request")
+    commands.add_parser("stop", help="drain and end")
+    scale = commands.add_parser("scale", help="change the number of workers")
+    scale.add_argument("count", type=int, help="workers to have")
+    shown = commands.add_parser(
+        "settings", help="show every setting with its value, secrets masked"
+    )
+    shown.add_argument("--example", action="store_true", help="print the text of .env.example")
+    options = parser.parse_args(arguments)
+    options.command = options.command or "run"
+    return options
+
+
+def ask(settings: Settings, options: argparse.Namespace) -> int:
+    """Pass a command to the running service."""
+    if not settings.admin_port:
+        print("ADMIN_PORT is 0: the service has no admin port to ask", file=sys.stderr)  # noqa: T201 - the answer
+        return 1
+    token = settings.admin_token.get_secret_value()
+    client = AdminClient(settings.admin_host, settings.admin_port, token=token)
+    try:
+        if options.command == "status":
+            rows = client.workers()
+            print(json.dumps(rows) if options.json else table(rows))  # noqa: T201 - the answer
+        elif options.command == "scale":
+            client.scale(options.count)
+        elif options.command == "reload":
+            client.reload()
+        else:
+            client.stop()
+    except AdminError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - the answer
+        return 1
+    return 0
+
+
+def show_settings(settings: Settings) -> int:
+    """Print every setting as the environment would spell it."""
+    for name, value in settings:
+        print(f"{name.upper()}={value}")  # noqa: T201 - the answer
+    return 0

@@ -1,0 +1,117 @@
+"""The open connections of a worker: swept for slow clients, and led to their end when it drains."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import TYPE_CHECKING, Any
+
+from servekit.edge.protocol import FrontDoor
+
+if TYPE_CHECKING:
+    from uvicorn.server import ServerState
+
+STALLED_SECONDS = 1.0
+EVENT_STREAM = b"text/event-stream"
+
+
+class Connections:
+    """What is connected and what is running, on top of uvicorn's own books."""
+
+    def __init__(self, state: ServerState) -> None:
+        self._state = state
+        self._told_to_leave: set[Any] = set()
+
+    def count(self) -> int:
+        return len(self._state.connections)
+
+    @property
+    def requests_total(self) -> int:
+        """Requests answered since the start."""
+        return self._state.total_requests
+
+    def doors(self) -> list[FrontDoor]:
+        """Return the HTTP connections; WebSockets have left the front door behind."""
+        return [door for door in self._state.connections if isinstance(door, FrontDoor)]
+
+    def check_patience(self, now: float) -> None:
+        """End the connections of clients that took too long."""
+        for door in self.doors():
+            door.patience.check(now)
+
+    def make_room(self, now: float) -> None:
+        """Close a quarter of the connections: those whose clients kept a place longest for nothing.
+
+        A quarter, twice a second: whoever waits behind a crowd of them is let in within seconds.
+        """
+        stalled = [(door.patience.stalled_seconds(now), door) for door in self.doors()]
+        stalled = [one for one in stalled if one[0] >= STALLED_SECONDS]
+        stalled.sort(key=lambda one: one[0], reverse=True)
+        for _, door in stalled[: max(1, self.count() // 4)]:
+            door.patience.end_to_make_room()
+
+    def running(self) -> list[str]:
+        """Return the requests under way, as `GET /path`."""
+        return [
+            f"{door.cycle.scope['method']} {door.cycle.scope['path']}"
+            for door in self.doors()
+            if door.answering
+        ]
+
+    def close_idle(self) -> None:
+        """Close what waits for a next request, and say goodbye (1012) to every WebSocket."""
+        for connection in list(self._state.connections):
+            if not isinstance(connection, FrontDoor):
+                if connection not in self._told_to_leave:
+                    self._told_to_leave.add(connection)
+                    connection.shutdown()
+            elif not connection.answering and not _has_unread_data(connection):
+                connection.transport.close()
+            elif connection.answering:
+                connection.cycle.keep_alive = False
+
+    def end_streams(self) -> None:
+        """End event streams, which never end by themselves, as their clients expect an end."""
+        for door in self.doors():
+            if door.answering and door.cycle.response_started and _wants_events(door.cycle.scope):
+                door.cycle.disconnected = True
+                door.cycle.message_event.set()
+                if door.cycle.chunked_encoding:
+                    door.transport.write(b"0\r\n\r\n")
+                door.transport.close()
+
+    async def finish(self, seconds: float) -> bool:
+        """Wait until nothing is connected and nothing runs; False when time was up first."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._state.connections or self._state.tasks:
+                    self.close_idle()
+                    await asyncio.sleep(0.02)
+        return not (self._state.connections or self._state.tasks)
+
+    async def cancel(self) -> None:
+        """Cancel what still runs and drop what is still connected."""
+        for task in self._state.tasks:
+            task.cancel("The worker's time to drain is over.")
+        if self._state.tasks:
+            await asyncio.wait(self._state.tasks, timeout=0.5)
+        for connection in list(self._state.connections):
+            connection.transport.abort()
+
+
+def _wants_events(scope: Any) -> bool:
+    return any(name == b"accept" and EVENT_STREAM in value for name, value in scope["headers"])
+
+
+def _has_unread_data(door: FrontDoor) -> bool:
+    """Whether a request has arrived that the loop has not seen yet: closing now would lose it."""
+    if door.in_headers:
+        return True
+    handle = door.transport.get_extra_info("socket")
+    with (
+        contextlib.suppress(OSError, ValueError),
+        socket.fromfd(handle.fileno(), handle.family, handle.type) as copy,
+    ):
+        return bool(copy.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    return False

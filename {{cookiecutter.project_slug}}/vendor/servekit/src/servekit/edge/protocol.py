@@ -1,0 +1,250 @@
+"""The front door: uvicorn's HTTP protocol with limits and deadlines, off the hot path."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from servekit.edge.abandoned import AbandonedReads
+from servekit.edge.cycle import Cycle, Gate
+from servekit.edge.patience import Patience
+
+if TYPE_CHECKING:
+    from uvicorn import Config
+    from uvicorn.server import ServerState
+
+    from servekit.edge.listeners import Listener
+    from servekit.edge.rules import Rules
+
+VALID_HOST = re.compile(rb"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(:[0-9]{0,5})?")
+KNOWN_HOSTS_LIMIT = 256
+PIPELINE_LIMIT = 64
+
+
+class FrontDoor(AbandonedReads):
+    """One client connection.
+
+    The parser's callbacks only count; the worker's sweep compares with the limits of time.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        rules: Rules,
+        listener: Listener,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.rules = rules
+        self.limits = rules.limits
+        self.listener = listener
+        self.patience = Patience(self, rules.limits)
+        self.requests_begun = 0
+        self.body_bytes = 0
+        self.unparsed_bytes = 0
+        self.in_headers = False
+        self.in_body = False
+        self.refused = False
+        self.last = False
+        self._hosts = 0
+        self._host = b""
+        self._status = 400
+
+    # What the transport calls
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.gate = Gate(self, transport)
+        self.listener.connection_opened()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.listener.connection_closed()
+
+    def data_received(self, data: bytes) -> None:
+        if self.refused or self.last:
+            return
+        self.unparsed_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._upgrade()
+        except httptools.HttpParserError:
+            self.refuse(self._status)
+        else:
+            if self.unparsed_bytes > self.limits.header_bytes and self.parser is not None:
+                self._refuse_oversized()
+
+    def eof_received(self) -> None:
+        if self.refused:
+            self.transport.close()
+
+    # What the parser calls
+
+    def on_message_begin(self) -> None:
+        HttpToolsProtocol.on_message_begin(self)  # super() is measurable here on 3.11
+        self.requests_begun += 1
+        self.in_headers = True
+        self._hosts = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.in_body:
+            return  # a trailer: merged into the headers it could overrule what was checked
+        name = name.lower()
+        if name == b"host":
+            self._hosts += 1
+            self._host = value
+        elif name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        limits = self.limits
+        if len(self.url) > limits.uri_bytes:
+            self._fail(414)
+        if len(self.headers) > limits.header_count or (
+            self.unparsed_bytes > limits.header_bytes and self._header_size() > limits.header_bytes
+        ):
+            self._fail(431)
+        version = self.parser.get_http_version()
+        if version != "1.1":
+            self._check_old_version(version)
+        elif self._hosts != 1:
+            self._fail(400)
+        if self._hosts and self._host not in self.rules.known_hosts:
+            self._check_host()
+        self.in_headers = False
+        self.in_body = True
+        self.unparsed_bytes = 0
+        self._begin_request(version)
+        if self.pipeline and len(self.pipeline) > PIPELINE_LIMIT:
+            self._fail(400)
+
+    def _begin_request(self, version: str) -> None:
+        """Complete the scope and start its task; a WebSocket handshake is uvicorn's matter."""
+        scope = self.scope
+        scope["method"] = self.parser.get_method().decode("ascii")
+        if version != "1.1":
+            scope["http_version"] = version
+        if self.parser.should_upgrade() and self._should_upgrade():
+            return
+        target = httptools.parse_url(self.url)
+        path = target.path.decode("ascii")
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"] = target.path
+        scope["query_string"] = target.query or b""
+        busy = self.answering
+        self.cycle = Cycle(
+            self.rules.writer,
+            scope=scope,
+            transport=self.gate,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if busy:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+        else:
+            self._start_asgi_task(self.cycle, self.app)
+
+    def on_body(self, body: bytes) -> None:
+        self.body_bytes += len(body)
+        self.unparsed_bytes = 0
+        HttpToolsProtocol.on_body(self, body)
+
+    def on_message_complete(self) -> None:
+        self.in_body = False
+        self.unparsed_bytes = 0
+        HttpToolsProtocol.on_message_complete(self)
+
+    # What the request's cycle calls
+
+    def on_response_complete(self) -> None:
+        # As the original, without a timer for each request: the sweep watches idle connections.
+        self.server_state.total_requests += 1
+        if self.transport.is_closing() or self.refused:
+            return
+        self.flow.resume_reading()
+        if self.last:
+            self.transport.close()
+        elif self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+
+    # What the worker calls
+
+    @property
+    def answering(self) -> bool:
+        """Whether a request is under way that deserves its answer."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def refuse(self, status: int) -> None:
+        """Answer on behalf of the application, or not at all if it has begun to; then close."""
+        if self.refused or self.transport.is_closing():
+            return
+        if self.answering and (self.pipeline or not self.in_body):
+            # A bad request pipelined behind a good one: the good one is still answered.
+            self.last = True
+            self.pipeline.clear()
+            return
+        if self.answering:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            if self.cycle.response_started:
+                self.transport.close()
+                return
+        self.transport.write(self.rules.refusals[status])
+        self.linger()
+
+    def linger(self) -> None:
+        """End our side and let the client read: closing on unread data would destroy the answer."""
+        self.refused = True
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.flow.resume_reading()
+
+    def _fail(self, status: int) -> None:
+        """Stop the parser from inside one of its callbacks."""
+        self._status = status
+        raise httptools.HttpParserError
+
+    def _refuse_oversized(self) -> None:
+        in_target = self.in_headers and not self.headers
+        self.refuse(414 if in_target and len(self.url) > self.limits.uri_bytes else 431)
+
+    def _header_size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def _check_old_version(self, version: str) -> None:
+        framed = any(name == b"transfer-encoding" for name, _ in self.headers)
+        if version != "1.0" or self._hosts > 1 or framed:
+            self._fail(400)
+
+    def _check_host(self) -> None:
+        if not VALID_HOST.fullmatch(self._host):
+            self._fail(400)
+        if len(self.rules.known_hosts) < KNOWN_HOSTS_LIMIT:
+            self.rules.known_hosts.add(self._host)
+
+    def _upgrade(self) -> None:
+        if self._should_upgrade():
+            self.handle_websocket_upgrade()
+            self.listener.connection_closed()
+        elif self.cycle is not None:
+            # The parser stops at any upgrade; the request itself is answered as if it had none.
+            self.cycle.keep_alive = False

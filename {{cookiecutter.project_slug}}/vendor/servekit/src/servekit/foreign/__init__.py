@@ -1,0 +1,1 @@
+"""Names that FastAPI, uvicorn and redis-py keep private: one module for each, nowhere else."""

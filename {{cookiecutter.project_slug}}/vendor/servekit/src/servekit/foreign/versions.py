@@ -1,0 +1,48 @@
+"""The versions that the tests ran with: outside them the fast ways are off, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import re
+from importlib import metadata
+
+import structlog
+
+TESTED = {
+    "fastapi": ("0.165", "0.166"),
+    "starlette": ("1.10", "1.11"),
+    "uvicorn": ("0.54", "0.55"),
+    "redis": ("8.1", "8.2"),
+}
+"""For each library the first version that was tested, and the first that was not."""
+
+SWITCH = "SERVEKIT_FAST_WAYS"
+
+log = structlog.get_logger()
+
+
+def as_numbers(version: str) -> tuple[int, ...]:
+    """Return a version's leading numbers: `1.10.0rc1` is (1, 10, 0)."""
+    return tuple(int(part) for part in re.findall(r"(?:^|(?<=\.))\d+", version))
+
+
+def untested(*names: str) -> dict[str, str]:
+    """Return those of the libraries whose installed version is not one of the tested."""
+    found = {}
+    for name in names:
+        version = metadata.version(name)
+        first, end = (as_numbers(bound) for bound in TESTED[name])
+        if not first <= as_numbers(version) < end:
+            found[name] = version
+    return found
+
+
+def fast_ways() -> bool:
+    """Return whether private names of FastAPI may be used; one line in the log says why not."""
+    if os.environ.get(SWITCH, "") == "off":
+        log.warning("fast_ways_off", reason=f"{SWITCH} is off")
+        return False
+    if versions := untested("fastapi", "starlette"):
+        log.warning("fast_ways_off", reason="versions that were not tested", **versions)
+        return False
+    return True

@@ -1,0 +1,30 @@
+"""The name, description and version of a service, from its installed distribution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+GROUP = "servekit.services"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a service calls itself, in its API document and at `GET /`."""
+
+    name: str
+    description: str
+    version: str
+
+
+def read_identity(package: str = "service") -> Identity:
+    """Return what the distribution says that offers `package` as an entry point of its kind.
+
+    A package that is not installed is nameless, and starts all the same.
+    """
+    for entry_point in metadata.entry_points(group=GROUP, name=package):
+        if entry_point.dist is not None:
+            about: Any = entry_point.dist.metadata
+            return Identity(about["Name"], about.get("Summary", ""), about["Version"])
+    return Identity(package, "", "0")

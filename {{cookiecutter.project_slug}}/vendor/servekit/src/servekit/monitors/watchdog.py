@@ -1,0 +1,196 @@
+"""A thread that reports what blocks the event loop, while it blocks it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter
+
+from servekit.monitors.loop_monitor import LoopMonitor
+from servekit.monitors.stall_evidence import (
+    CpuClocks,
+    CpuReading,
+    callback_frame,
+    own_line,
+    stack_lines,
+    thread_frame,
+)
+
+FOLLOW_SECONDS = 1.0
+LOOK_SECONDS = 0.01
+PLACES_MAX = 1000
+
+DescribeRequest = Callable[[FrameType, "asyncio.Task[Any] | None"], Mapping[str, str]]
+"""Name the request that a stack serves: `route`, `request_id`; {} if none."""
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Stall:
+    """A time without a tick, from the moment that the watchdog armed."""
+
+    beat: float
+    """The last tick before it."""
+    due: float
+    """When the next tick should have come."""
+    armed: CpuReading
+    stack: list[str]
+    """Empty if what ran when the watchdog armed had ended by now: then no one is to blame."""
+    task: str
+    request: Mapping[str, str]
+
+
+class Watchdog:
+    """Log and count `event_loop_blocked` once the loop was still for `stall_seconds`; 0 disables.
+
+    The record names the request that is running, its stack, and whether it computes or waits. A
+    thread that had no CPU is not called blocked. One place is logged once in `quiet_seconds`; the
+    next record says how many were passed over.
+    """
+
+    def __init__(
+        self,
+        monitor: LoopMonitor,
+        *,
+        registry: CollectorRegistry,
+        stall_seconds: float = 0.05,
+        quiet_seconds: float = 10.0,
+        describe_request: DescribeRequest = lambda _frame, _task: {},
+    ) -> None:
+        self._monitor = monitor
+        self._stall_seconds = stall_seconds
+        self._quiet_seconds = quiet_seconds
+        self._describe_request = describe_request
+        self._places: dict[str, tuple[float, int]] = {}
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._blocked = Counter(
+            "asyncio_eventloop_blocked_total",
+            "Times that the event loop stood still, by the route that was running.",
+            ["route"],
+            registry=registry,
+        )
+
+    async def __aenter__(self) -> Self:
+        if self._stall_seconds > 0:
+            self._stopped.clear()
+            self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+            self._thread.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stopped.set()
+        self._monitor.woken.set()
+        if self._thread is not None:
+            while self._thread.is_alive():  # noqa: ASYNC110 - a thread's end gives no event
+                await asyncio.sleep(0.001)
+
+    def _watch(self) -> None:
+        # Sleeps to the very moment at which the loop would be overdue: about 30 wake-ups a second,
+        # half as many while the monitor dozes.
+        clocks = CpuClocks(self._monitor.thread_id, self._monitor.native_thread_id)
+        while not self._stopped.is_set():
+            self._monitor.woken.clear()
+            beat = self._monitor.last_tick
+            overdue = beat + self._monitor.tick_seconds + self._stall_seconds / 2
+            if self._monitor.woken.wait(max(0.0, overdue - time.monotonic())):
+                continue
+            if self._monitor.last_tick == beat:
+                try:
+                    self._follow(clocks, beat)
+                except Exception:  # a report that fails must not end the watch
+                    log.exception("watchdog_report_failed")
+        clocks.close()
+
+    def _follow(self, clocks: CpuClocks, beat: float) -> None:
+        armed = clocks.read()
+        suspect = self._running(thread_frame(self._monitor.thread_id))
+        needed = self._stall_seconds / 2
+        wait = needed
+        while wait > 0:
+            if self._stopped.wait(wait) or self._monitor.last_tick != beat:
+                return
+            now = clocks.read()
+            wait = needed - (now.at - armed.at - now.deprived_since(armed))
+        self._report(clocks, self._look(beat, armed, suspect))
+
+    def _look(self, beat: float, armed: CpuReading, suspect: object) -> Stall:
+        frame = thread_frame(self._monitor.thread_id)
+        task = asyncio.current_task(self._monitor.loop)
+        same = self._running(frame) is suspect
+        stack = stack_lines(frame) if same else []
+        request = self._describe_request(frame, task) if same and frame is not None else {}
+        due = beat + self._monitor.tick_seconds
+        return Stall(beat, due, armed, stack, task.get_name() if task else "", request)
+
+    def _running(self, frame: FrameType | None) -> object:
+        task = asyncio.current_task(self._monitor.loop)
+        return task if task is not None else callback_frame(frame)
+
+    def _report(self, clocks: CpuClocks, stall: Stall) -> None:
+        route = stall.request.get("route", "")
+        self._blocked.labels(route).inc()
+        until = time.monotonic() + FOLLOW_SECONDS
+        while self._monitor.last_tick == stall.beat and time.monotonic() < until:
+            if self._stopped.wait(LOOK_SECONDS):
+                break
+        ended = self._monitor.last_tick != stall.beat
+        cause = clocks.read().cause_since(stall.armed) if stall.stack else "many_callbacks"
+        place = own_line(stall.stack)
+        suppressed = self._suppressed(f"{route} {place}")
+        if suppressed is None:
+            return
+        log.warning(
+            "event_loop_blocked",
+            blocked_seconds=round(self._length(stall), 3),
+            ended=ended,
+            cause=cause,
+            location=place,
+            stack="\n".join(stall.stack),
+            task=stall.task,
+            suppressed=suppressed,
+            **stall.request,
+        )
+        if not ended:
+            self._wait_for_the_end(stall)
+
+    def _wait_for_the_end(self, stall: Stall) -> None:
+        while self._monitor.last_tick == stall.beat:
+            if self._stopped.wait(LOOK_SECONDS * 5):
+                return
+        log.warning(
+            "event_loop_unblocked",
+            blocked_seconds=round(self._length(stall), 3),
+            location=own_line(stall.stack),
+            **stall.request,
+        )
+
+    def _length(self, stall: Stall) -> float:
+        late = self._monitor.last_late_tick
+        end = late if late > stall.beat else time.monotonic()
+        return end - stall.due
+
+    def _suppressed(self, place: str) -> int | None:
+        """Return how many records of a place were passed over; None to pass over this one too."""
+        now = time.monotonic()
+        logged, passed_over = self._places.get(place, (-self._quiet_seconds, 0))
+        if now - logged < self._quiet_seconds:
+            self._places[place] = (logged, passed_over + 1)
+            return None
+        if len(self._places) >= PLACES_MAX:
+            self._places.clear()
+        self._places[place] = (now, 0)
+        return passed_over

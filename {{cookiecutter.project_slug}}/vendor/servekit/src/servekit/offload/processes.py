@@ -1,0 +1,243 @@
+"""A bounded pool of processes for CPU work, each of which can be killed without the others."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar, TypeVarTuple
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from servekit.deadlines import remaining
+from servekit.offload.calls import pack_call
+from servekit.offload.errors import OffloadError, OffloadTimeout
+from servekit.offload.frames import Startup, pack
+from servekit.offload.metrics import OffloadMetrics
+from servekit.offload.process import OffloadProcess
+from servekit.offload.waiting_line import WaitingLine
+
+T = TypeVar("T")
+Args = TypeVarTuple("Args")
+
+BACKOFF_SECONDS_MIN = 0.1
+BACKOFF_SECONDS_MAX = 5.0
+
+log = structlog.get_logger()
+
+
+class Processes:
+    """Run module-level functions in up to `size` processes, with `queue` callers waiting.
+
+    One process is warm from the start (`preload` names modules it imports, `initializer` is a
+    module-level function it calls first); the others start with the first call that needs them.
+    A deadline, a cancelled caller or a crash costs one process and one call. A process is replaced
+    after `recycle_calls` (with 10 % jitter) or above `recycle_rss_bytes`; 0 disables. All but one
+    end when they had nothing to do for `idle_seconds`.
+    """
+
+    def __init__(  # noqa: PLR0913 - a pool has these properties
+        self,
+        *,
+        registry: CollectorRegistry,
+        size: int = 1,
+        queue: int = 0,
+        timeout_seconds: float = 30,
+        recycle_calls: int = 0,
+        recycle_rss_bytes: int = 0,
+        idle_seconds: float = 60,
+        nice: int = 10,
+        preload: Sequence[str] = (),
+        initializer: Callable[[], object] | None = None,
+        pool: str = "processes",
+    ) -> None:
+        self.size = size
+        self._timeout_seconds = timeout_seconds
+        self._recycle_calls = recycle_calls
+        self._recycle_rss_bytes = recycle_rss_bytes
+        self._idle_seconds = idle_seconds
+        self._shrinking: asyncio.TimerHandle | None = None
+        self._startup = pack(Startup(tuple(preload), initializer, nice))
+        self._pool = pool
+        self._metrics = OffloadMetrics(pool, registry)
+        self._line = WaitingLine(pool=pool, places=size, length=queue, metrics=self._metrics)
+        self._processes: set[OffloadProcess] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._starting = 0
+        self._seeking = 0
+        self._open = False
+
+    async def __aenter__(self) -> Self:
+        self._idle: asyncio.LifoQueue[OffloadProcess] = asyncio.LifoQueue()
+        self._open = True
+        self._start_one()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._open = False
+        if self._shrinking is not None:
+            self._shrinking.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(process.end(kill=True) for process in list(self._processes)))
+
+    @property
+    def busy(self) -> int:
+        """Processes that run a call."""
+        return self._line.busy
+
+    @property
+    def waiting(self) -> int:
+        """Callers that wait for a process."""
+        return self._line.waiting
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that are alive."""
+        return [process.pid for process in self._processes]
+
+    async def run(
+        self,
+        function: Callable[[*Args], T],
+        *args: *Args,
+        timeout_seconds: float | None = None,
+    ) -> T:
+        """Return what `function(*args)` returns in a process, or raise what it raises.
+
+        The function must be importable (module-level), arguments and result picklable: pass ids and
+        paths rather than megabytes, as pickling is work for the loop. Raises `TypeError` for a
+        lambda or closure, `OffloadRejected` when pool and queue are full, `OffloadTimeout` past
+        `timeout_seconds` (the pool's by default) or the request's deadline, waiting included, and
+        `OffloadCrashed` if the process dies. A cancelled caller leaves the queue, or its process is
+        killed.
+        """
+        if not self._open:
+            raise RuntimeError(f"The {self._pool} pool is not open.")
+        frame = pack_call(function, args)
+        limit = remaining(self._timeout_seconds if timeout_seconds is None else timeout_seconds)
+        if limit <= 0:
+            raise self._timed_out(limit)
+        try:
+            async with asyncio.timeout(limit) as scope:
+                await self._line.acquire()
+                result: T = await self._run(frame)
+                return result
+        except TimeoutError:
+            if not scope.expired():
+                raise  # the function's own
+            raise self._timed_out(limit) from None
+
+    def _timed_out(self, seconds: float) -> OffloadTimeout:
+        self._metrics.timeouts.inc()
+        return OffloadTimeout(self._pool, seconds)
+
+    async def _run(self, frame: bytes) -> Any:
+        started = time.monotonic()
+        try:
+            process = await self._take()
+            try:
+                return await process.call(frame)
+            except asyncio.CancelledError:
+                self._end(process, kill=True)
+                raise
+            finally:
+                self._put_back(process)
+        finally:
+            self._line.release(time.monotonic() - started)
+
+    async def _take(self) -> OffloadProcess:
+        self._seeking += 1
+        try:
+            while True:
+                if self._idle.empty() and self._starting < self._seeking:
+                    self._start_one()
+                process = await self._idle.get()
+                if not process.ended:
+                    return process
+        finally:
+            self._seeking -= 1
+
+    def _put_back(self, process: OffloadProcess) -> None:
+        if process.ended:
+            return
+        limit = self._recycle_calls * (1 - process.pid % 11 / 100)  # so that not all go at once
+        worn = 0 < limit <= process.calls or 0 < self._recycle_rss_bytes < process.rss_bytes
+        if worn:
+            self._end(process, kill=False)
+        else:
+            self._rest(process)
+
+    def _rest(self, process: OffloadProcess) -> None:
+        process.idle_since = time.monotonic()
+        self._idle.put_nowait(process)
+        if self._shrinking is None and len(self._processes) > 1:
+            self._shrink_later()
+
+    def _shrink(self) -> None:
+        """End who was idle all the time; the last used is the next taken, so it stays."""
+        self._shrinking = None
+        resting = [self._idle.get_nowait() for _ in range(self._idle.qsize())]
+        since = time.monotonic() - self._idle_seconds
+        for process in reversed(resting):
+            if process.idle_since <= since and len(self._processes) > 1:
+                self._processes.discard(process)
+                self._end(process, kill=False)
+            else:
+                self._idle.put_nowait(process)
+        if not self._idle.empty() and len(self._processes) > 1:
+            self._shrink_later()
+
+    def _shrink_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._shrinking = loop.call_later(self._idle_seconds, self._shrink)
+
+    # Starting and ending, beside the calls
+
+    def _start_one(self) -> None:
+        if self._open and len(self._processes) + self._starting < self.size:
+            self._starting += 1
+            self._beside(self._start())
+
+    def _end(self, process: OffloadProcess, *, kill: bool) -> None:
+        process.ended = True
+        self._beside(process.end(kill=kill))
+
+    def _beside(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _start(self) -> None:
+        pause = BACKOFF_SECONDS_MIN
+        try:
+            while True:
+                try:
+                    process = await OffloadProcess.start(self._startup, self._ended)
+                except (OffloadError, OSError, TimeoutError) as error:
+                    log.warning("offload_process_start_failed", pool=self._pool, error=str(error))
+                    await asyncio.sleep(pause * random.uniform(1, 1.5))  # noqa: S311 - jitter
+                    pause = min(2 * pause, BACKOFF_SECONDS_MAX)
+                else:
+                    self._processes.add(process)
+                    self._rest(process)
+                    return
+        finally:
+            self._starting -= 1
+
+    def _ended(self, process: OffloadProcess) -> None:
+        if process not in self._processes:
+            return  # it never was ready
+        self._processes.discard(process)
+        if self._open:
+            self._metrics.restarts.inc()
+            self._beside(process.end(kill=False))
+            self._start_one()

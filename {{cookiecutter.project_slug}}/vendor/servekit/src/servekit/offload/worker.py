@@ -1,0 +1,116 @@
+"""The program of an offload process: `python -m servekit.offload.worker FD`."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from servekit.offload.errors import OffloadError
+from servekit.offload.frames import (
+    LENGTH,
+    Call,
+    FrameReader,
+    Outcome,
+    Startup,
+    pack,
+    unpack,
+)
+
+RECEIVE_BYTES = 1 << 18
+
+
+def main(fd: int) -> None:
+    """Run calls from the socket `fd`, one at a time, until its other end is closed."""
+    os.environ.pop("PYTHONPATH", None)  # it carried the parent's sys.path, not meant for children
+    os.dup2(2, 1)  # what a function prints goes to stderr: stdout is the service's log
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Sent to the whole group by a terminal or a service manager, while requests that need
+        # this process still drain. The socket's end ends it.
+        signal.signal(number, lambda *_: None)
+    channel = socket.socket(fileno=fd)
+    threading.Thread(target=_exit_when_closed, args=(fd,), daemon=True).start()
+    bodies = _bodies(channel)
+    _start(unpack(next(bodies)))
+    channel.sendall(pack(os.getpid()))
+    for body in bodies:
+        channel.sendall(_answer(body))
+
+
+def _start(startup: Startup) -> None:
+    with contextlib.suppress(OSError):
+        os.nice(startup.nice)
+    for module in startup.preload:
+        importlib.import_module(module)
+    if startup.initializer is not None:
+        startup.initializer()
+
+
+def _bodies(channel: socket.socket) -> Iterator[bytes]:
+    reader = FrameReader()
+    while data := channel.recv(RECEIVE_BYTES):
+        yield from reader.feed(data)
+
+
+def _answer(body: bytes) -> bytes:
+    try:
+        call: Call = unpack(body)
+        with _log_context(call.log_context):
+            value = call.function(*call.args)
+        return pack(Outcome(value, None, "", _rss_bytes()))
+    except BaseException as error:  # noqa: BLE001 - it belongs to the caller, not to this process
+        return _pack_error(error)
+
+
+def _pack_error(error: BaseException) -> bytes:
+    trace = "".join(traceback.format_exception(error))
+    carried: BaseException = OffloadError(f"{type(error).__name__}: {error}")
+    if isinstance(error, Exception):  # SystemExit and its like would end the caller's event loop
+        try:
+            frame = pack(Outcome(None, error, trace, _rss_bytes()))
+            unpack(frame[LENGTH.size :])
+        except Exception:  # noqa: BLE001, S110 - it does not survive pickling: its text goes instead
+            pass
+        else:
+            return frame
+    return pack(Outcome(None, carried, trace, _rss_bytes()))
+
+
+@contextlib.contextmanager
+def _log_context(values: dict[str, Any]) -> Iterator[None]:
+    if not values:
+        yield
+        return
+    # Imported with the first request that carries a context: a call without one starts sooner.
+    from structlog.contextvars import bound_contextvars
+
+    with bound_contextvars(**values):
+        yield
+
+
+def _rss_bytes() -> int:
+    try:
+        return int(Path("/proc/self/statm").read_bytes().split()[1]) * os.sysconf("SC_PAGESIZE")
+    except (OSError, ValueError):
+        return 0  # not Linux: no limit on memory then
+
+
+def _exit_when_closed(fd: int) -> None:
+    # A parent that was killed must not leave a long computation behind.
+    poller = select.poll()
+    poller.register(fd, 0)
+    poller.poll()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,139 @@
+"""Errors to clients: RFC 9457 problem documents without traces, versions or echoed input."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+from starlette.types import Scope, Send
+
+__all__ = ["problem_response", "problem_responses"]
+
+MEDIA_TYPE = "application/problem+json"
+TITLES = {status.value: status.phrase for status in HTTPStatus}
+BODILESS = frozenset({204, 205, 304})
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+def problem_body(
+    status: int, *, title: str | None = None, detail: str | None = None, **members: Any
+) -> bytes:
+    """Return the JSON text of a problem; `members` are extension members, None is left out."""
+    problem = {"type": "about:blank", "title": title or TITLES.get(status, "Error")}
+    problem |= {"status": status, "detail": detail} | members
+    return orjson.dumps({key: value for key, value in problem.items() if value is not None})
+
+
+def problem_headers(body: bytes, headers: Headers = ()) -> list[tuple[bytes, bytes]]:
+    """Return the header fields of a problem, never to be stored unless `headers` says so."""
+    own = [
+        (b"content-type", MEDIA_TYPE.encode()),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+    ]
+    given = [(name.lower(), value) for name, value in headers]
+    names = {name for name, _ in given}
+    return [field for field in own if field[0] not in names] + given
+
+
+async def send_problem(
+    send: Send,
+    status: int,
+    *,
+    title: str | None = None,
+    detail: str | None = None,
+    headers: Headers = (),
+    **members: Any,
+) -> None:
+    """Send a whole response that is a problem; pass `**about(scope)` to name the request."""
+    body = problem_body(status, title=title, detail=detail, **members)
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": problem_headers(body, headers),
+        }
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
+def about(scope: Scope) -> dict[str, Any]:
+    """Return the members that tell which request a problem is about."""
+    raw_path = scope.get("raw_path") or b""
+    return {
+        "instance": raw_path.decode("ascii", "replace") or None,
+        "request_id": scope.get("state", {}).get("request_id"),
+    }
+
+
+def retry_after() -> bytes:
+    """Return seconds for Retry-After, spread so that refused clients do not come back together."""
+    return b"%d" % random.randint(1, 3)  # noqa: S311 - spreads load, protects nothing
+
+
+def problem_response(
+    scope: Scope,
+    status: int,
+    *,
+    detail: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    **members: Any,
+) -> Response:
+    """Return a problem as a response for an exception handler."""
+    if status in BODILESS:
+        return Response(status_code=status, headers=headers)
+    given = [
+        (name.encode("latin-1"), value.encode("latin-1")) for name, value in (headers or {}).items()
+    ]
+    body = problem_body(status, detail=detail, **about(scope), **members)
+    response = Response(body, status)
+    response.raw_headers = problem_headers(body, given)
+    return response
+
+
+def status_of(error: BaseException, statuses: Mapping[type[Exception], int]) -> int:
+    """Return the status that stands for an exception or for what caused it; 500 when unknown."""
+    for candidate in (error, error.__cause__):
+        for kind in type(candidate).__mro__:
+            if kind in statuses:
+                return statuses[kind]
+    return 500
+
+
+def unavailable_headers(status: int) -> list[tuple[bytes, bytes]]:
+    """Return the Retry-After that a 503 carries."""
+    return [(b"retry-after", retry_after())] if status == HTTPStatus.SERVICE_UNAVAILABLE else []
+
+
+def problem_responses(
+    descriptions: Mapping[int, str] | None = None,
+) -> dict[int | str, dict[str, Any]]:
+    """Return `responses=` for statuses that are problem documents: `{404: "No such product"}`.
+
+    Without any it documents every error, for `FastAPI(responses=...)` or a router.
+    """
+    text = {"type": "string"}
+    error = {"type": "object", "properties": {"field": text, "message": text}}
+    members = dict.fromkeys(("type", "title", "detail", "instance", "request_id"), text)
+    schema = {
+        "type": "object",
+        "title": "Problem",
+        "required": ["type", "title", "status"],
+        "properties": {
+            **members,
+            "status": {"type": "integer"},
+            "errors": {"type": "array", "items": error},
+        },
+    }
+    content = {MEDIA_TYPE: {"schema": schema}}
+    if descriptions is None:
+        return {"default": {"description": "Problem", "content": content}}
+    return {
+        status: {"description": description, "content": content}
+        for status, description in descriptions.items()
+    }

@@ -1,0 +1,82 @@
+"""What a worker of a service runs: its application, made from its settings."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fastapi import FastAPI
+from prometheus_client import REGISTRY, disable_created_metrics, generate_latest
+
+from servekit.environment import load_settings
+from servekit.import_string import find
+from servekit.install import entrance
+from servekit.logs import configure_logs
+from servekit.monitors.profiling import Profiling
+from servekit.service import Service
+from servekit.settings import Settings
+from servekit.workers.program import Program
+
+
+def load(application: str, settings_class: str) -> Program:
+    """Return what a worker runs, from the settings of the environment; opens nothing.
+
+    Both are import strings: `service.app:create_app`, a function of the settings that returns the
+    application, and `service.settings:Settings`.
+    """
+    settings = load_settings(find(settings_class))
+    configure_logs(settings.log_level, settings.log_format)
+    disable_created_metrics()  # type: ignore[no-untyped-call] # has no annotations
+    return program_of(find(application)(settings), settings)
+
+
+def program_of(app: FastAPI, settings: Settings) -> Program:
+    """Return an application and its service as a worker runs them.
+
+    Raises:
+        TypeError: No Service was installed into the application.
+    """
+    service = getattr(getattr(app, "state", None), "service", None)
+    if not isinstance(service, Service):
+        raise TypeError("create_app must `Service(settings).install(app)` and return the app.")
+
+    async def metrics(_: dict[str, Any]) -> bytes:
+        # In a thread: some of the figures are files of /proc.
+        return await asyncio.to_thread(exposition, service)
+
+    def status() -> dict[str, float | int | None]:
+        return {
+            "requests": service.requests.total,
+            "active": service.requests.active,
+            "lag_seconds": service.monitor.lag_seconds,
+            "utilization": service.monitor.utilization,
+        }
+
+    def enter_worker(slot: int) -> None:
+        configure_logs(settings.log_level, settings.log_format, slot)
+        for hook in service.start_hooks:
+            hook(slot)
+
+    def begin_drain(reason: str) -> None:
+        for hook in service.drain_hooks:
+            hook(reason)
+
+    def leave_worker() -> None:
+        for hook in service.exit_hooks:
+            hook()
+
+    return Program(
+        asgi=entrance(app),
+        draining=service.draining,
+        commands={"metrics": metrics, **Profiling().commands},
+        status=status,
+        enter_worker=enter_worker,
+        begin_drain=begin_drain,
+        leave_worker=leave_worker,
+        error_headers=service.headers,
+    )
+
+
+def exposition(service: Service) -> bytes:
+    """Return the metrics of a worker: the service's, and those that its code made as usual."""
+    return generate_latest(service.registry) + generate_latest(REGISTRY)

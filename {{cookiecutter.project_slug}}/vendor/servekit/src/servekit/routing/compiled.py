@@ -1,0 +1,296 @@
+"""Compiles an application before the fork: an index in place of its routers, direct ways to answer.
+
+FastAPI asks its routers one by one, so that the last of a thousand routes costs a hundred times the
+first, and builds much at the first request. Here that is done once. What is not known to come to
+the same goes FastAPI's way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import Any, Self, SupportsIndex
+
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
+from starlette.datastructures import URL
+from starlette.responses import RedirectResponse
+from starlette.routing import BaseRoute, Mount
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from servekit.foreign.fastapi import (
+    EffectiveRoute,
+    IncludedRouter,
+    apply_form_limits,
+    fastapi_scope,
+    route_selected,
+    update_scope,
+    wrap_app_with_body_limit,
+)
+from servekit.routing.direct import direct
+from servekit.routing.routes import MEMO, Entry, Routes, route_path
+
+TELEMETRY = "fastapi.telemetry"
+
+
+class CompiledEntry(Entry):
+    """An entry and how it answers; `routers` are those that it was included through."""
+
+    def __init__(
+        self,
+        route: BaseRoute,
+        effective: EffectiveRoute | None = None,
+        routers: tuple[IncludedRouter, ...] = (),
+    ) -> None:
+        seen: Any = route
+        if effective is not None:
+            seen = effective.starlette_route or effective
+        super().__init__(route, seen, seen.matches)
+        self.effective = effective
+        self.routers = routers
+        self.form_limits = [
+            one.include_context.form_limits for one in routers if one.include_context.form_limits
+        ]
+        self.is_api_route = self.by_pattern and isinstance(route, APIRoute)
+        self.telemetry_path: str | None = getattr(seen, "path_format", None)
+        self.is_mount = isinstance(route, Mount)
+        self.answer = self._answer(route, seen)
+
+    def _answer(self, route: BaseRoute, seen: Any) -> ASGIApp:
+        """Return what answers a request that the entry matches in full."""
+        if self.by_pattern and isinstance(route, APIRoute):
+            return direct(route, seen) if type(route).handle is APIRoute.handle else route.handle
+        handle: ASGIApp = seen.handle
+        if self.routers:
+            limit = self.routers[-1].include_context.max_body_size
+            handle = wrap_app_with_body_limit(handle, limit)
+        return handle
+
+    def enter(self, scope: Scope) -> None:
+        """Leave the marks in a scope that FastAPI's routers leave on the way to the route."""
+        for limits in self.form_limits:
+            apply_form_limits(scope, limits)
+        if self.routers:
+            marks = fastapi_scope(scope)
+            marks["included_router"] = self.routers[-1]
+            if self.effective is not None:
+                marks["effective_route_context"] = self.effective
+
+
+class CompiledRouter:
+    """Stands in a router's place; compiles anew when FastAPI would see other routes."""
+
+    def __init__(self, router: APIRouter) -> None:
+        self._router = router
+        self._usual: ASGIApp = router.app
+        self._stale = True
+        self._compiled: list[CompiledEntry] = []
+        self._routes: Routes = Routes(())
+        self._watched: set[int] = set()
+        self._seen: list[BaseRoute] = []
+        self._has_low_priority = False
+
+    @property
+    def routes(self) -> Routes:
+        """The table, as it is now."""
+        if self._stale or self._router.routes is not self._seen:
+            self._compile()
+        return self._routes
+
+    @property
+    def entries(self) -> list[CompiledEntry]:
+        """The same, in the order in which FastAPI tries them."""
+        _ = self.routes
+        return self._compiled
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["type"] == "lifespan":
+            return self._usual(scope, receive, send)
+        routed = self.routes.find(scope)
+        if routed is None:
+            return self._refuse(scope, receive, send)
+        router = self._router
+        if router.form_limits:
+            apply_form_limits(scope, router.form_limits)
+        if "router" not in scope:
+            scope["router"] = router
+        entry: CompiledEntry = routed.entry  # type: ignore[assignment] # our table holds no other
+        if entry.by_pattern:
+            scope.update(routed.child_scope)
+        else:
+            update_scope(scope, routed.child_scope)
+        entry.enter(scope)
+        if TELEMETRY in scope:
+            route_selected(scope=scope, path=entry.telemetry_path, mount=entry.is_mount)
+        if not entry.is_api_route:
+            return entry.answer(scope, receive, send)
+        scope["route"] = entry.route
+        if routed.full:
+            return entry.answer(scope, receive, send)
+        return entry.route.handle(scope, receive, send)  # 405, in FastAPI's words
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Redirect to the path with or without its slash, or answer 404."""
+        router, path = self._router, route_path(scope)
+        if "router" not in scope:
+            scope["router"] = router
+        if scope["type"] == "http" and router.redirect_slashes and path != "/":
+            other = {name: value for name, value in scope.items() if name != MEMO}
+            other["path"] = other["path"].rstrip("/") if path.endswith("/") else other["path"] + "/"
+            routed = self._routes.find(other)
+            if routed is not None:
+                if TELEMETRY in scope:
+                    entry: Any = routed.entry
+                    route_selected(scope=scope, path=entry.telemetry_path)
+                redirect = RedirectResponse(url=str(URL(scope=other)))
+                await redirect(scope, receive, send)
+                return
+        if self._has_low_priority:
+            await self._usual(scope, receive, send)
+        else:
+            await router.default(scope, receive, send)
+
+    def _compile(self) -> None:
+        router = self._router
+        self._stale = False
+        self._watch(router)
+        self._seen = router.routes = WatchedRoutes(router.routes, self._mark_stale)
+        self._compiled = list(self._entries(router.routes))
+        self._routes = Routes(self._compiled)
+        self._has_low_priority = next(iter(router._iter_low_priority_routes()), None) is not None  # noqa: SLF001
+
+    def _entries(self, routes: Iterable[BaseRoute]) -> Iterator[CompiledEntry]:
+        for route in routes:
+            if not isinstance(route, IncludedRouter):
+                if isinstance(route, Mount):
+                    compile_mounted(route)
+                yield CompiledEntry(route)
+            elif includes_only_usual(route):
+                yield from self._included(route, ())
+            else:
+                self._watch(route.original_router)
+                yield CompiledEntry(route)
+
+    def _included(
+        self, included: IncludedRouter, outer: tuple[IncludedRouter, ...]
+    ) -> Iterator[CompiledEntry]:
+        self._watch(included.original_router)
+        chain = (*outer, included)
+        for candidate in included.effective_candidates():
+            if isinstance(candidate, IncludedRouter):
+                yield from self._included(candidate, chain)
+            else:
+                if isinstance(candidate.starlette_route, Mount):
+                    compile_mounted(candidate.starlette_route)
+                yield CompiledEntry(candidate.original_route, candidate, chain)
+
+    def _watch(self, router: APIRouter) -> None:
+        """Hear of what is added to a router later, where FastAPI does."""
+        if id(router) in self._watched:
+            return
+        self._watched.add(id(router))
+        mark_changed = router._mark_routes_changed  # noqa: SLF001 - the one place where it is told
+
+        def mark_both() -> None:
+            mark_changed()
+            self._mark_stale()
+
+        router._mark_routes_changed = mark_both  # type: ignore[method-assign] # noqa: SLF001
+
+    def _mark_stale(self) -> None:
+        self._stale = True
+
+
+def includes_only_usual(included: IncludedRouter) -> bool:
+    """Return whether a router, and all that it includes, match and answer as FastAPI's do."""
+    router = included.original_router
+    kind = type(router)
+    if kind.matches is not APIRouter.matches or kind.handle is not APIRouter.handle:
+        return False
+    return all(
+        includes_only_usual(route)
+        if isinstance(route, IncludedRouter)
+        else not isinstance(route, APIRoute) or type(route).matches is APIRoute.matches
+        for route in router.routes
+    )
+
+
+def compile_router(router: APIRouter) -> CompiledRouter | None:
+    """Put a compiled router in a router's place; None where it is not one of FastAPI's own kind."""
+    stack: Any = router.middleware_stack
+    if isinstance(stack, CompiledRouter):
+        return stack
+    if type(router).app is not APIRouter.app or type(router).__call__ is not APIRouter.__call__:
+        return None
+    compiled = CompiledRouter(router)
+    if stack == router.app:
+        router.middleware_stack = compiled  # type: ignore[assignment] # it returns what is awaited
+        return compiled
+    # A limit of the router's own stands around it.
+    while getattr(stack, "app", None) not in (None, router.app):
+        stack = stack.app
+    if getattr(stack, "app", None) != router.app:
+        return None
+    stack.app = compiled
+    return compiled
+
+
+def compile_mounted(mount: Mount) -> None:
+    """Compile a mounted application of FastAPI's too."""
+    app = mount.app
+    if isinstance(app, FastAPI):
+        app = app.router
+    if isinstance(app, APIRouter):
+        compile_router(app)
+
+
+class WatchedRoutes(list[BaseRoute]):
+    """A router's list of routes that tells when it changes."""
+
+    def __init__(self, routes: Iterable[BaseRoute], changed: Callable[[], None]) -> None:
+        super().__init__(routes)
+        self._changed = changed
+
+    def append(self, route: BaseRoute) -> None:
+        self._changed()
+        super().append(route)
+
+    def extend(self, routes: Iterable[BaseRoute]) -> None:
+        self._changed()
+        super().extend(routes)
+
+    def insert(self, place: SupportsIndex, route: BaseRoute) -> None:
+        self._changed()
+        super().insert(place, route)
+
+    def remove(self, route: BaseRoute) -> None:
+        self._changed()
+        super().remove(route)
+
+    def pop(self, place: SupportsIndex = -1) -> BaseRoute:
+        self._changed()
+        return super().pop(place)
+
+    def clear(self) -> None:
+        self._changed()
+        super().clear()
+
+    def sort(self, **options: Any) -> None:
+        self._changed()
+        super().sort(**options)
+
+    def reverse(self) -> None:
+        self._changed()
+        super().reverse()
+
+    def __setitem__(self, place: Any, value: Any) -> None:
+        self._changed()
+        super().__setitem__(place, value)
+
+    def __delitem__(self, place: Any) -> None:
+        self._changed()
+        super().__delitem__(place)
+
+    def __iadd__(self, routes: Iterable[BaseRoute]) -> Self:  # type: ignore[misc,override]
+        self._changed()
+        super().extend(routes)
+        return self

@@ -1,0 +1,130 @@
+"""The routes of an application as one flat, indexed table: which of them answers a request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from fastapi.routing import APIRoute, APIWebSocketRoute, iter_route_contexts
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute, Match, Mount, Route, WebSocketRoute
+from starlette.types import Scope
+
+from servekit.routing.index import PathIndex
+
+MEMO = "servekit.routed"
+BY_PATTERN = frozenset({APIRoute.matches, Route.matches})
+INDEXED = BY_PATTERN | {APIWebSocketRoute.matches, WebSocketRoute.matches, Mount.matches}
+
+
+class Entry:
+    """One route as the application has it: what its routers add is included.
+
+    `seen` tells path, methods and dependencies; `matches` is asked where a pattern and methods are
+    not all that decides.
+    """
+
+    def __init__(
+        self, route: BaseRoute, seen: Any, matches: Callable[[Scope], tuple[Match, Scope]]
+    ) -> None:
+        self.route = route
+        self.path: str = getattr(seen, "path", None) or ""
+        self.template: str = getattr(seen, "path_format", None) or ""
+        self.methods: set[str] | None = getattr(seen, "methods", None)
+        self.endpoint: Callable[..., Any] | None = getattr(seen, "endpoint", None)
+        self.dependant: Any = getattr(seen, "dependant", None)
+        self.max_body_size: int | None = getattr(seen, "max_body_size", None)
+        self.regex: re.Pattern[str] | None = getattr(seen, "path_regex", None)
+        self.convertors: dict[str, Any] = getattr(seen, "param_convertors", None) or {}
+        self.matches = matches
+        kind = getattr(type(route), "matches", None)
+        self.by_pattern = kind in BY_PATTERN
+        self.indexed = kind in INDEXED and self.regex is not None
+
+
+class Routed(NamedTuple):
+    """The entry that answers; not `full` where it knows the path and not the method."""
+
+    entry: Entry
+    full: bool
+    child_scope: Scope
+
+
+class Routes:
+    """A table of entries in the application's order."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self._index: PathIndex[Entry] = PathIndex()
+        for entry in entries:
+            if entry.indexed:
+                self._index.add(entry, entry.template, entry.convertors)
+            else:
+                self._index.add_anywhere(entry)
+
+    def of(self, scope: Scope, method: str | None = None) -> Entry | None:
+        """Return the entry that answers this request, or another method's; None for 404 and 405."""
+        if method is not None and method != scope["method"]:
+            scope = {name: value for name, value in scope.items() if name != MEMO}
+            scope["method"] = method
+        routed = self.find(scope)
+        return routed.entry if routed is not None and routed.full else None
+
+    def at(self, path: str) -> list[Entry]:
+        """Return all entries whose pattern matches a path, whatever their methods."""
+        candidates = self._index.candidates(path)
+        return [entry for entry in candidates if entry.regex and entry.regex.match(path)]
+
+    def find(self, scope: Scope) -> Routed | None:
+        """Return what FastAPI would choose: the first full match, else the first partial one.
+
+        A request is matched once: what one layer found, the next ones take.
+        """
+        path, kind, method = route_path(scope), scope["type"], scope.get("method")
+        memo = scope.get(MEMO)
+        if memo is not None and memo[0] is self and memo[1:4] == (path, method, kind):
+            known: Routed | None = memo[4]
+            return known
+        partial: Routed | None = None
+        for_good = True
+        for entry in self._index.candidates(path):
+            if not entry.by_pattern:
+                for_good = False  # it may look at more than path and method, and these may change
+                match, child_scope = entry.matches(scope)
+                full = match is Match.FULL
+                if match is Match.NONE:
+                    continue
+            else:
+                found = entry.regex.match(path) if kind == "http" and entry.regex else None
+                if found is None:
+                    continue
+                params = dict(scope.get("path_params", ()))
+                for name, text in found.groupdict().items():
+                    params[name] = entry.convertors[name].convert(text)
+                child_scope = {"endpoint": entry.endpoint, "path_params": params}
+                full = not entry.methods or method in entry.methods
+            if full:
+                partial = Routed(entry, True, child_scope)
+                break
+            partial = partial or Routed(entry, False, child_scope)
+        if for_good:
+            scope[MEMO] = (self, path, method, kind, partial)
+        return partial
+
+
+def read_routes(app: Starlette) -> Routes:
+    """Return the routes of an application by public means."""
+    return Routes(
+        Entry(context.original_route, context, context.original_route.matches)
+        for context in iter_route_contexts(app.routes)
+    )
+
+
+def route_path(scope: Scope) -> str:
+    """Return the path below the application's `root_path`, as Starlette matches it."""
+    path: str = scope["path"]
+    root_path: str = scope.get("root_path", "")
+    if not root_path or not path.startswith(root_path):
+        return path
+    rest = path[len(root_path) :]
+    return rest if not rest or rest.startswith("/") else path

@@ -1,0 +1,211 @@
+"""What one worker owns, each part made from its settings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, TypeVar
+
+from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
+from prometheus_client import CollectorRegistry
+
+from servekit.admission.pressure import Pressure
+from servekit.cache.cache import Cache
+from servekit.cpus import usable_cpus
+from servekit.draining import Draining
+from servekit.errors import StoreUnavailable
+from servekit.install import install
+from servekit.layers.request_metrics import RequestMetrics
+from servekit.layers.running_request import running_request
+from servekit.layers.security_headers import default_security_headers
+from servekit.monitors.cpu_monitor import CpuMonitor
+from servekit.monitors.gc_monitor import GcMonitor
+from servekit.monitors.loop_monitor import LoopMonitor
+from servekit.monitors.memory_monitor import MemoryMonitor
+from servekit.monitors.watchdog import Watchdog
+from servekit.offload.errors import OffloadCrashed, OffloadRejected, OffloadTimeout
+from servekit.offload.processes import Processes
+from servekit.offload.threads import Threads
+from servekit.redis.clients import RedisClients
+from servekit.routing.routes import Routes
+from servekit.sessions.store import SessionStore
+from servekit.settings import Settings
+from servekit.upstream.client import Upstream
+from servekit.upstream.errors import UpstreamTimeout, UpstreamUnavailable
+from servekit.upstream.metrics import UpstreamMetrics
+
+MIB = 2**20
+TELEMETRY_OFF: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
+TELEMETRY_ON: TelemetryConfig = {**TELEMETRY_OFF, "tracing": True, "auto_configure": True}
+
+Part = TypeVar("Part", bound=AbstractAsyncContextManager[Any])
+Hook = TypeVar("Hook", bound=Callable[..., None])
+
+
+class Service:
+    """Cache, sessions, pools, monitors and upstreams of one worker, and layers around its routes.
+
+    Making it opens nothing; the application's lifespan opens `parts` in order, before its own
+    lifespan runs, and closes them in reverse.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.registry = CollectorRegistry()
+        self.draining = Draining()
+        self.requests = RequestMetrics()
+        self.headers = default_security_headers(https=settings.production)
+        self.docs_paths: tuple[str, ...] = ("/docs",)
+        self.statuses: dict[type[Exception], int] = {
+            StoreUnavailable: 503,
+            UpstreamUnavailable: 503,
+            UpstreamTimeout: 504,
+            OffloadRejected: 503,
+            OffloadTimeout: 504,
+            OffloadCrashed: 500,
+        }
+        """What an exception means to a client when a route lets it pass; add your own."""
+        self.exception_handlers: dict[type[Exception], Any] = {}
+        self.monitor = LoopMonitor(registry=self.registry)
+        CpuMonitor(self.monitor, registry=self.registry)
+        self.watchdog = Watchdog(
+            self.monitor,
+            registry=self.registry,
+            stall_seconds=settings.loop_stall_ms / 1000,
+            describe_request=running_request,
+        )
+        self.pressure = Pressure(
+            self.monitor,
+            loop_lag_seconds=settings.pressure_loop_lag_ms / 1000,
+            requests=settings.pressure_requests,
+            rss_bytes=settings.pressure_rss_mib * MIB,
+        )
+        self.redis = RedisClients(
+            settings.redis_url.get_secret_value(),
+            registry=self.registry,
+            connections=settings.redis_connections,
+            connect_timeout_seconds=settings.timeout_redis_connect_ms / 1000,
+            cache_timeout_seconds=settings.timeout_cache_ms / 1000,
+            session_timeout_seconds=settings.timeout_session_ms / 1000,
+            connection_age_seconds_max=settings.redis_connection_age_seconds or math.inf,
+        )
+        self.cache = Cache(
+            self.redis,
+            enabled=settings.cache_enabled,
+            local_bytes=settings.cache_local_mib * MIB,
+            registry=self.registry,
+        )
+        self.sessions = SessionStore(
+            self.redis,
+            secret_keys=settings.secret_keys,
+            idle_seconds=settings.session_idle_seconds,
+            absolute_seconds=settings.session_absolute_seconds,
+            limit_per_user=settings.session_limit_per_user,
+            local_bytes=settings.session_local_mib * MIB,
+            registry=self.registry,
+        )
+        self.threads = Threads(
+            registry=self.registry,
+            size=settings.offload_threads,
+            queue=settings.offload_queue,
+            timeout_seconds=settings.timeout_offload_seconds,
+        )
+        workers = settings.workers or usable_cpus()
+        self.processes = Processes(
+            registry=self.registry,
+            size=settings.offload_processes or max(1, usable_cpus() // workers),
+            queue=settings.offload_queue,
+            timeout_seconds=settings.timeout_offload_seconds,
+            recycle_rss_bytes=settings.offload_recycle_rss_mib * MIB,
+        )
+        self.routes: Callable[[], Routes] = lambda: Routes(())
+        """The table of the application's routes, from its start on."""
+        self.upstreams: dict[str, Upstream] = {}
+        self._upstream_metrics = UpstreamMetrics(self.registry)
+        self.start_hooks: list[Callable[[int], None]] = []
+        self.drain_hooks: list[Callable[[str], None]] = []
+        self.exit_hooks: list[Callable[[], None]] = []
+        self.parts: list[AbstractAsyncContextManager[Any]] = [
+            self.monitor,
+            self.watchdog,
+            self.pressure,
+            GcMonitor(registry=self.registry),
+            MemoryMonitor(registry=self.registry),
+            self.redis,
+            self.cache,
+            self.sessions,
+            self.threads,
+            self.processes,
+        ]
+
+    @property
+    def telemetry(self) -> TelemetryConfig:
+        """For `FastAPI(telemetry=...)`: traces if a collector is set, else nothing at all."""
+        return TELEMETRY_ON if self.settings.otel_exporter_otlp_endpoint else TELEMETRY_OFF
+
+    def install(self, app: FastAPI) -> None:
+        """Put this service around an application, which stays what FastAPI says.
+
+        Own middleware stands inside the service's layers, own exception handlers go before the
+        service's, and both may be added until the application starts.
+        """
+        install(self, app)
+
+    def add(self, part: Part) -> Part:
+        """Open an async context manager with every worker, after cache and pools, and return it.
+
+        If it has `statuses` or `exception_handlers`, by exception, they are the application's too.
+        """
+        self.parts.append(part)
+        self.statuses |= getattr(part, "statuses", {})
+        self.exception_handlers |= getattr(part, "exception_handlers", {})
+        return part
+
+    def add_upstream(
+        self,
+        name: str,
+        url: str,
+        *,
+        connections: int | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Upstream:
+        """Add a client of another service, by the name that metrics and logs give it.
+
+        An empty `url` calls nobody. Limits are those of UPSTREAM_CONNECTIONS and
+        TIMEOUT_UPSTREAM_SECONDS unless given.
+
+        Raises:
+            ValueError: The name is taken, or the URL is none.
+        """
+        if name in self.upstreams:
+            raise ValueError(f"There is an upstream {name!r} already.")
+        if url and not url.startswith(("http://", "https://")):
+            raise ValueError(
+                f"The upstream {name!r} needs an http:// or https:// URL, not {url!r}."
+            )
+        settings = self.settings
+        self.upstreams[name] = upstream = Upstream(
+            name,
+            url,
+            metrics=self._upstream_metrics,
+            connections=connections or settings.upstream_connections,
+            timeout_seconds=timeout_seconds or settings.timeout_upstream_seconds,
+        )
+        return self.add(upstream)
+
+    def on_worker_start(self, hook: Callable[[int], None]) -> Callable[[int], None]:
+        """Call a function first in every worker, with its slot number; also as a decorator."""
+        self.start_hooks.append(hook)
+        return hook
+
+    def on_drain(self, hook: Callable[[str], None]) -> Callable[[str], None]:
+        """Call a function when a worker begins to drain, with why: `stop`, `reload`, `scale`."""
+        self.drain_hooks.append(hook)
+        return hook
+
+    def on_worker_exit(self, hook: Callable[[], None]) -> Callable[[], None]:
+        """Call a function last in every worker, after its parts are closed: a place to flush."""
+        self.exit_hooks.append(hook)
+        return hook

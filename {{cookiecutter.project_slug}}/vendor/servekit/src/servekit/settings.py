@@ -1,0 +1,244 @@
+"""The settings of every service: variable, default, unit and reason; a service adds its own."""
+
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from servekit.words import Words, split_words
+
+DEVELOPMENT_SECRET = "development-only-secret-never-use-in-production"  # noqa: S105 - refused in production
+
+
+class Settings(BaseSettings):
+    """Settings of a service, read from the environment and from `.env`; subclass it to add more.
+
+    The environment name of a field is the field in capitals. Zero disables a limit, a timeout or a
+    feature unless its text says otherwise.
+    """
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_file_encoding="utf-8",
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+    )
+
+    # Where it runs
+
+    environment: Literal["development", "test", "production"] = "development"
+    """`production` refuses to start with unsafe values; `development` starts its own Redis."""
+
+    debug: bool = False
+    """Serve the interactive API documentation and asyncio's debug mode; refused in production."""
+
+    host: str = "127.0.0.1"
+    """Address of the public port; `0.0.0.0` in a container, `unix:/path` for a unix socket."""
+
+    port: int = Field(default=8000, ge=1, le=65535)
+    """The public port: the API, `/livez` and `/readyz`."""
+
+    admin_host: str = "127.0.0.1"
+    """Address of the admin port; but for loopback and `unix:/path` it needs ADMIN_TOKEN."""
+
+    admin_port: int = Field(default=9100, ge=0, le=65535)
+    """The admin port: metrics, workers, profiles. 0 switches it off."""
+
+    admin_token: SecretStr = SecretStr("")
+    """Bearer token that the admin port asks for; may be empty on loopback only."""
+
+    allowed_hosts: Words = ["localhost", "127.0.0.1", "[::1]"]
+    """Host names that a request may carry, comma-separated; `*.example.com` allows subdomains."""
+
+    trusted_proxy_hops: int = Field(default=0, ge=0, le=10)
+    """Proxies in front that append to X-Forwarded-For; counted from the right. 0 trusts none."""
+
+    cors_origins: Words = []
+    """Origins that a browser may call from, comma-separated; empty keeps CORS off."""
+
+    # Workers
+
+    workers: int = Field(default=0, ge=0, le=512)
+    """Worker processes; 0 means one for every CPU that affinity and the cgroup quota allow."""
+
+    worker_start_method: Literal["fork", "spawn"] = "fork"
+    """`fork` shares the imported application's memory; `spawn` where forking is unsafe (macOS)."""
+
+    worker_start_seconds: float = Field(default=60, gt=0, le=3600)
+    """Time a new worker has to become ready, warm cache included, before it is replaced."""
+
+    worker_hang_seconds: float = Field(default=10, ge=4, le=3600)
+    """Silence of a worker's event loop after which its stacks are dumped and it is replaced."""
+
+    worker_recycle_requests: int = Field(default=0, ge=0)
+    """Requests after which a worker is replaced, with 10 % jitter; a net under slow leaks."""
+
+    worker_recycle_rss_mib: int = Field(default=0, ge=0)
+    """Resident memory in MiB above which a worker is replaced, after three samples in a row."""
+
+    # State
+
+    redis_url: SecretStr = SecretStr("")
+    """`redis[s]://`, `redis[s]+sentinel://`, `redis[s]+cluster://`, `unix://`; empty: embedded."""
+
+    secret_key: SecretStr = SecretStr(DEVELOPMENT_SECRET)
+    """Keys that sign session cookies, comma-separated: the first signs, all verify."""
+
+    # Time limits
+
+    timeout_request_seconds: float = Field(default=30, ge=0, le=3600)
+    """Time for a handler to start its response; past it the handler is cancelled: 504."""
+
+    timeout_keep_alive_seconds: float = Field(default=75, gt=0, le=3600)
+    """Idle time of a connection; longer than the load balancer's (often 60 s), or it sees 502."""
+
+    timeout_header_seconds: float = Field(default=10, gt=0, le=300)
+    """Time for a client to send its request line and headers: 408."""
+
+    timeout_body_seconds: float = Field(default=30, gt=0, le=3600)
+    """Time between two pieces of a request body, and to read a response piece: 408 or closed."""
+
+    drain_delay_seconds: float = Field(default=0, ge=0, le=300)
+    """Time between SIGTERM and the last accepted connection; 5 behind Kubernetes endpoints."""
+
+    timeout_drain_seconds: float = Field(default=20, ge=0, le=3600)
+    """Time for requests in flight to finish after the delay; past it they are cancelled."""
+
+    grace_period_seconds: float = Field(default=30, ge=0, le=3600)
+    """Time the platform leaves between SIGTERM and SIGKILL; the drain must fit. 0: unchecked."""
+
+    # Size limits
+
+    limit_body_bytes: int = Field(default=1_048_576, ge=0)
+    """Largest request body: 413. Routes that stream may set their own."""
+
+    limit_header_bytes: int = Field(default=32_768, ge=1024)
+    """Largest header block: 431."""
+
+    limit_header_count: int = Field(default=100, ge=8)
+    """Most header fields: 431."""
+
+    limit_uri_bytes: int = Field(default=8192, ge=256)
+    """Longest request target: 414."""
+
+    limit_connections: int = Field(default=1000, ge=1)
+    """Open connections of a worker; further ones are left to its siblings and the backlog."""
+
+    # Overload
+
+    rate_limit_per_minute: int = Field(default=0, ge=0)
+    """Requests a minute from one client address over all workers: 429."""
+
+    pressure_loop_lag_ms: float = Field(default=70, ge=0)
+    """Event-loop lag: work for four times as long may wait for a turn; beyond it is shed."""
+
+    pressure_requests: int = Field(default=0, ge=0)
+    """Requests in flight in a worker above which new ones are shed."""
+
+    pressure_rss_mib: int = Field(default=0, ge=0)
+    """Resident memory of a worker in MiB above which new requests are shed."""
+
+    pressure_dry_run: bool = False
+    """Count what would be shed, and serve it."""
+
+    critical_paths: Words = []
+    """Path prefixes that overload refuses last, comma-separated; or `@critical` on a route."""
+
+    sheddable_paths: Words = []
+    """Path prefixes that overload refuses first, comma-separated; or `@sheddable` on a route."""
+
+    loop_stall_ms: float = Field(default=50, ge=0)
+    """Stillness of the event loop after which the running request and its stack are logged."""
+
+    # Redis
+
+    redis_connections: int = Field(default=32, ge=1, le=10_000)
+    """Connections of each pool in a worker; a caller waits at most its time limit for one."""
+
+    redis_connection_age_seconds: float = Field(default=600, ge=0)
+    """Age at which a connection is reopened, less up to a fifth: names are looked up again then."""
+
+    timeout_redis_connect_ms: float = Field(default=250, gt=0)
+    """Time to open a connection."""
+
+    timeout_cache_ms: float = Field(default=100, gt=0)
+    """Time for a cache command, one try; past it the cache counts as absent."""
+
+    timeout_session_ms: float = Field(default=250, gt=0)
+    """Time for a session command, with one retry; past it routes that need a login answer 503."""
+
+    # Cache
+
+    cache_enabled: bool = True
+    """Off sends every read to its source: for capacity tests."""
+
+    cache_local_mib: int = Field(default=32, ge=0)
+    """Memory of a worker's local tier in MiB; 0 leaves Redis as the only tier."""
+
+    cache_warm_seconds: float = Field(default=5, ge=0)
+    """Time for warming caches before a worker is ready; the rest loads on demand."""
+
+    # Sessions
+
+    session_idle_seconds: int = Field(default=1800, ge=60)
+    """A session ends after this time without a request."""
+
+    session_absolute_seconds: int = Field(default=43_200, ge=60)
+    """A session ends this long after login, used or not."""
+
+    session_limit_per_user: int = Field(default=10, ge=0)
+    """Concurrent sessions of one user; the oldest is ended by a further login."""
+
+    session_local_mib: int = Field(default=8, ge=0)
+    """Memory of a worker's own, coherent copies of sessions in MiB; 0 reads Redis every time."""
+
+    # Work off the loop
+
+    offload_threads: int = Field(default=16, ge=1, le=1000)
+    """Threads of a worker for blocking calls."""
+
+    offload_processes: int = Field(default=0, ge=0, le=512)
+    """Processes of a worker for CPU work; 0 shares the usable CPUs among the workers."""
+
+    offload_queue: int = Field(default=0, ge=0)
+    """Calls that may wait for a place in a pool; 0 means half the pool, at least one. Full: 503."""
+
+    offload_recycle_rss_mib: int = Field(default=0, ge=0)
+    """Resident memory in MiB above which an offload process is replaced after its call."""
+
+    timeout_offload_seconds: float = Field(default=30, gt=0)
+    """Time for one offloaded call, waiting included; past it a process is killed: 504."""
+
+    # Upstreams
+
+    upstream_connections: int = Field(default=32, ge=1, le=10_000)
+    """Calls of a worker to one upstream that may be under way at once; further ones wait."""
+
+    timeout_upstream_seconds: float = Field(default=5, gt=0, le=3600)
+    """Time for one call, waiting and a retry included; less where the request has less left."""
+
+    # Logs and telemetry
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe level that is written."""
+
+    log_format: Literal["auto", "json", "console"] = "auto"
+    """`auto` writes readable lines on a terminal and JSON elsewhere."""
+
+    otel_exporter_otlp_endpoint: str = ""
+    """Collector for OpenTelemetry traces; empty keeps tracing off and off the hot path."""
+
+    @property
+    def secret_keys(self) -> list[str]:
+        """The signing keys, newest first."""
+        return split_words(self.secret_key.get_secret_value())
+
+    @property
+    def development(self) -> bool:
+        return self.environment == "development"
+
+    @property
+    def production(self) -> bool:
+        return self.environment == "production"

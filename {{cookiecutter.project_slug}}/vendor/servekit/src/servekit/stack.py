@@ -1,0 +1,109 @@
+"""The layers around an application, in order: the one place where they are put together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from servekit.admission.importance import Importances
+from servekit.admission.layer import OverloadMiddleware
+from servekit.layers.body_limit import BodyLimitMiddleware
+from servekit.layers.compression import CompressionMiddleware
+from servekit.layers.cross_site import CrossSiteMiddleware
+from servekit.layers.deadline import DeadlineMiddleware
+from servekit.layers.draining import DrainingMiddleware
+from servekit.layers.errors import ErrorsMiddleware
+from servekit.layers.probes import ProbesMiddleware
+from servekit.layers.proxy_headers import ProxyHeadersMiddleware
+from servekit.layers.rate_limit import RateLimitMiddleware
+from servekit.layers.request_id import RequestIdMiddleware
+from servekit.layers.security_headers import SecurityHeadersMiddleware
+from servekit.layers.telemetry import TelemetryMiddleware
+from servekit.layers.trusted_hosts import TrustedHostsMiddleware
+from servekit.logs import event_writer
+from servekit.response_cache.layer import ResponseCacheMiddleware
+from servekit.sessions.layer import SessionMiddleware
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from servekit.service import Service
+
+
+def layers(service: Service, app: FastAPI) -> list[Middleware]:
+    """Return what every request passes before the application's own middleware, outermost first."""
+    settings, registry = service.settings, service.registry
+    headers, draining, routes = service.headers, service.draining, service.routes
+    return [
+        Middleware(DrainingMiddleware, draining=draining),
+        Middleware(ProbesMiddleware, draining=draining, headers=headers),
+        Middleware(
+            OverloadMiddleware,
+            pressure=service.pressure,
+            registry=registry,
+            importances=Importances(
+                critical=settings.critical_paths,
+                sheddable=settings.sheddable_paths,
+                routes=routes,
+            ),
+            headers=headers,
+            hops=settings.trusted_proxy_hops,
+            dry_run=settings.pressure_dry_run,
+        ),
+        Middleware(RequestIdMiddleware),
+        Middleware(
+            TelemetryMiddleware,
+            registry=registry,
+            metrics=service.requests,
+            write=event_writer(settings.log_level),
+        ),
+        Middleware(SecurityHeadersMiddleware, headers=headers, docs_paths=service.docs_paths),
+        Middleware(ErrorsMiddleware, statuses=service.statuses),
+        Middleware(DeadlineMiddleware, seconds=settings.timeout_request_seconds),
+        Middleware(ProxyHeadersMiddleware, hops=settings.trusted_proxy_hops),
+        Middleware(TrustedHostsMiddleware, allowed=settings.allowed_hosts),
+        *cors(service),
+        *rate_limit(service),
+        Middleware(ResponseCacheMiddleware, cache=service.cache, routes=routes),
+        Middleware(CompressionMiddleware),
+        *body_limit(service, app),
+        Middleware(CrossSiteMiddleware, allowed_origins=settings.cors_origins),
+        Middleware(SessionMiddleware, store=service.sessions, secure=settings.production),
+    ]
+
+
+def cors(service: Service) -> list[Middleware]:
+    """Return the layer that lets pages of CORS_ORIGINS read answers; none without them."""
+    if not service.settings.cors_origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=service.settings.cors_origins,
+            allow_credentials=True,
+            allow_methods=["*"],
+            allow_headers=["*"],
+        )
+    ]
+
+
+def rate_limit(service: Service) -> list[Middleware]:
+    """Return the layer that counts RATE_LIMIT_PER_MINUTE; none at 0."""
+    limit = service.settings.rate_limit_per_minute
+    if not limit:
+        return []
+    return [
+        Middleware(
+            RateLimitMiddleware, clients=service.redis, requests=limit, registry=service.registry
+        )
+    ]
+
+
+def body_limit(service: Service, app: FastAPI) -> list[Middleware]:
+    """Return the layer that holds LIMIT_BODY_BYTES; none at 0, or where FastAPI has a limit."""
+    limit = service.settings.limit_body_bytes
+    if not limit or app.max_body_size is not None:
+        return []
+    return [Middleware(BodyLimitMiddleware, limit_bytes=limit, routes=service.routes)]

@@ -1,0 +1,189 @@
+"""A client of one upstream service, which never costs a request more than the time it has."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from math import inf
+from time import perf_counter
+from types import TracebackType
+from typing import Any, Self
+
+import httpx2
+import structlog
+from structlog.contextvars import get_contextvars
+
+from servekit.breaker import Breaker
+from servekit.deadlines import remaining
+from servekit.retry_budget import RetryBudget
+from servekit.upstream.errors import UpstreamTimeout, UpstreamUnavailable
+from servekit.upstream.metrics import UpstreamMetrics
+
+IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+UNAVAILABLE = frozenset({502, 503, 504})
+
+SHARE_OF_DEADLINE = 0.9
+"""What a call may take of the time that the request has left; the rest is for its answer."""
+
+SILENCE_SECONDS = 0.5
+"""Silence shorter than this, in a request that was in a hurry, says nothing of the upstream."""
+
+RETRY_PAUSE_SECONDS = 0.05
+
+log = structlog.get_logger()
+
+
+class UpstreamBreaker(Breaker):
+    """A breaker that tells in the log when it turns."""
+
+    def opened(self) -> None:
+        log.warning("upstream_breaker_opened", upstream=self.name)
+
+    def closed(self) -> None:
+        log.info("upstream_breaker_closed", upstream=self.name)
+
+
+class Upstream:
+    """Calls to `base_url`, in bounded number and time; an empty one calls nobody.
+
+    A call ends within `timeout_seconds` and within the deadline of the request that makes it. At
+    most `connections` are under way, the others wait their turn. What fails at once is tried once
+    more if the method is idempotent, and for at most a tenth of all calls. Open it as a context.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is a knob of its own
+        self,
+        name: str,
+        base_url: str,
+        *,
+        metrics: UpstreamMetrics,
+        connections: int = 32,
+        timeout_seconds: float = 5,
+        transport: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.name = name
+        self.breaker = UpstreamBreaker(name)
+        self._base_url = base_url
+        self._connections = connections
+        self._timeout_seconds = timeout_seconds
+        self._transport = transport
+        self._places = asyncio.Semaphore(connections)
+        self._metrics = metrics
+        self._wait = metrics.wait.labels(name)
+        self._retry_budget = RetryBudget(taken=metrics.retries.labels(name))
+        metrics.breaker.labels(name).set_function(lambda: self.breaker.state)
+        self._client: httpx2.AsyncClient | None = None
+
+    @property
+    def configured(self) -> bool:
+        """Whether there is anybody to call."""
+        return bool(self._base_url)
+
+    async def __aenter__(self) -> Self:
+        if self.configured:
+            self._client = httpx2.AsyncClient(
+                base_url=self._base_url,
+                timeout=None,
+                limits=httpx2.Limits(
+                    max_connections=self._connections,
+                    max_keepalive_connections=self._connections,
+                    keepalive_expiry=5,  # most servers keep idle connections longer
+                ),
+                transport=self._transport,
+            )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None
+
+    async def get(self, path: str, **options: Any) -> httpx2.Response:
+        """Return the answer to a GET; see `request`."""
+        return await self.request("GET", path, **options)
+
+    async def request(self, method: str, path: str, **options: Any) -> httpx2.Response:
+        """Return the answer, read whole; `options` are those of httpx2.
+
+        Raises:
+            UpstreamTimeout: There was none in time.
+            UpstreamUnavailable: There was none, or one that says so (502, 503, 504).
+        """
+        began = perf_counter()
+        result = "cancelled"
+        try:
+            response = await self._guarded(method, path, options)
+            result = "answered"
+        except UpstreamUnavailable as error:
+            result = "timeout" if isinstance(error, UpstreamTimeout) else "unavailable"
+            raise
+        else:
+            return response
+        finally:
+            self._metrics.duration.labels(self.name, result).observe(perf_counter() - began)
+
+    async def _guarded(self, method: str, path: str, options: dict[str, Any]) -> httpx2.Response:
+        """Make the call in its time, and tell the breaker what came of it."""
+        limit = min(self._timeout_seconds, SHARE_OF_DEADLINE * remaining(inf))
+        if limit <= 0:
+            raise UpstreamTimeout(f"{self.name}: the request has no time left")
+        if not self.configured or not self.breaker.allow():
+            raise UpstreamUnavailable(f"{self.name} is not called now.")
+        sent = False
+        try:
+            async with asyncio.timeout(limit):
+                await self._take_place()
+                sent = True
+                try:
+                    response = await self._tried(method, path, options)
+                finally:
+                    self._places.release()
+        except TimeoutError as error:
+            silent = sent and limit >= min(SILENCE_SECONDS, self._timeout_seconds)
+            self.breaker.failed() if silent else self.breaker.abandoned()
+            raise UpstreamTimeout(f"{self.name}: no answer in {limit:.3g} s") from error
+        except httpx2.TransportError as error:
+            self.breaker.failed()
+            raise UpstreamUnavailable(f"{self.name}: {type(error).__name__}") from error
+        except BaseException:
+            self.breaker.abandoned()
+            raise
+        if response.status_code in UNAVAILABLE:
+            self.breaker.failed()
+            raise UpstreamUnavailable(f"{self.name}: {response.status_code}")
+        self.breaker.succeeded()
+        return response
+
+    async def _take_place(self) -> None:
+        began = perf_counter()
+        await self._places.acquire()
+        self._wait.observe(perf_counter() - began)
+
+    async def _tried(self, method: str, path: str, options: dict[str, Any]) -> httpx2.Response:
+        """Send the request, and once more what failed at once."""
+        self._retry_budget.earn()
+        try:
+            response = await self._send(method, path, options)
+            if response.status_code not in UNAVAILABLE or not self._may_retry(method):
+                return response
+        except httpx2.TransportError:
+            if not self._may_retry(method):
+                raise
+        await asyncio.sleep(random.uniform(0, RETRY_PAUSE_SECONDS))  # noqa: S311 - jitter
+        return await self._send(method, path, options)
+
+    def _may_retry(self, method: str) -> bool:
+        return method in IDEMPOTENT and self._retry_budget.take()
+
+    async def _send(self, method: str, path: str, options: dict[str, Any]) -> httpx2.Response:
+        if self._client is None:
+            raise RuntimeError(f"The client of {self.name} is not open.")
+        headers = dict(options.get("headers") or {})
+        if request_id := get_contextvars().get("request_id"):
+            headers.setdefault("x-request-id", request_id)
+        return await self._client.request(method, path, **(options | {"headers": headers}))

@@ -1,0 +1,134 @@
+"""What the supervisor tells about itself and its workers: tables, readiness, metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from servekit.monitors.process_memory import pss_bytes, rss_bytes
+from servekit.workers.scrape import merge
+from servekit.workers.worker_process import CommandError, WorkerProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from servekit.workers.supervisor import Supervisor
+
+SCRAPE_SECONDS = 1.0
+COMMAND_SECONDS = 120.0
+
+
+class SupervisorView:
+    """The operators' side of a supervisor."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self._registry = CollectorRegistry()
+        self._registry.register(WorkerCollector(supervisor))
+
+    @property
+    def ready(self) -> bool:
+        """Whether at least one worker serves and the service is not about to end."""
+        return not self._supervisor.stopping and any(
+            slot.worker is not None and slot.worker.state == "ready"
+            for slot in self._supervisor.slots
+        )
+
+    def workers(self) -> list[dict[str, Any]]:
+        """Return a row for every living worker process, and for every slot that waits for one."""
+        rows = []
+        for slot in self._supervisor.all_slots:
+            waiting = {"slot": slot.number, "pid": None, "state": "waiting"}
+            living = [describe(worker) for worker in slot.workers] or [waiting]
+            rows += [row | {"restarts": dict(slot.restarts)} for row in living]
+        return rows
+
+    def reload(self) -> None:
+        """Load the code anew and replace worker by worker."""
+        self._supervisor.reload()
+
+    def scale(self, count: int) -> None:
+        """Have this many workers."""
+        self._supervisor.scale(count)
+
+    def stop(self) -> None:
+        """Drain and end."""
+        self._supervisor.stop()
+
+    async def scrape(self) -> str:
+        """Return the metrics of all workers that answer within a second, and the supervisor's."""
+        slots = [slot for slot in self._supervisor.slots if slot.worker is not None]
+        texts: dict[int, str] = {}
+
+        async def ask(number: int, worker: WorkerProcess) -> None:
+            with contextlib.suppress(CommandError):
+                texts[number] = (await worker.call("metrics", SCRAPE_SECONDS)).decode()
+
+        await asyncio.gather(*(ask(slot.number, slot.worker) for slot in slots if slot.worker))
+        return merge(dict(sorted(texts.items())), generate_latest(self._registry).decode())
+
+    async def call(self, slot: int, command: str, arguments: dict[str, Any]) -> bytes:
+        """Run a command of one worker.
+
+        Raises:
+            CommandError: There is no such worker, or it refused, or it gave no answer in time.
+        """
+        for candidate in self._supervisor.slots:
+            if candidate.number == slot and candidate.worker is not None:
+                if command == "threads":
+                    return (await candidate.worker.thread_stacks()).encode()
+                return await candidate.worker.call(command, COMMAND_SECONDS, arguments)
+        raise CommandError(f"there is no worker {slot}")
+
+
+def describe(worker: WorkerProcess) -> dict[str, Any]:
+    """Return what is known of a worker."""
+    return {
+        "slot": worker.slot,
+        "pid": worker.pid,
+        "generation": worker.generation.number,
+        "state": worker.state,
+        "uptime_seconds": round(worker.uptime_seconds, 1),
+        "heartbeat_age_seconds": round(worker.silent_seconds, 2),
+        "rss_bytes": rss_bytes(worker.pid),
+        "pss_bytes": pss_bytes(worker.pid),
+        **worker.status,
+    }
+
+
+class WorkerCollector:
+    """The supervisor's own metrics, made when they are asked for."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+
+    def collect(self) -> Iterator[Metric]:
+        labels = ["worker"]
+        uptime = GaugeMetricFamily("worker_uptime_seconds", "Age of the process.", labels=labels)
+        age = GaugeMetricFamily(
+            "worker_heartbeat_age_seconds", "Time since the event loop's last sign.", labels=labels
+        )
+        ready = GaugeMetricFamily("worker_ready", "1 while the worker serves.", labels=labels)
+        connections = GaugeMetricFamily(
+            "worker_connections", "Connections that clients have open.", labels=labels
+        )
+        restarts = CounterMetricFamily(
+            "worker_restarts", "Replacements by reason.", labels=["worker", "reason"]
+        )
+        for slot in self._supervisor.slots:
+            name, worker = [str(slot.number)], slot.worker
+            ready.add_metric(name, float(worker is not None and worker.state == "ready"))
+            if worker is not None:
+                uptime.add_metric(name, worker.uptime_seconds)
+                age.add_metric(name, worker.silent_seconds)
+                connections.add_metric(name, worker.status.get("connections", 0))
+            for reason in REASONS:
+                restarts.add_metric([*name, reason], slot.restarts[reason])
+        yield from (uptime, age, ready, connections, restarts)
+
+
+REASONS = ("crash", "hang", "start", "reload", "requests", "rss")

@@ -1,0 +1,199 @@
+"""A worker as the supervisor sees it: its state, its heartbeats, its stacks and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import signal
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from servekit.workers.channel import Channel
+from servekit.workers.launchers import StartError
+
+if TYPE_CHECKING:
+    from servekit.workers.generations import Generation
+
+EXIT_REPORT_SECONDS = 1.0
+QUIET_SECONDS = 0.05
+
+log = structlog.get_logger()
+
+
+class CommandError(Exception):
+    """A worker refused a command, does not know it, or did not answer in time."""
+
+
+class WorkerProcess:
+    """One worker process, from the order to start it to its last sign of life."""
+
+    def __init__(self, *, slot: int, cell: int, generation: Generation) -> None:
+        self.slot = slot
+        self.cell = cell
+        self.generation = generation
+        self.pid = 0
+        self.state = "starting"
+        self.started_at = time.monotonic()
+        self.beat_at = self.started_at
+        self.status: dict[str, Any] = {}
+        self.end_reason = "crash"
+        loop = asyncio.get_running_loop()
+        self.ready: asyncio.Future[None] = loop.create_future()
+        self.exited: asyncio.Future[int | None] = loop.create_future()
+        self.ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())
+        self._ids = itertools.count()
+        self._answers: dict[int, asyncio.Future[tuple[bool, bytes]]] = {}
+        self._stacks = bytearray()
+        self._channel: Channel | None = None
+        self._listening: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Have the process started; it is ready only when `ready` is.
+
+        Raises:
+            StartError: There is no process.
+        """
+        ours, theirs = socket.socketpair()
+        self._stacks_fd, stacks_end = os.pipe()
+        order = {"slot": self.slot, "cell": self.cell, "generation": self.generation.number}
+        try:
+            fds = [theirs.fileno(), stacks_end]
+            self.pid = await self.generation.launcher.start(order, fds)
+        except BaseException:
+            ours.close()
+            os.close(self._stacks_fd)
+            raise
+        finally:
+            theirs.close()
+            os.close(stacks_end)
+        os.set_blocking(self._stacks_fd, False)
+        asyncio.get_running_loop().add_reader(self._stacks_fd, self._collect_stacks)
+        self._channel = await Channel.open(ours)
+        self._listening = asyncio.create_task(self._listen(self._channel))
+
+    @property
+    def uptime_seconds(self) -> float:
+        return time.monotonic() - self.started_at
+
+    @property
+    def silent_seconds(self) -> float:
+        """Time since the last heartbeat, or since the start."""
+        return time.monotonic() - self.beat_at
+
+    def drain(self, reason: str, *, accept: bool, delay: float, seconds: float) -> None:
+        """Tell the worker to end, and why; it may accept until the delay is over."""
+        limits = {"accept": accept, "delay": delay, "seconds": seconds}
+        self._send({"order": "drain", "reason": reason, **limits})
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self.signal(signal.SIGKILL)
+
+    def abandon(self) -> None:
+        """End a worker whose start failed, if there is a process at all."""
+        self.kill()
+        if not self.pid:
+            self.exited.set_result(None)
+
+    def signal(self, number: int) -> None:
+        if self.pid and not self.exited.done():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    async def call(
+        self, command: str, seconds: float, arguments: dict[str, Any] | None = None
+    ) -> bytes:
+        """Run a command of the worker's.
+
+        Raises:
+            CommandError: It failed, is unknown, or gave no answer in time.
+        """
+        identity = next(self._ids)
+        future = asyncio.get_running_loop().create_future()
+        self._answers[identity] = future
+        self._send(
+            {"order": "call", "id": identity, "command": command, "arguments": arguments or {}}
+        )
+        try:
+            async with asyncio.timeout(seconds):
+                ok, body = await future
+        except TimeoutError:
+            raise CommandError(f"worker {self.slot} gave no answer within {seconds:g} s") from None
+        finally:
+            del self._answers[identity]
+        if not ok:
+            raise CommandError(body.decode(errors="replace"))
+        return bytes(body)
+
+    async def thread_stacks(self, seconds: float = 0.5) -> str:
+        """Return the stacks of all threads, even of a blocked loop; none of a stopped process."""
+        self._stacks.clear()
+        self.signal(signal.SIGUSR1)
+        deadline = time.monotonic() + seconds
+        size = -1
+        while time.monotonic() < deadline and (not self._stacks or size != len(self._stacks)):
+            size = len(self._stacks)
+            await asyncio.sleep(QUIET_SECONDS)
+        return self._stacks.decode(errors="replace")
+
+    def ended(self, status: int | None) -> None:
+        """Take note of the end; None when nobody knows how."""
+        if self.exited.done():
+            return
+        self.state = "dead"
+        self.exited.set_result(status)
+        if not self.ready.done():
+            self.ready.set_exception(StartError(f"the worker exited with status {status}"))
+        for future in self._answers.values():
+            if not future.done():
+                future.set_result((False, b"the worker died"))
+        asyncio.get_running_loop().remove_reader(self._stacks_fd)
+        os.close(self._stacks_fd)
+        if self._channel is not None:
+            self._channel.close()
+
+    def _send(self, message: dict[str, Any]) -> None:
+        if self._channel is not None:
+            self._channel.send(message)
+
+    async def _listen(self, channel: Channel) -> None:
+        while (received := await channel.receive()) is not None:
+            message, body = received
+            self._heard(message, body)
+        # Dead, or as good as dead: the process that started it will soon say how it ended.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(self.exited), EXIT_REPORT_SECONDS)
+            return
+        self.kill()
+        self.ended(None)
+
+    def _heard(self, message: dict[str, Any], body: bytes) -> None:
+        match message["event"]:
+            case "beat":
+                self.beat_at = time.monotonic()
+                self.status = message["status"]
+            case "ready":
+                self.beat_at = time.monotonic()
+                self.state = "ready"
+                if not self.ready.done():
+                    self.ready.set_result(None)
+            case "failed":
+                if not self.ready.done():
+                    self.ready.set_exception(StartError(message["reason"], message["trace"]))
+            case "draining":
+                self.state = "draining"
+            case "answer":
+                future = self._answers.get(message["id"])
+                if future is not None and not future.done():
+                    future.set_result((message["ok"], body))
+
+    def _collect_stacks(self) -> None:
+        try:
+            self._stacks += os.read(self._stacks_fd, 65536)
+        except OSError:
+            return

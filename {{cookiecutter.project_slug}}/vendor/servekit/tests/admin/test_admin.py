@@ -1,0 +1,57 @@
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from servekit.admin.admin import create_admin
+from servekit.admin.client import table
+from servekit.workers.options import SupervisorConfig
+from servekit.workers.slots import Slot
+from servekit.workers.supervisor import Supervisor
+from servekit.workers.view import SupervisorView
+
+
+@pytest.fixture
+def view():
+    return SupervisorView(Supervisor(SupervisorConfig(program="none:none"), []))
+
+
+def local_client(view):
+    return TestClient(create_admin(view), base_url="http://127.0.0.1:9100")
+
+
+def test_the_token_is_demanded_everywhere_but_for_the_probes(view):
+    client = TestClient(create_admin(view, token="secret"))
+    assert client.get("/metrics").status_code == 401
+    wrong = {"authorization": "Bearer wrong"}
+    assert client.get("/workers", headers=wrong).status_code == 401
+    right = {"authorization": "Bearer secret"}
+    assert client.get("/workers", headers=right).json() == {"workers": []}
+    assert client.get("/livez").status_code == 200
+
+
+def test_a_service_without_ready_workers_is_alive_and_not_ready(view):
+    client = local_client(view)
+    assert client.get("/livez").status_code == 200
+    assert client.get("/readyz").status_code == 503
+
+
+@pytest.mark.parametrize("body", ["", "[]", '{"count": 0}', '{"count": true}', '{"count": 513}'])
+def test_a_senseless_number_of_workers_is_refused(view, body):
+    assert local_client(view).post("/workers", content=body).status_code == 400
+
+
+def test_a_web_page_cannot_write_through_the_browser_of_an_operator(view):
+    client = local_client(view)
+    assert client.post("/reload", headers={"origin": "https://evil.test"}).status_code == 403
+    assert client.post("/reload", headers={"host": "evil.test:9100"}).status_code == 403
+
+
+def test_a_slot_that_waits_for_a_worker_is_shown_with_what_happened_to_it(view):
+    unused: Any = None
+    slot = Slot(3, SupervisorConfig(program="none:none"), generations=unused, board=unused)
+    slot.restarts["crash"] = 2
+    view._supervisor.slots.append(slot)
+    [row] = local_client(view).get("/workers").json()["workers"]
+    assert row == {"slot": 3, "pid": None, "state": "waiting", "restarts": {"crash": 2}}
+    assert table([row]).splitlines()[1].split()[:2] == ["3", "-"]

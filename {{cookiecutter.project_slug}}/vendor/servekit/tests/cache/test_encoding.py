@@ -1,0 +1,80 @@
+from typing import Annotated
+
+import pytest
+from hypothesis import given, settings, strategies as st
+from pydantic import BaseModel, Field, computed_field
+
+from servekit.cache.encoding import Codec, Entry, NotEncodable, pack, unpack
+
+PRINT = b"12345678"
+times = st.floats(allow_nan=False, allow_infinity=False)
+tags = st.lists(st.tuples(st.text(max_size=40), st.binary(min_size=8, max_size=8)), max_size=4)
+
+
+@settings(max_examples=50)
+@given(
+    st.builds(
+        Entry,
+        payload=st.binary(max_size=300),
+        created_at=times,
+        fresh_until=times,
+        usable_until=times,
+        load_seconds=st.floats(width=32, allow_nan=False),
+        tags=tags.map(tuple),
+        negative=st.booleans(),
+    ),
+    st.sampled_from([0, 1, 1000]),
+)
+def test_an_entry_is_read_back_as_it_was(entry, compress_bytes):
+    assert unpack(pack(entry, PRINT, compress_bytes=compress_bytes), PRINT) == entry
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_miss_or_an_entry_and_never_an_error(data):
+    for candidate in (data, b"\x01" + PRINT + data):
+        assert isinstance(unpack(candidate, PRINT), Entry | None)
+
+
+@given(st.data())
+def test_a_truncated_entry_is_no_error(data):
+    packed = pack(Entry(b"x" * 50, 1, 2, 3, 0, (("tag", b"8" * 8),)), PRINT, compress_bytes=1)
+    cut = data.draw(st.integers(0, len(packed) - 1))
+
+    assert unpack(packed[:cut], PRINT) is None or cut >= len(packed) - 20
+
+
+class Item(BaseModel):
+    id: int
+    kind: Annotated[str, Field(alias="class", serialization_alias="klass")] = "chair"
+
+    @computed_field  # type: ignore[prop-decorator] # pydantic's own way
+    @property
+    def double(self) -> int:
+        return self.id * 2
+
+
+def test_models_with_aliases_and_computed_fields_are_read_back():
+    codec = Codec[Item](Item)
+    item = Item(id=1, **{"class": "table"})
+
+    assert codec.loads(codec.dumps(item)) == item
+
+
+def test_the_fingerprint_is_the_types_and_the_versions():
+    class Other(BaseModel):
+        id: str
+
+    prints: list[Codec[object]] = [
+        Codec(Item),
+        Codec(Other),
+        Codec(list[Item]),
+        Codec(Item, version="2"),
+    ]
+
+    assert len({codec.fingerprint for codec in prints}) == 4
+    assert Codec(Item).fingerprint == Codec(Item).fingerprint
+
+
+def test_a_value_without_a_json_form_is_refused():
+    with pytest.raises(NotEncodable):
+        Codec[object](object).dumps(object())

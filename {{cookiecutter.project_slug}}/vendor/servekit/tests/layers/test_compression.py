@@ -1,0 +1,200 @@
+import zlib
+from typing import Any
+
+import brotli  # type: ignore[import-untyped] # has no stubs
+import pytest
+import zstandard
+from fastapi import FastAPI
+from fastapi.responses import FileResponse, StreamingResponse
+
+from servekit.layers.compression import CompressionMiddleware
+from tests.asgi import answers, call, foreign, http_scope, passed
+
+TEXT = b'{"name": "product", "tags": ["red", "green"]}' * 100
+JSON = [(b"content-type", b"application/json")]
+DECODERS = {
+    b"zstd": lambda data: zstandard.ZstdDecompressor().decompressobj().decompress(data),
+    b"br": brotli.decompress,
+    b"gzip": lambda data: zlib.decompress(data, 31),
+}
+
+
+def accepting(coding: str) -> list[tuple[str, str]]:
+    return [("accept-encoding", coding)]
+
+
+async def compressed(coding="zstd", body=TEXT, headers=JSON, status=200, **changes):
+    app = CompressionMiddleware(answers(status, body, headers))
+    return await call(app, headers=accepting(coding), **changes)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "coding"),
+    [
+        ("gzip, deflate, br, zstd", b"zstd"),
+        ("gzip, br", b"br"),
+        ("GZIP", b"gzip"),
+        ("zstd;q=0, *", b"br"),
+        ("br;q=0, *;q=0.1", b"zstd"),
+        ("gzip; Q=0.5", b"gzip"),
+    ],
+)
+async def test_a_client_gets_the_best_coding_that_it_takes(accepted, coding):
+    answer = await compressed(accepted)
+    assert answer.headers[b"content-encoding"] == coding
+    assert DECODERS[coding](answer.body) == TEXT
+    assert int(answer.headers[b"content-length"]) == len(answer.body) < len(TEXT) / 10
+    assert answer.headers[b"vary"] == b"Accept-Encoding"
+
+
+@pytest.mark.parametrize(
+    "accepted", ["", "identity", "gzip;q=0", "gzip;q=x", "gzip;q=nan", "*;q=0", "deflate", ";;,"]
+)
+async def test_a_client_that_takes_none_gets_identity_and_vary(accepted):
+    answer = await compressed(accepted)
+    assert b"content-encoding" not in answer.headers
+    assert answer.body == TEXT
+    assert answer.headers[b"content-length"] == b"%d" % len(TEXT)
+    assert answer.headers[b"vary"] == b"Accept-Encoding"
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status"),
+    [
+        (TEXT[:999], JSON, 200),
+        (TEXT, [(b"content-type", b"image/png")], 200),
+        (TEXT, [*JSON, (b"content-encoding", b"br")], 200),
+        (TEXT, [*JSON, (b"content-range", b"bytes 0-1/2")], 200),
+        (TEXT, [(b"x-kind", b"none")], 200),
+    ],
+)
+async def test_what_is_small_encoded_partial_or_incompressible_passes(body, headers, status):
+    answer = await compressed(body=body, headers=headers, status=status)
+    assert answer.body == body
+    assert set(headers) <= set(answer.starts[0]["headers"])
+    assert b"zstd" not in answer.headers.values()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [b"text/csv; charset=utf-8", b"application/problem+json", b"Text/HTML", b"image/svg+xml"],
+)
+async def test_text_of_any_kind_is_compressed(kind):
+    answer = await compressed(headers=[(b"content-type", kind)])
+    assert answer.headers[b"content-encoding"] == b"zstd"
+
+
+async def test_a_strong_etag_becomes_weak_and_vary_is_kept():
+    fields = [*JSON, (b"etag", b'"v1"'), (b"vary", b"Accept"), (b"vary", b"Origin")]
+    answer = await compressed(headers=fields)
+    assert answer.headers[b"etag"] == b'W/"v1"'
+    assert answer.headers[b"vary"] == b"Accept, Origin, Accept-Encoding"
+    assert (await compressed("identity", headers=fields)).headers[b"etag"] == b'"v1"'
+    weak = await compressed(headers=[*JSON, (b"etag", b'W/"v1"'), (b"vary", b"accept-encoding")])
+    assert weak.headers[b"etag"] == b'W/"v1"'
+    assert weak.headers[b"vary"].lower().startswith(b"accept-encoding")
+
+
+async def test_a_route_may_opt_out():
+    answer = await compressed(headers=[*JSON, (b"content-encoding", b"none")])
+    assert answer.body == TEXT
+    assert b"content-encoding" not in answer.headers
+
+
+async def test_a_head_request_keeps_the_length_of_its_representation():
+    async def app(scope, receive, send):
+        fields = [*JSON, (b"content-length", b"5000")]
+        await send({"type": "http.response.start", "status": 200, "headers": fields})
+        await send({"type": "http.response.body", "body": b""})
+
+    answer = await call(CompressionMiddleware(app), method="HEAD", headers=accepting("gzip"))
+    assert answer.headers[b"content-length"] == b"5000"
+
+
+@pytest.mark.parametrize("coding", ["zstd", "br", "gzip"])
+@pytest.mark.parametrize("kind", ["text/event-stream", "application/x-ndjson"])
+async def test_each_message_of_a_stream_can_be_read_at_once(kind, coding):
+    app = FastAPI()
+    sent = [b"data: %d\n\n" % number for number in range(5)]
+
+    @app.get("/")
+    async def stream() -> StreamingResponse:
+        async def messages():
+            for message in sent:
+                yield message
+
+        return StreamingResponse(messages(), media_type=kind)
+
+    answer = await call(CompressionMiddleware(app), headers=accepting(coding))
+    assert b"content-length" not in answer.headers
+    decoder = {
+        "zstd": zstandard.ZstdDecompressor().decompressobj().decompress,
+        "br": brotli.Decompressor().process,
+        "gzip": zlib.decompressobj(31).decompress,
+    }[coding]
+    assert [decoder(body) for body in answer.bodies if body][:5] == sent
+
+
+async def test_the_head_of_an_event_stream_does_not_wait_for_its_first_event():
+    sent: list[Any] = []
+
+    async def app(scope, receive, send):
+        fields = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": fields})
+        assert len(sent) == 1
+        await send({"type": "http.response.body", "body": b""})
+
+    async def send(message):
+        sent.append(message)
+
+    scope = http_scope(headers=accepting("gzip"))
+    await CompressionMiddleware(app)(scope, None, send)  # type: ignore[arg-type] # never received from
+    assert sent[-1].get("more_body", False) is False
+
+
+@pytest.mark.parametrize("coding", ["zstd", "br", "gzip"])
+async def test_a_streamed_download_is_whole(coding):
+    app = FastAPI()
+    rows = [b"%d;name;%d\n" % (number, number * 7) for number in range(20_000)]
+
+    @app.get("/")
+    async def export() -> StreamingResponse:
+        async def pieces():
+            for start in range(0, len(rows), 500):
+                yield b"".join(rows[start : start + 500])
+
+        return StreamingResponse(pieces(), media_type="text/csv")
+
+    answer = await call(CompressionMiddleware(app), headers=accepting(coding))
+    assert DECODERS[coding.encode()](answer.body) == b"".join(rows)
+
+
+async def test_a_file_is_whole(tmp_path):
+    path = tmp_path / "big.json"
+    path.write_bytes(TEXT * 50)
+    app = FastAPI()
+
+    @app.get("/")
+    async def download() -> FileResponse:
+        return FileResponse(path)
+
+    answer = await call(CompressionMiddleware(app), headers=accepting("gzip"))
+    assert DECODERS[b"gzip"](answer.body) == TEXT * 50
+    assert answer.headers[b"etag"].startswith(b"W/")
+
+
+async def test_an_unknown_message_passes_after_its_head():
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": JSON})
+        await send({"type": "http.response.pathsend", "path": "/file"})
+
+    answer = await call(CompressionMiddleware(app), headers=accepting("gzip"))
+    assert [m["type"] for m in answer.messages] == [
+        "http.response.start",
+        "http.response.pathsend",
+    ]
+    assert b"content-encoding" not in answer.headers
+
+
+async def test_other_scopes_pass():
+    assert await passed(CompressionMiddleware(foreign), {"type": "websocket"})

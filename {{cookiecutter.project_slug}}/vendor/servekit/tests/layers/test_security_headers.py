@@ -1,0 +1,65 @@
+import pytest
+
+from servekit.layers.security_headers import SecurityHeadersMiddleware, default_security_headers
+from tests.asgi import answers, call, foreign, passed
+
+HTTPS = default_security_headers(https=True)
+
+
+@pytest.mark.parametrize("status", [200, 304, 404, 429, 500, 503])
+async def test_every_status_carries_the_whole_set(status):
+    answer = await call(SecurityHeadersMiddleware(answers(status), headers=HTTPS))
+    assert set(HTTPS) <= set(answer.starts[0]["headers"])
+
+
+def test_the_set_is_the_one_that_scanners_ask_for():
+    headers = dict(HTTPS)
+    policy = headers[b"content-security-policy"]
+    for directive in (b"default-src 'none'", b"frame-ancestors 'none'", b"base-uri 'none'"):
+        assert directive in policy
+    assert headers[b"x-content-type-options"] == b"nosniff"
+    assert headers[b"x-frame-options"] == b"DENY"
+    assert headers[b"referrer-policy"] == b"no-referrer"
+    assert headers[b"cross-origin-resource-policy"] == b"same-origin"
+    assert headers[b"cross-origin-opener-policy"] == b"same-origin"
+    assert b"permissions-policy" in headers
+    assert int(headers[b"strict-transport-security"].split(b"=")[1].split(b";")[0]) >= 31536000
+    assert b"includeSubDomains" in headers[b"strict-transport-security"]
+
+
+def test_plain_http_promises_no_https():
+    assert b"strict-transport-security" not in dict(default_security_headers())
+
+
+async def test_what_a_route_set_stays():
+    own = [(b"x-frame-options", b"SAMEORIGIN"), (b"content-type", b"text/html")]
+    app = SecurityHeadersMiddleware(answers(headers=own), headers=HTTPS)
+    fields = (await call(app)).starts[0]["headers"]
+    assert [v for n, v in fields if n == b"x-frame-options"] == [b"SAMEORIGIN"]
+    assert (b"referrer-policy", b"no-referrer") in fields
+
+
+async def test_only_the_pages_of_the_docs_may_load_scripts():
+    app = SecurityHeadersMiddleware(answers(), headers=HTTPS, docs_paths=["/docs"])
+    assert b"script-src" in (await call(app, "/docs")).headers[b"content-security-policy"]
+    assert b"script-src" not in (await call(app, "/")).headers[b"content-security-policy"]
+
+
+async def test_an_answer_that_is_used_again_does_not_collect_headers():
+    given = [(b"content-type", b"text/plain")]
+
+    async def tuples(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": tuple(given)})
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": given})
+        await send({"type": "http.response.body", "body": b""})
+
+    await call(SecurityHeadersMiddleware(app, headers=HTTPS))
+    assert given == [(b"content-type", b"text/plain")]
+    answer = await call(SecurityHeadersMiddleware(tuples, headers=HTTPS))
+    assert answer.starts[0]["headers"] == given + HTTPS
+
+
+async def test_other_scopes_pass():
+    assert await passed(SecurityHeadersMiddleware(foreign, headers=HTTPS), {"type": "websocket"})

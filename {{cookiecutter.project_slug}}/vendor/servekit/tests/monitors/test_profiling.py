@@ -1,0 +1,90 @@
+import asyncio
+import json
+import time
+
+import pytest
+
+from servekit.monitors.profiling import Profiling
+
+
+class Leaked:
+    pass
+
+
+def hot(seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+
+
+async def work(seconds=0.3):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        hot(0.01)
+        await asyncio.sleep(0)
+
+
+async def test_a_profile_shows_what_the_event_loop_computes():
+    profile = asyncio.ensure_future(Profiling().commands["profile"]({"seconds": 0.3}))
+    await work()
+    document = json.loads(await profile)
+    frames = document["shared"]["frames"]
+    [sampled] = document["profiles"]
+    seconds = {"hot": 0.0, "(idle)": 0.0, "other": 0.0}
+    for stack, weight in zip(sampled["samples"], sampled["weights"], strict=True):
+        names = {frames[index]["name"] for index in stack}
+        seconds[next(iter(names & seconds.keys()), "other")] += weight
+    assert seconds["hot"] > seconds["other"]
+    assert seconds["hot"] > 0.02
+    assert sampled["endValue"] == pytest.approx(sum(seconds.values()))
+    assert "speedscope" in document["$schema"]
+
+
+async def test_a_collapsed_profile_tells_idle_time_apart():
+    text = (await Profiling().profile({"seconds": 0.2, "format": "collapsed"})).decode()
+    [idle] = [line for line in text.splitlines() if line.startswith("(idle)")]
+    assert int(idle.split()[1]) >= 5
+
+
+async def test_one_profile_at_a_time_and_sane_options_only():
+    profiling = Profiling()
+    first = asyncio.create_task(profiling.profile({"seconds": 0.05}))
+    await asyncio.sleep(0)
+    with pytest.raises(RuntimeError, match="Another profile"):
+        await profiling.profile({})
+    await first
+    for options in ({"seconds": 0}, {"seconds": 1e9}, {"hertz": -1}, {"seconds": "soon"}):
+        with pytest.raises(ValueError):  # noqa: PT011 - the option is what is bad
+            await profiling.profile(options)
+    await profiling.profile({"seconds": 0.01})
+
+
+async def test_a_cancelled_profile_frees_the_place():
+    profiling = Profiling()
+    first = asyncio.create_task(profiling.profile({"seconds": 60}))
+    await asyncio.sleep(0.01)
+    first.cancel()
+    await asyncio.wait([first])
+    assert await profiling.profile({"seconds": 0.01})
+
+
+async def test_stacks_name_every_task():
+    waiting = asyncio.create_task(asyncio.sleep(60), name="waits-for-long")
+    await asyncio.sleep(0)
+    text = (await Profiling().stacks({})).decode()
+    assert "MainThread" in text
+    assert "waits-for-long" in text or "sleep" in text
+    waiting.cancel()
+
+
+async def test_the_heap_is_counted_by_type():
+    held = [Leaked() for _ in range(5000)]
+    summary = json.loads(await Profiling().heap({"top": 1000}))
+    counts = {row["type"]: row["count"] for row in summary["types"]}
+    assert counts[f"{Leaked.__module__}.Leaked"] == len(held)
+
+
+async def test_memray_records_what_is_allocated():
+    pytest.importorskip("memray")
+    recorded = await Profiling().memray({"seconds": 0.05})
+    assert b"memray" in recorded[:64]

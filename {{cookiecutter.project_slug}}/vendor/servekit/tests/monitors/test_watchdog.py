@@ -1,0 +1,275 @@
+import asyncio
+import hashlib
+import threading
+import time
+
+import pytest
+import structlog
+from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
+
+from servekit.monitors import busy_clock, stall_evidence
+from servekit.monitors.loop_monitor import LoopMonitor
+from servekit.monitors.stall_evidence import CpuReading
+from servekit.monitors.watchdog import Watchdog
+
+
+class Watched:
+    """A monitor with its watchdog, and what they logged."""
+
+    def __init__(self, **options):
+        self.registry = CollectorRegistry()
+        self.monitor = LoopMonitor(registry=self.registry)
+        self.watchdog = Watchdog(self.monitor, registry=self.registry, **options)
+
+    async def __aenter__(self):
+        await self.monitor.__aenter__()
+        await self.watchdog.__aenter__()
+        await asyncio.sleep(0.03)
+        return self
+
+    async def __aexit__(self, *exception):
+        await self.watchdog.__aexit__(*exception)
+        await self.monitor.__aexit__(*exception)
+
+    def count(self, route=""):
+        return self.registry.get_sample_value("asyncio_eventloop_blocked_total", {"route": route})
+
+
+async def records_of(logs, number, event="event_loop_blocked"):
+    async with asyncio.timeout(3):
+        while True:
+            found = [record for record in logs if record["event"] == event]
+            if len(found) >= number:
+                return found
+            await asyncio.sleep(0.005)
+
+
+def burn(seconds):
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
+async def test_a_blocking_call_is_logged_once_with_length_line_stack_and_cause():
+    with capture_logs() as logs:
+        async with Watched() as watched:
+            started = time.monotonic()
+            time.sleep(0.2)  # noqa: ASYNC251 - the block
+            blocked = time.monotonic() - started
+            [record] = await records_of(logs, 1)
+            await asyncio.sleep(0.05)
+            assert watched.count() == 1
+    assert len(logs) == 1
+    assert record["blocked_seconds"] == pytest.approx(blocked, abs=0.03)
+    assert record["ended"]
+    assert record["cause"] == "blocking_call"
+    assert "test_watchdog.py" in record["location"]
+    assert record["location"] == record["stack"].splitlines()[0]
+
+
+async def test_a_request_that_wakes_a_dozing_monitor_and_blocks_is_reported():
+    with capture_logs() as logs:
+        async with Watched() as watched:
+            watched.monitor.doze()
+            await asyncio.sleep(0.2)
+            assert watched.monitor.tick_seconds > watched.monitor.interval_seconds
+            beat = watched.monitor.last_tick
+            while watched.monitor.last_tick == beat:  # noqa: ASYNC110 - ends at the very tick
+                await asyncio.sleep(0.001)
+            watched.monitor.wake()
+            time.sleep(0.07)  # noqa: ASYNC251 - the block, over before the next tick of a doze
+            [record] = await records_of(logs, 1)
+    assert record["blocked_seconds"] == pytest.approx(0.07, abs=0.03)
+
+
+class Waits(threading.Event):
+    def wait(self, timeout=None):
+        self.longest = timeout
+        return super().wait(timeout)
+
+
+async def test_the_watchdog_wakes_with_the_monitor():
+    watched = Watched()
+    waits = watched.monitor.woken = Waits()
+    async with watched:
+        watched.monitor.doze()
+        await asyncio.sleep(0.2)
+        waits.longest = 0
+        while not waits.longest:  # noqa: ASYNC110 - a thread gives no event
+            await asyncio.sleep(0.001)
+        assert waits.longest > 0.04
+        watched.monitor.wake()
+        await asyncio.sleep(0.03)
+        assert waits.longest < 0.036
+
+
+async def test_a_doze_is_no_block_and_a_block_in_it_has_its_length():
+    with capture_logs() as logs:
+        async with Watched() as watched:
+            watched.monitor.doze()
+            await asyncio.sleep(0.5)
+            assert logs == []
+            time.sleep(0.3)  # noqa: ASYNC251 - the block
+            [record] = await records_of(logs, 1)
+    assert record["blocked_seconds"] == pytest.approx(0.28, abs=0.06)
+
+
+async def test_a_computation_is_told_from_a_blocking_call():
+    with capture_logs() as logs:
+        async with Watched():
+            burn(0.15)
+            [record] = await records_of(logs, 1)
+    assert record["cause"] == "cpu"
+    assert "burn" in record["location"]
+
+
+async def test_a_block_in_c_that_releases_the_gil_is_seen_at_its_python_line():
+    with capture_logs() as logs:
+        async with Watched():
+            hashlib.pbkdf2_hmac("sha256", b"x", b"y", 300_000)
+            [record] = await records_of(logs, 1)
+    assert record["cause"] == "cpu"
+    assert "test_a_block_in_c" in record["location"]
+
+
+async def test_a_short_hold_is_no_block():
+    with capture_logs() as logs:
+        async with Watched() as watched:
+            time.sleep(0.03)  # noqa: ASYNC251 - shorter than the limit
+            await asyncio.sleep(0.05)
+            assert watched.count() is None
+    assert logs == []
+
+
+async def test_of_50_tasks_only_the_one_that_blocks_is_named():
+    async def request(number):
+        await asyncio.sleep(0.01)
+        if number == 17:
+            time.sleep(0.1)  # noqa: ASYNC251 - the block
+        await asyncio.sleep(0.05)
+
+    with capture_logs() as logs:
+        async with Watched():
+            tasks = [asyncio.create_task(request(n), name=f"request-{n}") for n in range(50)]
+            await asyncio.gather(*tasks)
+            [record] = await records_of(logs, 1)
+    assert record["task"] == "request-17"
+
+
+async def test_many_short_callbacks_are_blamed_on_nobody():
+    def short():
+        end = time.monotonic() + 0.004
+        while time.monotonic() < end:
+            pass
+
+    with capture_logs() as logs:
+        async with Watched():
+            loop = asyncio.get_running_loop()
+            for _ in range(60):
+                loop.call_soon(short)
+            [record] = await records_of(logs, 1)
+    assert record["cause"] == "many_callbacks"
+    assert record["stack"] == ""
+
+
+async def test_a_place_is_logged_once_in_a_while_and_counted_each_time():
+    def place():
+        time.sleep(0.08)
+
+    with capture_logs() as logs:
+        async with Watched(quiet_seconds=0.5) as watched:
+            for _ in range(3):
+                place()
+                await asyncio.sleep(0.02)
+            async with asyncio.timeout(2):
+                while watched.count() != 3:  # noqa: ASYNC110 - a thread gives no event
+                    await asyncio.sleep(0.005)
+            assert len(logs) == 1
+            await asyncio.sleep(0.5)
+            place()
+            records = await records_of(logs, 2)
+    assert [record["suppressed"] for record in records] == [0, 2]
+
+
+async def test_a_block_without_end_is_logged_while_it_lasts(monkeypatch):
+    monkeypatch.setattr("servekit.monitors.watchdog.FOLLOW_SECONDS", 0.1)
+    with capture_logs() as logs:
+        async with Watched():
+            deadline = time.monotonic() + 3
+            while not logs and time.monotonic() < deadline:
+                time.sleep(0.01)  # noqa: ASYNC251 - blocks until the record is there
+            assert logs[0]["event"] == "event_loop_blocked"
+            assert not logs[0]["ended"]
+            await records_of(logs, 1, "event_loop_unblocked")
+
+
+async def test_a_starved_thread_is_not_called_blocked(monkeypatch):
+    # The run queue's clock is made to say that the thread had no CPU all the time.
+    class NoCpu(busy_clock.RunQueueWait):
+        def seconds(self):
+            return time.monotonic()
+
+    monkeypatch.setattr(stall_evidence, "RunQueueWait", NoCpu)
+    with capture_logs() as logs:
+        async with Watched() as watched:
+            time.sleep(0.2)  # noqa: ASYNC251 - looks still
+            await asyncio.sleep(0.05)
+            assert watched.count() is None
+    assert logs == []
+
+
+async def test_the_description_of_the_running_request_joins_the_record_and_the_count():
+    def describe(frame, task):
+        assert frame.f_code.co_name == "handler"
+        return {"route": "/reports/{id}", "request_id": "r-1"}
+
+    async def handler():
+        time.sleep(0.1)  # noqa: ASYNC251 - the block
+
+    with capture_logs() as logs:
+        async with Watched(describe_request=describe) as watched:
+            await asyncio.create_task(handler())
+            [record] = await records_of(logs, 1)
+            assert watched.count("/reports/{id}") == 1
+    assert (record["route"], record["request_id"]) == ("/reports/{id}", "r-1")
+
+
+async def test_zero_switches_it_off():
+    threads = threading.active_count()
+    async with Watched(stall_seconds=0):
+        assert threading.active_count() == threads
+
+
+def test_other_threads_that_use_the_cpu_are_told_from_a_blocking_call():
+    before = CpuReading(at=10, thread_cpu=1, process_cpu=5, run_queue_wait=0)
+    after = CpuReading(at=10.1, thread_cpu=1.01, process_cpu=5.1, run_queue_wait=0)
+    assert after.cause_since(before) == "other_threads"
+
+
+async def test_a_report_that_fails_does_not_end_the_watch():
+    calls = []
+
+    def describe(frame, task):
+        calls.append(task)
+        if len(calls) == 1:
+            raise LookupError
+        return {}
+
+    with capture_logs() as logs:
+        async with Watched(describe_request=describe):
+            time.sleep(0.08)  # noqa: ASYNC251 - the first block
+            await records_of(logs, 1, "watchdog_report_failed")
+            time.sleep(0.08)  # noqa: ASYNC251 - the second
+            await records_of(logs, 1)
+
+
+async def test_the_record_can_be_written_by_the_console_renderer(capsys):
+    structlog.reset_defaults()
+    async with Watched() as watched:
+        time.sleep(0.08)  # noqa: ASYNC251 - the block
+        async with asyncio.timeout(2):
+            while watched.count() is None:  # noqa: ASYNC110 - a thread gives no event
+                await asyncio.sleep(0.005)
+        await asyncio.sleep(0.05)
+    assert "event_loop_blocked" in capsys.readouterr().out

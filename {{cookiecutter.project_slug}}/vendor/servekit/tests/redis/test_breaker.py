@@ -1,0 +1,114 @@
+import pytest
+from redis.exceptions import ConnectionError as RawConnectionError, ResponseError
+
+from servekit.breaker import CLOSED, HALF_OPEN, OPEN
+from servekit.errors import StoreUnavailable, WorkerBusy
+from servekit.redis.breaker import RedisBreaker
+
+
+class Clock:
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def breaker(clock):
+    return RedisBreaker("cache", failures=3, open_seconds=1, open_seconds_max=4, clock=clock)
+
+
+def call(breaker, error=None):
+    with breaker:
+        if error is not None:
+            raise error
+
+
+def break_it(breaker):
+    for _ in range(3):
+        with pytest.raises(RawConnectionError):
+            call(breaker, RawConnectionError())
+
+
+def test_failures_in_a_row_open_it(breaker):
+    for _ in range(5):
+        with pytest.raises(RawConnectionError):
+            call(breaker, RawConnectionError())
+        call(breaker)
+    break_it(breaker)
+
+    assert breaker.state == OPEN
+    with pytest.raises(StoreUnavailable):
+        call(breaker)
+
+
+def test_a_probe_at_a_time_closes_it_or_opens_it_for_longer(breaker, clock):
+    break_it(breaker)
+    pauses = []
+    for _ in range(5):
+        start = clock.now
+        while not breaker.allow():
+            clock.now += 0.01
+        assert breaker.state == HALF_OPEN
+        assert not breaker.allow()
+        breaker.failed()
+        pauses.append(clock.now - start)
+
+    assert pauses[0] <= 1.01
+    assert 2 <= pauses[-1] <= 4.01
+    clock.now += 4
+    call(breaker)
+    assert breaker.state == CLOSED
+
+
+def test_a_suspicion_lets_a_single_call_find_out(breaker, clock):
+    breaker.suspect()
+    assert breaker.allow()
+    assert not breaker.allow()
+    breaker.succeeded()
+    assert breaker.state == CLOSED
+
+    break_it(breaker)
+    breaker.suspect()
+    assert not breaker.allow(), "what is known is not asked again"
+
+
+def test_an_answer_that_is_an_error_is_an_answer(breaker):
+    for _ in range(9):
+        with pytest.raises(ResponseError):
+            call(breaker, ResponseError("WRONGTYPE"))
+
+    assert breaker.state == CLOSED
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), WorkerBusy()])
+def test_what_says_nothing_of_redis_does_not_count(breaker, error):
+    for _ in range(9):
+        with pytest.raises(type(error)):
+            call(breaker, error)
+
+    assert breaker.state == CLOSED
+
+
+def test_a_probe_without_a_verdict_lets_the_next_one_try(breaker, clock):
+    break_it(breaker)
+    clock.now += 1
+    with pytest.raises(KeyboardInterrupt):
+        call(breaker, KeyboardInterrupt())
+
+    call(breaker)
+    assert breaker.state == CLOSED
+
+
+def test_it_probes_at_once_when_redis_was_seen(breaker):
+    break_it(breaker)
+    breaker.probe_soon()
+
+    call(breaker)
+    assert breaker.state == CLOSED

@@ -1,0 +1,351 @@
+"""Every request is answered as FastAPI's own route answers it; what is direct is also asserted."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import httpx2
+import pytest
+from fastapi import (
+    APIRouter,
+    BackgroundTasks,
+    Body,
+    Cookie,
+    Depends,
+    FastAPI,
+    Header,
+    Path,
+    Query,
+    Response as FastAPIResponse,
+)
+from fastapi.exceptions import ResponseValidationError
+from fastapi.responses import PlainTextResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection, Request
+from starlette.types import ASGIApp
+
+from servekit.routing.compiled import compile_router
+from servekit.routing.direct import Direct
+from tests.asgi import call
+
+
+class Item(BaseModel):
+    number: int
+    name: str = Field(default="none", alias="title")
+
+
+class Greeter:
+    """A dependency that is an object, as `cache_response` is."""
+
+    def __init__(self, word: str) -> None:
+        self.word = word
+
+    async def __call__(self, request: Request) -> str:
+        return f"{self.word} {request.url.path}"
+
+
+def direct_routes(calls: list[str]) -> APIRouter:  # noqa: C901 - one short route after the other
+    router = APIRouter()
+
+    async def counted(connection: HTTPConnection) -> int:
+        calls.append("counted")
+        return len(connection.headers.getlist("x-count"))
+
+    async def doubled(
+        count: Annotated[int, Depends(counted)], factor: Annotated[int, Query(gt=0)] = 2
+    ) -> int:
+        return count * factor
+
+    async def refusing() -> None:
+        raise HTTPException(401, "no", headers={"x-why": "refused"})
+
+    async def positional(number: Annotated[int, Path(ge=1)]) -> int:
+        return number
+
+    @router.get("/plain")
+    async def plain() -> Item:
+        return Item(number=1, title="a")
+
+    @router.get("/list", status_code=203)
+    async def items() -> list[Item]:
+        return [Item(number=number) for number in range(3)]
+
+    @router.get("/union")
+    async def union() -> Item | None:
+        return None
+
+    @router.get("/dict", response_model=Item)
+    async def from_dict() -> dict[str, Any]:
+        return {"number": "7", "title": "x", "secret": "not in the model"}
+
+    @router.get("/response", response_model=Item)
+    async def response() -> FastAPIResponse:
+        return PlainTextResponse("as it is", 418, headers={"x-own": "1"})
+
+    @router.get("/places/{number}/{title}")  # noqa: FAST003 - the model has both
+    async def place(where: Annotated[Item, Path()]) -> Item:
+        return where
+
+    @router.get("/files/{size}/{path:path}")
+    async def file(
+        size: float, where: Annotated[str, Path(alias="path", max_length=9)]
+    ) -> list[Any]:
+        return [size, where]
+
+    @router.get("/all/{number}")
+    async def everything(  # noqa: PLR0913, PLR0917 - every kind of parameter
+        number: Annotated[int, Path(ge=1)],
+        request: Request,
+        tags: Annotated[list[str], Query(max_length=2)],
+        agent: Annotated[str, Header(alias="x-agent", min_length=2)],
+        taste: Annotated[str, Cookie()] = "plain",
+        wanted: Annotated[bool, Query()] = False,
+    ) -> dict[str, Any]:
+        return {
+            "values": [number, tags, agent, taste, wanted],
+            "path": request.url.path,
+        }
+
+    @router.get("/dependent", dependencies=[Depends(counted), Depends(Greeter("unused"))])
+    async def dependent(
+        count: Annotated[int, Depends(counted)],
+        double: Annotated[int, Depends(doubled)],
+        own: Annotated[int, Depends(counted, use_cache=False)],
+        greeting: Annotated[str, Depends(Greeter("hello"))],
+    ) -> list[Any]:
+        return [count, double, own, greeting]
+
+    @router.get("/wrong/{number}")
+    async def wrong(
+        number: Annotated[int, Path(ge=1)],
+        inner: Annotated[int, Depends(positional)],
+        factor: Annotated[int, Depends(doubled)],
+        again: Annotated[int, Depends(doubled)],
+    ) -> int:
+        return number * inner * factor * again
+
+    @router.get("/refused")
+    async def refused(nothing: Annotated[None, Depends(refusing)]) -> Item:
+        raise AssertionError("unreachable")
+
+    @router.get("/missing")
+    async def missing() -> Item:
+        raise HTTPException(404, "none here")
+
+    return router
+
+
+def usual_routes() -> APIRouter:  # noqa: C901 - as above
+    router = APIRouter()
+
+    async def opened() -> AsyncIterator[str]:
+        yield "open"
+
+    @router.post("/body")
+    async def body(item: Item) -> Item:
+        return item
+
+    @router.post("/value")
+    async def value(number: Annotated[int, Body(embed=True)]) -> int:
+        return number
+
+    @router.get("/sync")
+    def sync() -> Item:
+        return Item(number=2)
+
+    @router.get("/sync-dependency")
+    async def sync_dependency(word: Annotated[str, Depends(lambda: "sync")]) -> str:
+        return word
+
+    @router.get("/generator")
+    async def generator(state: Annotated[str, Depends(opened)]) -> str:
+        return state
+
+    @router.get("/headers")
+    async def headers(response: FastAPIResponse) -> Item:
+        response.headers["x-extra"] = "1"
+        return Item(number=3)
+
+    @router.get("/background")
+    async def background(tasks: BackgroundTasks) -> Item:
+        return Item(number=4)
+
+    @router.get("/untyped")
+    async def untyped():
+        return {"number": 5}
+
+    @router.get("/stream")
+    async def stream() -> AsyncIterator[Item]:
+        yield Item(number=8)
+
+    @router.get("/text", response_class=PlainTextResponse)
+    async def text() -> str:
+        return "text"
+
+    @router.get("/set-fields", response_model_exclude_unset=True)
+    async def set_fields() -> Item:
+        return Item(number=6)
+
+    @router.get("/names", response_model_by_alias=False)
+    async def names() -> Item:
+        return Item(number=7)
+
+    @router.delete("/nothing", status_code=204)
+    async def nothing() -> None:
+        return None
+
+    @router.get("/limited", max_body_size=10)
+    async def limited() -> Item:
+        return Item(number=9)
+
+    return router
+
+
+def compiled(app: FastAPI) -> dict[str, ASGIApp]:
+    """Compile an application and return what answers, by path."""
+    router = compile_router(app.router)
+    assert router is not None
+    return {entry.path: entry.answer for entry in router.entries}
+
+
+class Application:
+    """Both kinds of routes in one application, and the calls that its handlers tell of."""
+
+    def __init__(self, *, ours: bool) -> None:
+        self.calls: list[str] = []
+        self.app = FastAPI()
+        self.app.include_router(direct_routes(self.calls))
+        self.app.include_router(usual_routes())
+        if ours:
+            compile_router(self.app.router)
+
+
+@pytest.fixture(scope="module")
+def applications() -> tuple[Application, Application]:
+    """FastAPI's way and ours: made once, as they take longer than a request."""
+    return Application(ours=False), Application(ours=True)
+
+
+REQUESTS: list[tuple[str, str, dict[str, str], str]] = [
+    ("GET", "/plain", {}, ""),
+    ("HEAD", "/plain", {}, ""),
+    ("GET", "/list", {}, ""),
+    ("GET", "/union", {}, ""),
+    ("GET", "/dict", {}, ""),
+    ("GET", "/response", {}, ""),
+    ("GET", "/all/3?tags=a&tags=b&wanted=yes", {"x-agent": "me", "cookie": "taste=salt"}, ""),
+    ("GET", "/places/3/here", {}, ""),
+    ("GET", "/places/x/here", {}, ""),
+    ("GET", "/files/1.5/a/b%20c", {}, ""),
+    ("GET", "/files/large/a/b/c/d/e/f", {}, ""),
+    ("GET", "/all/x?tags=a&tags=b&tags=c&wanted=perhaps", {"x-agent": "m"}, ""),
+    ("GET", "/all/0", {}, ""),
+    ("GET", "/dependent?factor=3", {"x-count": "1"}, ""),
+    ("GET", "/dependent?factor=0", {}, ""),
+    ("GET", "/wrong/2?factor=5", {"x-count": "1"}, ""),
+    ("GET", "/wrong/0?factor=none", {}, ""),
+    ("GET", "/refused", {}, ""),
+    ("GET", "/missing", {}, ""),
+    ("POST", "/plain", {}, ""),
+    ("GET", "/nowhere", {}, ""),
+    ("POST", "/body", {"content-type": "application/json"}, '{"number": 1}'),
+    ("POST", "/value", {"content-type": "application/json"}, '{"number": "x"}'),
+    ("GET", "/sync", {}, ""),
+    ("GET", "/sync-dependency", {}, ""),
+    ("GET", "/generator", {}, ""),
+    ("GET", "/headers", {}, ""),
+    ("GET", "/background", {}, ""),
+    ("GET", "/untyped", {}, ""),
+    ("GET", "/stream", {}, ""),
+    ("GET", "/text", {}, ""),
+    ("GET", "/set-fields", {}, ""),
+    ("GET", "/names", {}, ""),
+    ("DELETE", "/nothing", {}, ""),
+    ("GET", "/limited", {}, ""),
+]
+
+
+async def ask(app: FastAPI, method: str, path: str, headers: dict[str, str], content: str) -> Any:
+    transport = httpx2.ASGITransport(app=app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+        answer = await client.request(method, path, headers=headers, content=content)
+        return answer.status_code, sorted(answer.headers.multi_items()), answer.content
+
+
+@pytest.mark.parametrize("request_", REQUESTS, ids=lambda request: f"{request[0]} {request[1]}")
+async def test_a_request_is_answered_as_by_fastapi(request_, applications):
+    usual, ours = applications
+    usual.calls.clear()
+    ours.calls.clear()
+
+    assert await ask(ours.app, *request_) == await ask(usual.app, *request_)
+    assert ours.calls == usual.calls
+
+
+def test_what_needs_more_than_parameters_and_the_request_goes_the_usual_way():
+    direct, usual = FastAPI(openapi_url=None), FastAPI(openapi_url=None)
+    direct.include_router(direct_routes([]))
+    usual.include_router(usual_routes())
+
+    assert [
+        path for path, answer in compiled(direct).items() if not isinstance(answer, Direct)
+    ] == []
+    assert [path for path, answer in compiled(usual).items() if isinstance(answer, Direct)] == []
+
+
+async def test_an_answer_that_breaks_its_own_model_is_an_error_of_the_server():
+    router, app = APIRouter(), FastAPI()
+
+    @router.get("/", response_model=Item)
+    async def broken() -> dict[str, str]:
+        return {"number": "none"}
+
+    app.include_router(router)
+    compile_router(app.router)
+    with pytest.raises(ResponseValidationError):
+        await call(app)
+
+
+async def test_dependencies_can_be_overridden_in_tests():
+    router, app = APIRouter(), FastAPI()
+
+    async def word() -> str:
+        return "given"
+
+    @router.get("/")
+    async def answer(word: Annotated[str, Depends(word)]) -> str:
+        return word
+
+    app.include_router(router)
+    compile_router(app.router)
+    before = await call(app)
+    app.dependency_overrides[word] = lambda: "replaced"
+    after = await call(app)
+
+    assert (before.body, after.body) == (b'"given"', b'"replaced"')
+
+
+async def test_a_traced_request_goes_the_usual_way_that_opens_its_spans():
+    app = FastAPI()
+    app.include_router(direct_routes([]))
+    answer = compiled(app)["/plain"]
+    usual: list[str] = []
+
+    async def note(scope, receive, send):
+        usual.append(scope["path"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    assert isinstance(answer, Direct)
+    answer._usual = note
+    traced: dict[str, Any] = {"fastapi.telemetry": object()}
+    await call(app, "/plain", **traced)
+    assert usual == ["/plain"]
+
+
+async def test_a_router_with_a_prefix_answers_directly_too():
+    app = FastAPI()
+    app.include_router(direct_routes([]), prefix="/v1")
+
+    assert isinstance(compiled(app)["/v1/plain"], Direct)
+    assert (await call(app, "/v1/plain")).body == b'{"number":1,"title":"a"}'

@@ -1,0 +1,123 @@
+import re
+
+import pytest
+
+from servekit.environment import SettingsError, example_file, load_settings, unknown_variables
+from servekit.settings import Settings
+
+PRODUCTION = {
+    "ENVIRONMENT": "production",
+    "REDIS_URL": "redis://redis:6379/0",
+    "SECRET_KEY": "k" * 32,
+    "ALLOWED_HOSTS": "shop.example.com",
+}
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def problems(monkeypatch, **variables: str) -> list[str]:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(Settings)
+    return caught.value.problems
+
+
+def test_the_defaults_are_good_for_development():
+    assert load_settings(Settings).environment == "development"
+
+
+def test_a_complete_production_environment_is_accepted(monkeypatch):
+    for name, value in PRODUCTION.items():
+        monkeypatch.setenv(name, value)
+
+    assert load_settings(Settings).production
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REDIS_URL", ""),
+        ("SECRET_KEY", ""),
+        ("SECRET_KEY", "short"),
+        ("SECRET_KEY", "k" * 32 + ",short"),
+        ("SECRET_KEY", "development-only-secret-never-use-in-production"),
+        ("ALLOWED_HOSTS", "*"),
+        ("ALLOWED_HOSTS", ""),
+        ("CORS_ORIGINS", "*"),
+        ("DEBUG", "true"),
+    ],
+)
+def test_production_refuses_an_unsafe_value_and_names_its_variable(monkeypatch, name, value):
+    found = problems(monkeypatch, **{**PRODUCTION, name: value})
+
+    assert len(found) == 1
+    assert found[0].startswith(f"{name}: ")
+
+
+def test_every_problem_is_reported_at_once(monkeypatch):
+    found = problems(monkeypatch, ENVIRONMENT="production", PORT="http", WORKERS="-1")
+
+    assert [line.split(":")[0] for line in found] == [
+        "PORT",
+        "WORKERS",
+        "REDIS_URL",
+        "SECRET_KEY",
+    ]
+
+
+def test_a_malformed_secret_is_not_repeated(monkeypatch):
+    found = problems(monkeypatch, **{**PRODUCTION, "SECRET_KEY": "hunter2"})
+
+    assert "hunter2" not in str(found)
+
+
+def test_an_admin_port_beyond_loopback_asks_for_a_token(monkeypatch):
+    assert problems(monkeypatch, ADMIN_HOST="0.0.0.0")[0].startswith("ADMIN_TOKEN: ")
+
+    monkeypatch.setenv("ADMIN_HOST", "unix:/run/admin.sock")
+    assert load_settings(Settings).admin_host == "unix:/run/admin.sock"
+
+
+def test_a_drain_that_outlasts_the_grace_period_is_refused(monkeypatch):
+    assert problems(monkeypatch, DRAIN_DELAY_SECONDS="10")[0].startswith("GRACE_PERIOD_SECONDS: ")
+
+
+def test_lists_are_comma_separated_words(monkeypatch):
+    monkeypatch.setenv("ALLOWED_HOSTS", "a.example, b.example,")
+
+    assert load_settings(Settings).allowed_hosts == ["a.example", "b.example"]
+
+
+def test_a_misspelt_variable_is_reported_with_the_right_name(tmp_path):
+    found = unknown_variables(
+        Settings, {"TIMEOUT_REQUEST_SECOND": "5", "HOME": "/"}, tmp_path / ".env"
+    )
+
+    assert found == ["TIMEOUT_REQUEST_SECOND: unknown, did you mean TIMEOUT_REQUEST_SECONDS?"]
+
+
+def test_a_name_in_the_env_file_that_is_no_setting_is_reported(tmp_path):
+    (tmp_path / ".env").write_text("PORT=1\nCOLOUR=red\n")
+
+    assert unknown_variables(Settings, {}, tmp_path / ".env") == [
+        "COLOUR: unknown, .env holds settings of the service only"
+    ]
+
+
+def test_every_setting_says_its_reason():
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_the_example_file_is_accepted_with_every_line_uncommented(tmp_path):
+    defaults = load_settings(Settings)
+    lines = [line.removeprefix("# ") for line in example_file(Settings).splitlines()]
+    (tmp_path / ".env").write_text("\n".join(filter(re.compile("[A-Z_]+=").match, lines)))
+
+    assert load_settings(Settings) == defaults
+    assert unknown_variables(Settings, {}, tmp_path / ".env") == []

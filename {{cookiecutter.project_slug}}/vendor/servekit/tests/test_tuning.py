@@ -1,0 +1,43 @@
+import subprocess
+import sys
+
+
+def run(program):
+    path = f"import sys; sys.path[:] = {sys.path!r}\n"
+    subprocess.run([sys.executable, "-c", path + program], check=True, timeout=20)
+
+
+def test_what_is_loaded_is_frozen_and_a_full_collection_is_short():
+    run("""
+import time, gc
+from servekit.tuning import tune
+held = [[number] for number in range(200_000)]
+started = time.perf_counter()
+gc.collect()
+untuned = time.perf_counter() - started
+tune()
+started = time.perf_counter()
+gc.collect()
+assert time.perf_counter() - started < untuned / 5
+assert gc.get_freeze_count() > 200_000
+""")
+
+
+def test_no_ordinary_collection_looks_at_more_than_thirty_thousand_objects():
+    run("""
+import gc
+from servekit.tuning import tune
+tune()
+young, middle, old = gc.get_threshold()
+assert young * (middle + 1) <= 30_000
+assert young * middle * old >= 1_000_000
+""")
+
+
+def test_a_thread_that_computes_gives_the_interpreter_back_after_a_millisecond():
+    run("""
+import sys
+from servekit.tuning import tune
+tune()
+assert sys.getswitchinterval() <= 0.001
+""")

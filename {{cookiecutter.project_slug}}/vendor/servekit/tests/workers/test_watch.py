@@ -1,0 +1,13 @@
+from annotated_types import Ge
+
+from servekit.settings import Settings
+from servekit.workers.watch import DUMP_SECONDS
+from servekit.workers.worker import BEAT_SECONDS
+
+
+def test_the_shortest_limit_for_silence_leaves_room_for_a_heartbeat_that_is_late():
+    bounds = Settings.model_fields["worker_hang_seconds"].metadata
+    shortest = next(bound.ge for bound in bounds if isinstance(bound, Ge))
+
+    assert isinstance(shortest, int)
+    assert shortest - DUMP_SECONDS >= 2 * BEAT_SECONDS
