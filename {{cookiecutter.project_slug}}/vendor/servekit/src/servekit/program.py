@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 from fastapi import FastAPI
-from prometheus_client import REGISTRY, disable_created_metrics, generate_latest
+from prometheus_client import (
+    REGISTRY,
+    CollectorRegistry,
+    Metric,
+    disable_created_metrics,
+    generate_latest,
+)
 
 from servekit.environment import load_settings
 from servekit.import_string import find
@@ -77,6 +84,22 @@ def program_of(app: FastAPI, settings: Settings) -> Program:
     )
 
 
+class AllMetrics:
+    """The service's metrics, and those that its code made as usual; a name of ours is ours."""
+
+    def __init__(self, own: CollectorRegistry) -> None:
+        self._own = own
+
+    def collect(self) -> Iterator[Metric]:
+        names = set()
+        for family in self._own.collect():
+            names.add(family.name)
+            yield family
+        for family in REGISTRY.collect():
+            if family.name not in names:
+                yield family
+
+
 def exposition(service: Service) -> bytes:
-    """Return the metrics of a worker: the service's, and those that its code made as usual."""
-    return generate_latest(service.registry) + generate_latest(REGISTRY)
+    """Return the metrics of a worker as Prometheus reads them."""
+    return generate_latest(AllMetrics(service.registry))

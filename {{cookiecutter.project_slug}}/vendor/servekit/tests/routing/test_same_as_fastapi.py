@@ -131,7 +131,7 @@ class Builder:
         self.count += 1
         number = self.count
 
-        async def note(request: Request = None, socket: WebSocket = None) -> None:  # type: ignore[assignment] # noqa: RUF013 - one of the two
+        async def note(request: Request = None, socket: WebSocket = None) -> None:  # type: ignore[assignment]
             (request or socket).state.marks = [
                 *getattr((request or socket).state, "marks", []),
                 number,
@@ -197,7 +197,7 @@ async def ask(app: FastAPI, method: str, path: str, root_path: str, host: str) -
     scope = http_scope(path, method, headers=[("host", host)], root_path=root_path)
     scope["raw_path"] = path.encode()
     if method == "websocket":
-        scope |= {"type": "websocket", "subprotocols": []}
+        scope.update({"type": "websocket", "subprotocols": []})
 
     async def receive() -> Message:
         kind = "websocket.connect" if method == "websocket" else "http.request"

@@ -45,12 +45,11 @@ async def http_error(request: Request, error: HTTPException) -> Response:
 
 def routes_of(request: Request) -> Routes:
     """Return the table of the application that answers, which may be a mounted one."""
-    service: Any = request.scope.get(SCOPE_KEY)
     app: Any = request.app
-    if service is not None and getattr(app.state, "service", None) is service:
-        routes: Routes = service.routes()
-        return routes
-    return read_routes(app)
+    if not hasattr(app.state, "service") or app.state.service is not request.scope[SCOPE_KEY]:
+        return read_routes(app)
+    routes: Routes = app.state.service.routes()
+    return routes
 
 
 async def validation_error(request: Request, error: RequestValidationError) -> Response:
