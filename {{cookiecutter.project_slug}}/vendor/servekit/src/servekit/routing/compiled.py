@@ -65,15 +65,14 @@ class CompiledEntry(Entry):
             handle = wrap_app_with_body_limit(handle, limit)
         return handle
 
-    def enter(self, scope: Scope) -> None:
-        """Leave the marks in a scope that FastAPI's routers leave on the way to the route."""
+    def leave_marks(self, scope: Scope) -> None:
+        """Leave in a scope what FastAPI's routers leave there on the way to the route."""
         for limits in self.form_limits:
             apply_form_limits(scope, limits)
-        if self.routers:
-            marks = fastapi_scope(scope)
-            marks["included_router"] = self.routers[-1]
-            if self.effective is not None:
-                marks["effective_route_context"] = self.effective
+        marks = fastapi_scope(scope)
+        marks["included_router"] = self.routers[-1]
+        if self.effective is not None:
+            marks["effective_route_context"] = self.effective
 
 
 class CompiledRouter:
@@ -115,10 +114,11 @@ class CompiledRouter:
             scope["router"] = router
         entry: CompiledEntry = routed.entry  # type: ignore[assignment] # our table holds no other
         if entry.by_pattern:
-            scope.update(routed.child_scope)
+            routed.enter(scope)
         else:
-            update_scope(scope, routed.child_scope)
-        entry.enter(scope)
+            update_scope(scope, routed.child_scope or {})
+        if entry.routers:
+            entry.leave_marks(scope)
         if TELEMETRY in scope:
             route_selected(scope=scope, path=entry.telemetry_path, mount=entry.is_mount)
         if not entry.is_api_route:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 ONE_SEGMENT = frozenset(
@@ -21,12 +21,14 @@ Item = TypeVar("Item")
 class Node(Generic[Item]):
     """Where templates have led after some segments of a path."""
 
-    __slots__ = ("by_text", "ending", "parameter", "rest")
+    __slots__ = ("by_text", "ending", "items", "parameter", "rest")
 
     def __init__(self) -> None:
         self.by_text: dict[str, Node[Item]] = {}
         self.parameter: Node[Item] | None = None
         self.ending: list[tuple[int, Item]] = []
+        self.items: list[Item] = []
+        """The items that end here, without their places."""
         self.rest: list[tuple[int, Item]] = []
         """Items that take whatever follows."""
 
@@ -41,7 +43,7 @@ class PathIndex(Generic[Item]):
     def __init__(self) -> None:
         self._root: Node[Item] = Node()
         self._all: list[Item] = []
-        self._static: dict[str, tuple[Item, ...] | None] = {}
+        self._static: dict[str, Sequence[Item] | None] = {}
 
     def add(self, item: Item, template: str, convertors: Mapping[str, Any]) -> None:
         """Add an item by its template, `/items/{id}`, and the converters of its parameters."""
@@ -62,6 +64,7 @@ class PathIndex(Generic[Item]):
                 node = node.by_text.setdefault(segment, Node())
         else:
             node.ending.append(place)
+            node.items.append(item)
         if static:
             self._static[template] = None
         self._static = dict.fromkeys(self._static)
@@ -72,32 +75,45 @@ class PathIndex(Generic[Item]):
         self._all.append(item)
         self._static = dict.fromkeys(self._static)
 
-    def candidates(self, path: str) -> tuple[Item, ...]:
+    def candidates(self, path: str) -> Sequence[Item]:
         """Return what may match a path, first added first."""
         found = self._static.get(path)
         if found is not None:
             return found
         if "\n" in path:  # which `$` lets pass at a pattern's end
-            return tuple(self._all)
-        found = tuple(item for _, item in sorted(self._walk(path.split("/")), key=first))
+            return self._all
+        found = self._walk(path.split("/"))
         if path in self._static:
             self._static[path] = found
         return found
 
-    def _walk(self, segments: list[str]) -> Iterator[tuple[int, Item]]:
-        nodes = [self._root]
+    def _walk(self, segments: list[str]) -> Sequence[Item]:
+        node = self._root
+        for segment in segments:  # nearly every path leads one way: to one node, or to none
+            following = node.by_text.get(segment, node.parameter)
+            if node.rest or (following is not node.parameter is not None):
+                return self._walk_all(segments)
+            if following is None:
+                return ()
+            node = following
+        return self._walk_all(segments) if node.rest else node.items
+
+    def _walk_all(self, segments: list[str]) -> Sequence[Item]:
+        nodes, places = [self._root], []
         for segment in segments:
             following = []
             for node in nodes:
-                yield from node.rest
-                if (next_node := node.by_text.get(segment)) is not None:
-                    following.append(next_node)
+                places += node.rest
+                if segment in node.by_text:
+                    following.append(node.by_text[segment])
                 if node.parameter is not None:
                     following.append(node.parameter)
             nodes = following
         for node in nodes:
-            yield from node.ending
-            yield from node.rest
+            places += node.ending
+            places += node.rest
+        places.sort(key=first)
+        return [item for _, item in places]
 
 
 def first(place: tuple[int, Any]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 from fastapi.routing import APIRoute, APIWebSocketRoute, iter_route_contexts
 from starlette.applications import Starlette
@@ -40,15 +40,40 @@ class Entry:
         self.matches = matches
         kind = getattr(type(route), "matches", None)
         self.by_pattern = kind in BY_PATTERN
+        self.match = self.regex.match if self.regex is not None else no_match
         self.indexed = kind in INDEXED and self.regex is not None
 
 
-class Routed(NamedTuple):
-    """The entry that answers; not `full` where it knows the path and not the method."""
+class Routed:
+    """The entry that answers; not `full` where it knows the path and not the method.
 
-    entry: Entry
-    full: bool
-    child_scope: Scope
+    `match` is of the entry's pattern; without one the entry itself said what to add to the scope.
+    """
+
+    __slots__ = ("child_scope", "entry", "full", "match")
+
+    def __init__(
+        self,
+        entry: Entry,
+        match: re.Match[str] | None,
+        *,
+        full: bool,
+        child_scope: Scope | None = None,
+    ) -> None:
+        self.entry = entry
+        self.full = full
+        self.match = match
+        self.child_scope = child_scope
+
+    def enter(self, scope: Scope) -> None:
+        """Put into the scope of a request what its pattern found."""
+        entry = self.entry
+        params = dict(scope.get("path_params", ()))
+        if self.match is not None and entry.convertors:
+            for name, text in self.match.groupdict().items():
+                params[name] = entry.convertors[name].convert(text)
+        scope["endpoint"] = entry.endpoint
+        scope["path_params"] = params
 
 
 class Routes:
@@ -80,36 +105,42 @@ class Routes:
 
         A request is matched once: what one layer found, the next ones take.
         """
-        path, kind, method = route_path(scope), scope["type"], scope.get("method")
-        memo = scope.get(MEMO)
-        if memo is not None and memo[0] is self and memo[1:4] == (path, method, kind):
-            known: Routed | None = memo[4]
-            return known
+        path, method = route_path(scope), scope.get("method")
+        memo: tuple[Routes, str, str | None, Routed] | None = scope.get(MEMO)
+        if memo is not None and memo[0] is self and memo[1] == path and memo[2] == method:
+            return memo[3]
+        routed, for_good = self._match(path, method, scope)
+        if routed is not None and for_good:
+            scope[MEMO] = (self, path, method, routed)
+        return routed
+
+    def _match(self, path: str, method: str | None, scope: Scope) -> tuple[Routed | None, bool]:
+        """Return the best match, and whether path and method were all that decided."""
+        is_http = scope["type"] == "http"
         partial: Routed | None = None
         for_good = True
         for entry in self._index.candidates(path):
             if not entry.by_pattern:
-                for_good = False  # it may look at more than path and method, and these may change
+                for_good = False
                 match, child_scope = entry.matches(scope)
-                full = match is Match.FULL
                 if match is Match.NONE:
                     continue
+                full = match is Match.FULL
+                routed = Routed(entry, None, full=full, child_scope=child_scope)
             else:
-                found = entry.regex.match(path) if kind == "http" and entry.regex else None
+                found = entry.match(path) if is_http else None
                 if found is None:
                     continue
-                params = dict(scope.get("path_params", ()))
-                for name, text in found.groupdict().items():
-                    params[name] = entry.convertors[name].convert(text)
-                child_scope = {"endpoint": entry.endpoint, "path_params": params}
                 full = not entry.methods or method in entry.methods
-            if full:
-                partial = Routed(entry, True, child_scope)
-                break
-            partial = partial or Routed(entry, False, child_scope)
-        if for_good:
-            scope[MEMO] = (self, path, method, kind, partial)
-        return partial
+                routed = Routed(entry, found, full=full)
+            if routed.full:
+                return routed, for_good
+            partial = partial or routed
+        return partial, for_good
+
+
+def no_match(_: str) -> None:
+    """Match nothing."""
 
 
 def read_routes(app: Starlette) -> Routes:
