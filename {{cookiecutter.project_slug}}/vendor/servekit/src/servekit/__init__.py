@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from servekit.admission.importance import critical as critical, sheddable as sheddable
     from servekit.deadlines import remaining as remaining
-    from servekit.dependencies import ServiceDep as ServiceDep, SettingsDep as SettingsDep
+    from servekit.dependencies import (
+        ServiceDep as ServiceDep,
+        SettingsDep as SettingsDep,
+        get_settings as get_settings,
+    )
     from servekit.entry import main as main
     from servekit.environment import SettingsError as SettingsError
     from servekit.errors import StoreUnavailable as StoreUnavailable
@@ -33,6 +37,7 @@ HOMES = {
     "StoreUnavailable": "errors",
     "critical": "admission.importance",
     "deadline": "layers.deadline",
+    "get_settings": "dependencies",
     "main": "entry",
     "read_identity": "identity",
     "remaining": "deadlines",
@@ -48,6 +53,7 @@ __all__ = [
     "StoreUnavailable",
     "critical",
     "deadline",
+    "get_settings",
     "main",
     "read_identity",
     "remaining",
