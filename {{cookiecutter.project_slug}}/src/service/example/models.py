@@ -33,7 +33,7 @@ class ProductWrite(Body):
     id: ProductId | None = None
     name: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO_NUL)]
     price: Price
-    tags: Annotated[list[Tag], Field(max_length=20)] = []
+    tags: list[Tag] = Field(default_factory=list, max_length=20)
     description: Annotated[str, StringConstraints(max_length=4000, pattern=NO_NUL)] = ""
 
 
