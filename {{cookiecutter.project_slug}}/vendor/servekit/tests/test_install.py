@@ -1,0 +1,180 @@
+"""What a service does to an application when it is put around it, and what it leaves alone."""
+
+import httpx2
+import pytest
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.responses import PlainTextResponse
+from prometheus_client import REGISTRY, Counter
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.middleware.errors import ServerErrorMiddleware
+
+from servekit import Service, ServiceDep, Settings
+from servekit.foreign import versions
+from servekit.install import entrance
+from servekit.program import exposition, program_of
+from servekit.routing.compiled import CompiledRouter
+from servekit.routing.direct import Direct
+
+
+@pytest.fixture
+def service(monkeypatch) -> Service:
+    monkeypatch.setenv("REDIS_URL", "redis://localhost")
+    return Service(Settings())
+
+
+def client(app) -> httpx2.AsyncClient:
+    transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
+    return httpx2.AsyncClient(transport=transport, base_url="http://localhost")
+
+
+def broken_application(**options) -> FastAPI:
+    app = FastAPI(**options)
+
+    @app.get("/broken")
+    async def broken() -> None:
+        raise ValueError("hunter2")
+
+    @app.get("/refused")
+    async def refused() -> None:
+        raise HTTPException(403, "no")
+
+    return app
+
+
+async def test_what_nobody_handles_is_answered_as_a_problem_without_its_text(service):
+    app = broken_application()
+    service.install(app)
+
+    async with client(app) as ask:
+        for path, status in (("/broken", 500), ("/refused", 403), ("/nowhere", 404)):
+            answer = await ask.get(path)
+            assert (answer.status_code, answer.json()["status"]) == (status, status)
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert "hunter2" not in answer.text
+
+
+async def test_own_handlers_go_before_the_services_also_when_they_come_after_it(service):
+    app = broken_application()
+    service.install(app)
+
+    @app.exception_handler(Exception)
+    async def on_any(request: Request, error: Exception) -> PlainTextResponse:
+        return PlainTextResponse(f"own {error}", 500)
+
+    @app.exception_handler(HTTPException)
+    async def on_http(request: Request, error: HTTPException) -> PlainTextResponse:
+        return PlainTextResponse("own", error.status_code)
+
+    async with client(app) as ask:
+        assert (await ask.get("/broken")).text == "own hunter2"
+        assert (await ask.get("/refused")).text == "own"
+
+
+async def test_debug_shows_the_trace_that_fastapi_shows(service):
+    app = broken_application(debug=True)
+    service.install(app)
+
+    async with client(app) as ask:
+        assert "ValueError: hunter2" in (await ask.get("/broken")).text
+
+
+async def test_a_stack_that_is_built_again_holds_what_was_added_meanwhile(service):
+    app = broken_application()
+    service.install(app)
+    app.middleware_stack = app.build_middleware_stack()
+
+    async def mark(request, call_next):
+        answer = await call_next(request)
+        answer.headers["x-mark"] = "late"
+        return answer
+
+    app.user_middleware.insert(0, Middleware(BaseHTTPMiddleware, dispatch=mark))
+    app.middleware_stack = app.build_middleware_stack()  # as instrumentation does it
+    async with client(app) as ask:
+        assert (await ask.get("/nowhere")).headers["x-mark"] == "late"
+
+
+async def test_the_service_is_found_from_a_mounted_application(service):
+    app, inner = FastAPI(), FastAPI()
+
+    @inner.get("/is-it")
+    async def is_it(found: ServiceDep) -> bool:
+        return found is service
+
+    app.mount("/inner", inner)
+    service.install(app)
+
+    async with client(app) as ask:
+        assert (await ask.get("/inner/is-it")).json() is True
+
+
+async def test_without_a_service_the_error_says_what_to_do():
+    app = FastAPI()
+
+    @app.get("/")
+    async def index(found: ServiceDep) -> bool:
+        return bool(found)
+
+    with pytest.raises(RuntimeError, match="install"):
+        await httpx2.AsyncClient(
+            transport=httpx2.ASGITransport(app=app), base_url="http://localhost"
+        ).get("/")
+    with pytest.raises(TypeError, match="install"):
+        program_of(app, Settings())
+
+
+@pytest.mark.parametrize("off", [{"SERVEKIT_FAST_WAYS": "off"}, {}], ids=["switch", "versions"])
+async def test_with_the_fast_ways_off_everything_is_answered_by_fastapi(
+    service, monkeypatch, off, capsys
+):
+    for name, value in off.items():
+        monkeypatch.setenv(name, value)
+    if not off:
+        monkeypatch.setitem(versions.TESTED, "fastapi", ("0.1", "0.2"))
+    app = broken_application()
+
+    @app.get("/items/{number}")
+    async def item(number: int) -> int:
+        return number
+
+    service.install(app)
+
+    async with client(app) as ask:
+        assert (await ask.get("/items/3")).json() == 3
+        assert (await ask.get("/broken")).status_code == 500
+        answer = await ask.post("/items/3")
+        assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
+    assert not isinstance(app.router.middleware_stack, CompiledRouter)
+    assert entrance(app) is app
+    assert capsys.readouterr().out.count("fast_ways_off") >= 1
+
+
+async def test_with_the_tested_versions_routes_are_compiled_before_the_first_request(service):
+    app = broken_application()
+
+    @app.get("/items/{number}")
+    async def item(number: int) -> int:
+        return number
+
+    service.install(app)
+    program_of(app, service.settings)
+
+    assert isinstance(app.router.middleware_stack, CompiledRouter)
+    answers = {entry.path: entry.answer for entry in app.router.middleware_stack.entries}
+    assert isinstance(answers["/items/{number}"], Direct)
+    assert app.middleware_stack is not None
+    assert not isinstance(app.middleware_stack, ServerErrorMiddleware)
+
+
+def test_a_counter_of_the_services_own_code_is_exported_and_no_name_comes_twice(service):
+    orders = Counter("orders_of_this_test", "Orders.")
+    try:
+        orders.inc()
+        text = exposition(service).decode()
+    finally:
+        REGISTRY.unregister(orders)
+    types = [line for line in text.splitlines() if line.startswith("# TYPE")]
+
+    assert "orders_of_this_test_total 1.0" in text
+    assert len(types) == len(set(types))
