@@ -1,6 +1,8 @@
 """What FastAPI and Starlette keep private, and we use to match and answer requests faster."""
 
-from fastapi import FastAPI
+from collections.abc import Callable
+
+from fastapi import APIRouter, FastAPI
 from fastapi._body_limit import AppBodyLimitMiddleware, wrap_app_with_body_limit
 from fastapi._compat import ModelField
 from fastapi.datastructures import DefaultPlaceholder
@@ -28,12 +30,30 @@ __all__ = [
     "apply_form_limits",
     "endpoint_context",
     "fastapi_scope",
+    "has_low_priority_routes",
+    "on_routes_changed",
     "request_params_to_args",
     "route_selected",
     "telemetry_is_off",
     "update_scope",
     "wrap_app_with_body_limit",
 ]
+
+
+def has_low_priority_routes(router: APIRouter) -> bool:
+    """Return whether a router, or one that it includes, serves a frontend behind its routes."""
+    return next(iter(router._iter_low_priority_routes()), None) is not None  # noqa: SLF001
+
+
+def on_routes_changed(router: APIRouter, call: Callable[[], None]) -> None:
+    """Call a function whenever FastAPI notes that routes were added to a router."""
+    note = router._mark_routes_changed  # noqa: SLF001
+
+    def note_and_call() -> None:
+        note()
+        call()
+
+    router._mark_routes_changed = note_and_call  # type: ignore[method-assign] # noqa: SLF001
 
 
 def telemetry_is_off(app: FastAPI) -> bool:

@@ -22,6 +22,8 @@ from servekit.foreign.fastapi import (
     IncludedRouter,
     apply_form_limits,
     fastapi_scope,
+    has_low_priority_routes,
+    on_routes_changed,
     route_selected,
     update_scope,
     wrap_app_with_body_limit,
@@ -156,7 +158,7 @@ class CompiledRouter:
         self._seen = router.routes = WatchedRoutes(router.routes, self._mark_stale)
         self._compiled = list(self._entries(router.routes))
         self._routes = Routes(self._compiled)
-        self._has_low_priority = next(iter(router._iter_low_priority_routes()), None) is not None  # noqa: SLF001
+        self._has_low_priority = has_low_priority_routes(router)
 
     def _entries(self, routes: Iterable[BaseRoute]) -> Iterator[CompiledEntry]:
         for route in routes:
@@ -185,16 +187,9 @@ class CompiledRouter:
 
     def _watch(self, router: APIRouter) -> None:
         """Hear of what is added to a router later, where FastAPI does."""
-        if id(router) in self._watched:
-            return
-        self._watched.add(id(router))
-        mark_changed = router._mark_routes_changed  # noqa: SLF001 - the one place where it is told
-
-        def mark_both() -> None:
-            mark_changed()
-            self._mark_stale()
-
-        router._mark_routes_changed = mark_both  # type: ignore[method-assign] # noqa: SLF001
+        if id(router) not in self._watched:
+            self._watched.add(id(router))
+            on_routes_changed(router, self._mark_stale)
 
     def _mark_stale(self) -> None:
         self._stale = True
