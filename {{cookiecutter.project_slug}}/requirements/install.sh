@@ -56,13 +56,16 @@ pass_index_on() {
 }
 
 install() {
-    if [ -n "$uv" ]; then
-        if with_uv "$@"; then return; fi
-        [ "$uv" = "$owner/bin/uv" ] || exit 1 # the machine's own says why
-        uv=
-        echo "Once more with pip, which takes about a minute"
-    fi
-    with_pip "$@"
+    if [ -n "$uv" ]; then with_uv "$@"; else with_pip "$@"; fi
+}
+
+install_lock() {
+    echo "Installing $lock with ${uv:-pip}"
+    install --require-hashes -r "$lock" && return
+    [ "$uv" = "$owner/bin/uv" ] || exit 1 # the machine's own has said why
+    echo "Once more with pip, which takes about a minute"
+    uv=
+    install --require-hashes -r "$lock"
 }
 
 uv=$(command -v uv || true)
@@ -70,8 +73,7 @@ uv=$(command -v uv || true)
 [ -x "$venv/bin/python" ] || make_environment
 [ -n "$uv" ] || [ ! -f "$here/uv.txt" ] || fetch_uv
 [ "$uv" != "$owner/bin/uv" ] || pass_index_on
-if [ -n "$uv" ]; then echo "Installing $lock with uv"; else echo "Installing $lock with pip"; fi
-install --require-hashes -r "$lock"
+install_lock
 [ $# -gt 0 ] || exit 0
 # By path, never by name: an index has no say in what the tree holds.
 for folder; do
