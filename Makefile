@@ -72,8 +72,9 @@ lock: install-render ## Resolve the dependencies of the template, the service an
 		--custom-compile-command 'make lock' $(ARGS) -c '$(SERVICE)/requirements/dev.txt' --group $$group -o requirements/$$group.txt; done
 	$(MAKE) vendor-hash
 
-vendor-hash: ## Record the hash of the library's files, by which a project knows that nobody changed them
-	@python3 '$(SERVICE)/vendor/fingerprint.py' > '$(LIBRARY).sha256'
+vendor-hash: install-render ## Record the hash of the library's files, by which a project knows that nobody changed them
+	@rm -rf build/hash && "$(BIN)/python" tests/render.py build/hash >/dev/null
+	@"$(BIN)/python" build/hash/my-service/vendor/fingerprint.py > '$(LIBRARY).sha256'
 
 install-render:
 	@[ -e "$(RENDER)" ] || { $(INSTALL) requirements/render.txt && rm -f "$(VENV)"/.template-render-* && touch "$(RENDER)"; }

@@ -60,7 +60,8 @@ install() {
 }
 
 install_lock() {
-    echo "Installing $lock with ${uv:-pip}"
+    with=${uv:+uv}
+    echo "Installing $lock with ${with:-pip}"
     install --require-hashes -r "$lock" && return
     [ "$uv" = "$owner/bin/uv" ] || exit 1 # the machine's own has said why
     echo "Once more with pip, which takes about a minute"
