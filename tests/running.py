@@ -37,7 +37,7 @@ def clean_environment(**variables: object) -> dict[str, str]:
 def make(project: Path, *targets: str, **variables: object) -> subprocess.CompletedProcess[str]:
     """Run make in a project, as if no make had called these tests."""
     return subprocess.run(
-        ["make", "-C", str(project), *targets],
+        ["make", "--no-print-directory", "-C", str(project), *targets],
         env=clean_environment(**variables),
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -34,7 +34,11 @@ def installs(rendered_service):
     text = "\n".join(path.read_text() for path in paths).replace("\\\n", " ")
     commands = chain.from_iterable(re.split(r"&&|\|\||;", line) for line in text.splitlines())
     names = r"pip wheel|\bpip\S* (?:--python \S+ )?install|\b(?:install|with_uv|with_pip|pip) -"
-    return [command.strip() for command in commands if re.search(names, command)]
+    return [
+        command.strip()
+        for command in commands
+        if re.search(names, command) and "apt-get" not in command
+    ]
 
 
 def test_whatever_is_installed_has_a_hash_or_a_path_and_no_index(rendered_service):

@@ -332,7 +332,8 @@ class TestImage:
         return (project / "Dockerfile").read_text()
 
     def test_it_installs_wheels_by_hash_or_from_the_tree_without_an_index(self, dockerfile):
-        commands = re.findall(r"pip (?:--python \S+ )?(?:install|wheel) [^&]*", dockerfile)
+        lines = dockerfile.replace("\\\n", " ")
+        commands = re.findall(r"pip (?:--python \S+ )?(?:install|wheel) [^&\n]*", lines)
         assert len(commands) == 4
         for command in commands:
             by_hash = "--require-hashes" in command and "--only-binary :all:" in command

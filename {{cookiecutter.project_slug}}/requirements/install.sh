@@ -4,8 +4,6 @@
 set -eu
 here=$(dirname "$0") venv=$1 lock=$2
 shift 2
-owner=$venv # an environment inside another shares its uv
-[ ! -f "$venv/../pyvenv.cfg" ] || owner=$venv/..
 
 fail() {
     echo "error: $*" >&2
@@ -46,12 +44,12 @@ with_uv() {
 fetch_uv() {
     echo "Installing uv with pip"
     with_pip --require-hashes --only-binary :all: -r "$here/uv.txt" || return 0
-    uv=$owner/bin/uv
+    uv=$venv/bin/uv
 }
 
 # uv reads nothing of pip's configuration.
 pass_index_on() {
-    index=$("$owner/bin/python" -m pip config list 2>/dev/null | sed -n "s/^[a-z:]*\.index-url='\(.*\)'$/\1/p" | tail -n 1)
+    index=$("$venv/bin/python" -m pip config list 2>/dev/null | sed -n "s/^[a-z:]*\.index-url='\(.*\)'$/\1/p" | tail -n 1)
     [ -z "$index" ] || export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-$index}"
 }
 
@@ -63,17 +61,17 @@ install_lock() {
     with=${uv:+uv}
     echo "Installing $lock with ${with:-pip}"
     install --require-hashes -r "$lock" && return
-    [ "$uv" = "$owner/bin/uv" ] || exit 1 # the machine's own has said why
+    [ "$uv" = "$venv/bin/uv" ] || exit 1 # the machine's own has said why
     echo "Once more with pip, which takes about a minute"
     uv=
     install --require-hashes -r "$lock"
 }
 
 uv=$(command -v uv || true)
-[ -n "$uv" ] || [ ! -x "$owner/bin/uv" ] || uv=$owner/bin/uv
+[ -n "$uv" ] || [ ! -x "$venv/bin/uv" ] || uv=$venv/bin/uv
 [ -x "$venv/bin/python" ] || make_environment
 [ -n "$uv" ] || [ ! -f "$here/uv.txt" ] || fetch_uv
-[ "$uv" != "$owner/bin/uv" ] || pass_index_on
+[ "$uv" != "$venv/bin/uv" ] || pass_index_on
 install_lock
 [ $# -gt 0 ] || exit 0
 # By path, never by name: an index has no say in what the tree holds.
