@@ -1,30 +1,35 @@
-# The template's tasks. Each makes its own virtual environment first, and only once.
+# The template's tasks. Each installs what it needs first, and only once.
 
 SERVICE := {{cookiecutter.project_slug}}
+LIBRARY := $(SERVICE)/vendor/servekit
 VENV ?= $(CURDIR)/.venv
 BIN := $(VENV)/bin
 OUT ?= build
-# Named after the content of the locks, so that it is stale exactly when they change.
-STAMP := $(VENV)/.template-$(shell cat requirements.txt '$(SERVICE)/requirements/dev.txt' | cksum | cut -d' ' -f1)
+INSTALL := sh '$(SERVICE)/requirements/install.sh' "$(VENV)"
+# Named after the content of the locks, so that each is stale exactly when its own changes.
+stamp = $(VENV)/.template-$(1)-$(shell cksum < requirements/$(1).txt | cut -d' ' -f1)
+RENDER := $(call stamp,render)
+DEV := $(call stamp,dev)
 
 # What pytest ends with when ARGS picks none of these tests.
 NONE_PICKED := [ "$(if $(ARGS),$$?)" = 5 ]
 
+export PATH := $(BIN):$(PATH)
 export RUFF_NO_CACHE := true
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo render test e2e image audit check format lock install
+.PHONY: help demo render test e2e image audit check format lock vendor-hash install install-render
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: install ## Render the defaults into build/ and run the service
+demo: install-render ## Render the defaults into build/ and run the service
 	@rm -rf build/demo
 	@"$(BIN)/python" tests/render.py build/demo
 	@echo "Rendered the defaults into build/demo/my-service"
-	@exec $(MAKE) -C build/demo/my-service run VENV='$(VENV)'
+	@exec $(MAKE) -C build/demo/my-service run VENV='$(CURDIR)/build/demo-venv'
 
-render: install ## Render into OUT (build) with ANSWERS="project_slug=shop kubernetes=no"
+render: install-render ## Render into OUT (build) with ANSWERS="project_slug=shop kubernetes=no"
 	@"$(BIN)/python" tests/render.py '$(OUT)' $(ANSWERS)
 	@echo "Rendered into $(OUT)"
 
@@ -40,7 +45,7 @@ image: install ## Build the image and run it under compose (needs Docker); IMAGE
 
 audit: install ## Read image, workflows and Kubernetes files with checkov
 	@# In an environment of its own: it pins what others need newer.
-	@[ -e build/checkov/installed ] || { "$(BIN)/python" -m venv --clear build/checkov \
+	@[ -e build/checkov/installed ] || { python3 -m venv --clear build/checkov \
 		&& build/checkov/bin/python -m pip install -q --disable-pip-version-check checkov==3.3.30 \
 		&& touch build/checkov/installed; }
 	CHECKOV='$(CURDIR)/build/checkov/bin/checkov' "$(BIN)/python" -m pytest tests/test_deployment.py -k checkov $(ARGS)
@@ -48,7 +53,7 @@ audit: install ## Read image, workflows and Kubernetes files with checkov
 check: install ## Lint, format, types and workflows, in place
 	"$(BIN)/ruff" check .
 	"$(BIN)/ruff" format --check .
-	"$(BIN)/mypy"
+	"$(BIN)/python" -m mypy
 	"$(BIN)/yamllint" --strict .
 	"$(BIN)/actionlint"
 	"$(BIN)/zizmor" --quiet --offline --persona auditor .
@@ -57,19 +62,22 @@ format: install ## Put the code in order
 	"$(BIN)/ruff" check --fix .
 	"$(BIN)/ruff" format .
 
-lock: install ## Resolve the dependencies of the template and of the service again (needs uv)
+lock: install-render ## Resolve the dependencies of the template, the service and the library again (needs uv); ARGS=--upgrade
 	@rm -rf build/lock && "$(BIN)/python" tests/render.py build/lock >/dev/null
 	$(MAKE) -C build/lock/my-service lock ARGS='$(ARGS)'
+	$(MAKE) -C build/lock/my-service/vendor/servekit lock ARGS='$(ARGS)' CONSTRAINTS='-c ../../requirements/dev.txt'
 	cp build/lock/my-service/requirements/*.txt '$(SERVICE)/requirements/'
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' \
-		$(ARGS) -c '$(SERVICE)/requirements/dev.txt' --group dev -o requirements.txt
+	cp build/lock/my-service/vendor/servekit/requirements/*.txt '$(LIBRARY)/requirements/'
+	for group in dev render; do uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate \
+		--custom-compile-command 'make lock' $(ARGS) -c '$(SERVICE)/requirements/dev.txt' --group $$group -o requirements/$$group.txt; done
+	$(MAKE) vendor-hash
+
+vendor-hash: install-render ## Record the hash of the library's files, by which a project knows that nobody changed them
+	@rm -rf build/hash && "$(BIN)/python" tests/render.py build/hash >/dev/null
+	@"$(BIN)/python" build/hash/my-service/vendor/fingerprint.py > '$(LIBRARY).sha256'
+
+install-render:
+	@[ -e "$(RENDER)" ] || { $(INSTALL) requirements/render.txt && rm -f "$(VENV)"/.template-render-* && touch "$(RENDER)"; }
 
 install:
-	@set -eu; \
-	if [ -e "$(STAMP)" ]; then exit; fi; \
-	$(MAKE) -C '$(SERVICE)' install VENV='$(VENV)'; \
-	echo "Installing requirements.txt"; \
-	if command -v uv >/dev/null; then uv pip install -q --python "$(BIN)/python" --require-hashes -r requirements.txt; \
-	else "$(BIN)/python" -m pip install -q --disable-pip-version-check --require-hashes -r requirements.txt; fi; \
-	rm -f "$(VENV)"/.template-*; \
-	touch "$(STAMP)"
+	@[ -e "$(DEV)" ] || { $(INSTALL) requirements/dev.txt && rm -f "$(VENV)"/.template-* && touch "$(RENDER)" "$(DEV)"; }

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 # Before cookiecutter is imported: it reads HOME then, and its replays belong to nobody.
+os.environ.setdefault("XDG_CACHE_HOME", str(Path.home() / ".cache"))  # uv's and pip's stay
 _HOME = tempfile.TemporaryDirectory(prefix="home-")
 os.environ["HOME"] = _HOME.name
 
 from render import COOKIECUTTER, ROOT, copy_tracked, render  # noqa: E402 - after HOME
-from running import RunningService, RunningValkey  # noqa: E402 - as above
+from running import RunningService, RunningValkey, make  # noqa: E402 - as above
 
 
 def pytest_collection_modifyitems(items):
@@ -64,12 +65,21 @@ def type_answers(template, tmp_path) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def rendered_service(template, tmp_path_factory) -> Path:
-    """The default render; the interpreter of the tests has all its dependencies."""
+    """The default render, not installed."""
     return render(template, tmp_path_factory.mktemp("default"))
 
 
+@pytest.fixture(scope="session")
+def installed_service(template, tmp_path_factory) -> Path:
+    """The default render with its `.venv`, tools included."""
+    project = render(template, tmp_path_factory.mktemp("installed"))
+    done = make(project, "install")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return project
+
+
 @pytest.fixture
-def start_service(rendered_service, tmp_path) -> Iterator[Callable[..., RunningService]]:
+def start_service(installed_service, tmp_path) -> Iterator[Callable[..., RunningService]]:
     """Start the rendered service with variables of your choice; all are stopped at the end.
 
     `folder` names the folder of its database and log: use one twice for a restart.
@@ -77,7 +87,7 @@ def start_service(rendered_service, tmp_path) -> Iterator[Callable[..., RunningS
     with ExitStack() as stack:
 
         def start(folder: str = "service", **environment: object) -> RunningService:
-            service = RunningService(rendered_service, tmp_path / folder, **environment)
+            service = RunningService(installed_service, tmp_path / folder, **environment)
             stack.callback(service.stop)
             return service
 

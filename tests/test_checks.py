@@ -1,6 +1,5 @@
-"""Each render passes its own checks, with the environment that the tests themselves run in."""
+"""Each render passes its own checks, and the default one its tests and the library's."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -9,21 +8,12 @@ from pathlib import Path
 import pytest
 from answers import COMBINATIONS, name
 from render import render
-
-
-def make(project: Path, *targets: str, **variables: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["make", "-C", str(project), *targets, f"VENV={sys.prefix}"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {name: str(value) for name, value in variables.items()},
-    )
+from running import make
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
-    """One path for all, so that mypy's and ruff's caches hold from combination to combination."""
+    """One path for all, so that the environment and mypy's and ruff's caches hold for the next."""
     path: Path = tmp_path_factory.mktemp("checks")
     return path
 
@@ -32,39 +22,47 @@ def place(tmp_path_factory) -> Path:
 def test_a_render_passes_its_own_checks(template, place, answers):
     project = render(template, place / "render", **answers)
     try:
-        done = make(project, "check", MYPY_CACHE_DIR=place / "mypy", RUFF_CACHE_DIR=place / "ruff")
+        done = make(
+            project,
+            "check",
+            f"VENV={place / 'venv'}",
+            MYPY_CACHE_DIR=place / "mypy",
+            RUFF_CACHE_DIR=place / "ruff",
+        )
         assert done.returncode == 0, done.stdout + done.stderr
-        assert "Installing" not in done.stdout
+        assert "warning" not in done.stdout
     finally:
         shutil.rmtree(project)
 
 
+TARGETS = "help run dev status test check format env bench chaos lock upgrade image up down"
+
+
 def test_make_alone_lists_every_target(rendered_service):
     listed = make(rendered_service).stdout
-    for target in ("help", "run", "dev", "test", "check", "bench", "chaos", "lock", "image", "up"):
+    for target in TARGETS.split():
         assert f"  make {target} " in listed
 
 
-def test_an_old_python_is_refused_with_one_clear_line(rendered_service, tmp_path):
-    for python in ("python", "python3", *(f"python3.{minor}" for minor in range(11, 15))):
-        old = tmp_path / "bin" / python
-        old.parent.mkdir(exist_ok=True)
-        old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "Python 3.9.18"\nexit 1\n')
-        old.chmod(0o755)
-    done = subprocess.run(
-        ["make", "-C", str(rendered_service), "install", f"VENV={tmp_path / 'venv'}"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"},
-    )
-    assert done.returncode != 0
-    assert "error: Python 3.11 or newer is needed, and there is only: Python 3.9.18" in done.stderr
-    assert not (tmp_path / "venv").exists()
+def test_a_change_of_the_library_is_a_warning(template, tmp_path):
+    project = render(template, tmp_path)
+    compare = [sys.executable, str(project / "vendor" / "fingerprint.py"), "--compare"]
+    assert subprocess.run(compare, check=True, capture_output=True).stdout == b""
+    (project / "vendor" / "servekit" / "src" / "servekit" / "cpus.py").write_text("")
+    said = subprocess.run(compare, check=True, capture_output=True, text=True).stdout
+    assert said.startswith("warning: vendor/servekit was changed here")
 
 
 @pytest.mark.live
-@pytest.mark.timeout(900)
-def test_the_default_render_passes_its_own_tests(rendered_service):
-    done = make(rendered_service, "test")
+@pytest.mark.timeout(300)
+def test_the_default_render_passes_its_own_tests(installed_service):
+    done = make(installed_service, "test")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.live
+@pytest.mark.timeout(1200)
+def test_the_library_passes_its_own_checks_and_tests(installed_service):
+    done = make(installed_service / "vendor" / "servekit", "check", "test")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Installing" not in done.stdout

@@ -69,8 +69,15 @@ def environment(project) -> dict[str, str]:
 
 
 def settings_defaults(project: Path) -> dict[str, Any]:
-    """Read names and default values of the settings from their source."""
-    tree = ast.parse((project / "src" / "service" / "settings.py").read_text())
+    """Read names and default values of the settings from their sources."""
+    library = project / "vendor" / "servekit" / "src" / "servekit" / "settings.py"
+    defaults: dict[str, Any] = {}
+    for path in (library, project / "src" / "service" / "settings.py"):
+        defaults |= defaults_of(ast.parse(path.read_text()))
+    return defaults
+
+
+def defaults_of(tree: ast.Module) -> dict[str, Any]:
     (model,) = [
         node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Settings"
     ]
@@ -324,10 +331,13 @@ class TestImage:
     def dockerfile(self, project):
         return (project / "Dockerfile").read_text()
 
-    def test_it_installs_wheels_by_hash_only(self, dockerfile):
-        for install in re.findall(r"install [^&]*", dockerfile):
-            assert "--require-hashes" in install
-            assert "--only-binary :all:" in install
+    def test_it_installs_wheels_by_hash_or_from_the_tree_without_an_index(self, dockerfile):
+        lines = dockerfile.replace("\\\n", " ")
+        commands = re.findall(r"pip (?:--python \S+ )?(?:install|wheel) [^&\n]*", lines)
+        assert len(commands) == 4
+        for command in commands:
+            by_hash = "--require-hashes" in command and "--only-binary :all:" in command
+            assert by_hash or "--no-deps --no-index" in command, command
 
     def test_it_is_built_without_a_frontend_from_elsewhere(self, dockerfile):
         assert not re.search(r"^#\s*syntax=", dockerfile, re.MULTILINE)
@@ -351,9 +361,16 @@ class TestImage:
         rules = [line for line in lines if line and not line.startswith("#")]
         assert rules[0] == "*"
         assert {rule for rule in rules if rule.startswith("!")} == {
+            "!LICENSE",
+            "!README.md",
             "!pyproject.toml",
+            "!requirements/build.txt",
             "!requirements/runtime.txt",
             "!src",
+            "!vendor/servekit/LICENSE",
+            "!vendor/servekit/README.md",
+            "!vendor/servekit/pyproject.toml",
+            "!vendor/servekit/src",
         }
 
 
@@ -473,8 +490,10 @@ def test_kustomize_builds_what_the_files_say(project):
     assert built["ConfigMap"]["data"]["GRACE_PERIOD_SECONDS"] == "35"
 
 
-def test_locked_packages_are_those_of_pyproject(project):
-    declared = tomllib.loads((project / "pyproject.toml").read_text())["project"]["dependencies"]
+@pytest.mark.parametrize("part", [".", "vendor/servekit"])
+def test_locked_packages_are_those_of_pyproject(project, part):
+    package = tomllib.loads((project / part / "pyproject.toml").read_text())["project"]
+    declared = package["dependencies"]
     locked = (project / "requirements" / "runtime.txt").read_text()
     for requirement in declared:
         match = re.match(r"[\w.-]+", requirement)
@@ -485,5 +504,5 @@ def test_locked_packages_are_those_of_pyproject(project):
 def test_docs_name_paths_that_exist(project):
     guide = (project / "docs" / "deployment.md").read_text()
     names = [path.relative_to(project).as_posix() for path in project.rglob("*")]
-    for path in re.findall(r"`((?:deploy|requirements|src)/?[\w./-]*)`", guide):
+    for path in re.findall(r"`((?:deploy|requirements|src|vendor)/?[\w./-]*)`", guide):
         assert any(fnmatch(name, path) for name in names), path

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from test_checks import make
+from running import make
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 

@@ -7,8 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from render import ROOT, SERVICE, copy_tracked, tracked_files
-from repository import commit_all
+from render import ROOT, SERVICE, tracked_files
 
 PYTHON = [path for path in tracked_files() if path.endswith(".py")]
 QUESTIONS = json.loads((ROOT / "cookiecutter.json").read_text())
@@ -23,7 +22,7 @@ def test_every_python_file_parses_before_rendering(path):
 
 @pytest.mark.parametrize("path", COPIED)
 def test_what_is_copied_holds_no_question(path):
-    assert "cookiecutter" not in (ROOT / path).read_text(encoding="utf-8")
+    assert "cookiecutter." not in (ROOT / path).read_text(encoding="utf-8")
 
 
 def test_the_service_pyproject_is_valid_before_rendering():
@@ -39,6 +38,13 @@ def test_the_manifest_lists_paths_that_exist_of_questions_that_are_asked():
             )
 
 
+def test_the_recorded_hash_of_the_library_is_current(template):
+    vendor = template / SERVICE / "vendor"
+    command = [sys.executable, str(vendor / "fingerprint.py")]
+    now = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert (vendor / "servekit.sha256").read_text() == now, "make vendor-hash"
+
+
 def test_at_most_eight_questions_each_with_a_prompt():
     asked = [name for name in QUESTIONS if not name.startswith("_")]
     assert len(asked) <= 8
@@ -52,17 +58,24 @@ def test_hooks_stay_small_and_hold_one_expression():
         assert re.findall(r"{{.*?}}|{%.*?%}", text) == ["{{ cookiecutter | jsonify }}"]
 
 
+LIBRARY = ROOT / SERVICE / "vendor" / "servekit"
+
+
 # The template's README also says what the generated service's own commands show.
 @pytest.mark.parametrize(
     ("folder", "makefiles"),
-    [(ROOT, [ROOT, ROOT / SERVICE]), (ROOT / SERVICE, [ROOT / SERVICE])],
-    ids=["template", "service"],
+    [
+        (ROOT, [ROOT, ROOT / SERVICE]),
+        (ROOT / SERVICE, [ROOT / SERVICE]),
+        (LIBRARY, [LIBRARY]),
+    ],
+    ids=["template", "service", "library"],
 )
 def test_readme_commands_exist(folder, makefiles):
     texts = [(each / "Makefile").read_text() for each in makefiles]
-    targets = re.findall(r"^([a-z0-9]+):", "\n".join(texts), re.MULTILINE)
+    targets = re.findall(r"^([a-z0-9-]+):", "\n".join(texts), re.MULTILINE)
     readme = (folder / "README.md").read_text()
-    named = re.findall(r"(?:^|`|\$ )make ([a-z0-9]+)", readme, re.MULTILINE)
+    named = re.findall(r"(?:^|`|\$ )make ([a-z0-9][a-z0-9-]*)", readme, re.MULTILINE)
     assert set(named)
     assert set(named) <= set(targets)
 
@@ -80,25 +93,6 @@ def run(*command: str, folder: Path) -> None:
         [sys.executable, "-m", *command], cwd=folder, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_cruft_creates_and_updates_across_a_change_of_the_template(tmp_path):
-    template = copy_tracked(tmp_path / "perf-template")
-    commit_all(template, "one")
-    run("cruft", "create", str(template), "-y", "--output-dir", ".", folder=tmp_path)
-    project = tmp_path / "my-service"
-    commit_all(project, "start")
-
-    (template / SERVICE / "docs").mkdir(exist_ok=True)
-    (template / SERVICE / "docs" / "news.md").write_text("New in the template.\n")
-    manifest = json.loads((template / "cookiecutter.json").read_text())
-    manifest["_files_by_option"]["kubernetes"].append("docs/news.md")
-    (template / "cookiecutter.json").write_text(json.dumps(manifest))
-    commit_all(template, "two")
-
-    run("cruft", "update", "-y", folder=project)
-    assert (project / "docs" / "news.md").read_text() == "New in the template.\n"
-    run("cruft", "check", folder=project)
 
 
 def test_a_replay_file_gives_the_same_project(template, tmp_path):

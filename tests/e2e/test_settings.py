@@ -1,5 +1,4 @@
 import subprocess
-import sys
 import time
 
 import pytest
@@ -23,12 +22,12 @@ from running import clean_environment
         ),
     ],
 )
-def test_bad_settings_are_refused_one_line_each(rendered_service, tmp_path, environment, named):
+def test_bad_settings_are_refused_one_line_each(installed_service, tmp_path, environment, named):
     begin = time.monotonic()
     ended = subprocess.run(
-        [sys.executable, "-m", "service"],
+        [installed_service / ".venv" / "bin" / "my-service"],
         cwd=tmp_path,
-        env=clean_environment(PYTHONPATH=rendered_service / "src", **environment),
+        env=clean_environment(**environment),
         capture_output=True,
         text=True,
         timeout=30,
