@@ -118,7 +118,21 @@ def connect_arguments(address: URL) -> dict[str, Any]:
     """Return the time limits in the words of the driver."""
     if address.get_backend_name() == "sqlite":
         return {"timeout": LOCK_SECONDS}
-    return {"timeout": CONNECT_SECONDS, "command_timeout": COMMAND_SECONDS}
+    return {
+        "timeout": CONNECT_SECONDS,
+        "command_timeout": COMMAND_SECONDS,
+        "async_creator_fn": connect_postgresql,
+    }
+
+
+async def connect_postgresql(**arguments: Any) -> Any:
+    """Open a connection; a server that is away is the error that other databases raise then."""
+    import asyncpg  # of those who have one
+
+    try:
+        return await asyncpg.connect(**arguments)
+    except (OSError, asyncpg.PostgresError) as error:
+        raise OperationalError("connect", None, error) from error
 
 
 def prepare_sqlite(connection: Any, _record: object) -> None:

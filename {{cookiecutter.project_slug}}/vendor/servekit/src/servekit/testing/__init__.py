@@ -27,6 +27,7 @@ from servekit.testing.application import (
     settings,
 )
 from servekit.testing.blocking_calls import blocking_calls, blocking_modules, no_blocking_calls
+from servekit.testing.databases import both_databases, database, database_url
 from servekit.testing.hooks import (
     pytest_asyncio_loop_factories,
     pytest_xdist_auto_num_workers,
@@ -44,7 +45,10 @@ __all__ = [
     "StartService",
     "blocking_calls",
     "blocking_modules",
+    "both_databases",
     "client",
+    "database",
+    "database_url",
     "log_in",
     "make_settings",
     "new_client",

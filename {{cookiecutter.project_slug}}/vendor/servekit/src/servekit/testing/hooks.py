@@ -11,8 +11,6 @@ import uvloop
 
 from servekit.cpus import usable_cpus
 
-WORKERS_MAX = 8
-
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], Any]]:
@@ -22,5 +20,5 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], Any]]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Let `-n auto` start over two a CPU, as tests wait more than they compute; one on a Redis."""
-    return 1 if "TEST_REDIS_URL" in os.environ else min(usable_cpus() * 2 + 1, WORKERS_MAX)
+    """Let `-n auto` mean one for each usable CPU, but one alone on the Redis of TEST_REDIS_URL."""
+    return 1 if "TEST_REDIS_URL" in os.environ else usable_cpus()

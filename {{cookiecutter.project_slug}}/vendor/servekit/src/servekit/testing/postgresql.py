@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -31,6 +32,16 @@ def postgresql_url() -> Iterator[str]:
         pytest.skip("PostgreSQL is not installed: no initdb on PATH or in /usr/lib/postgresql")
     with server(folder) as url:
         yield url
+
+
+def empty(url: str) -> None:
+    """Drop everything that tests have put into the database."""
+    home = parse_qs(urlsplit(url).query)["host"][0]
+    folder = programs()
+    assert folder is not None, "it was there when the server started"  # noqa: S101
+    sql = "DROP SCHEMA public CASCADE; CREATE SCHEMA public"
+    command = [str(folder / "psql"), "-q", "-h", home, "-U", "service", "-d", "postgres", "-c", sql]
+    subprocess.run(command, check=True, capture_output=True)
 
 
 def programs() -> Path | None:
