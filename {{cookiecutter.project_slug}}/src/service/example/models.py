@@ -20,8 +20,6 @@ ProductId = Annotated[int, Field(ge=1, le=2**53 - 1), BeforeValidator(whole)]
 Price = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
 # CSV joins tags by `;`, so that no tag may hold one.
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=50, pattern=r"^[^;\x00]*$")]
-
-
 class Service(BaseModel):
     """What answers here."""
 
@@ -35,7 +33,7 @@ class ProductWrite(Body):
     id: ProductId | None = None
     name: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO_NUL)]
     price: Price
-    tags: Annotated[list[Tag], Field(max_length=20)] = []  # noqa: RUF012 - pydantic copies it
+    tags: list[Tag] = Field(default_factory=list, max_length=20)
     description: Annotated[str, StringConstraints(max_length=4000, pattern=NO_NUL)] = ""
 
 

@@ -30,6 +30,6 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def database(service: Service) -> Database:
     """The first open `Database` of the service of `app`."""
-    from servekit.sql import Database  # SQLAlchemy is an extra
+    from servekit.sql import find_database  # SQLAlchemy is an extra
 
-    return next(part for part in service.parts if isinstance(part, Database))
+    return find_database(service)
