@@ -14,9 +14,10 @@ def without_example(bake) -> Path:
     project: Path = bake()
     shutil.rmtree(project / "src" / "service" / "example")
     shutil.rmtree(project / "tests" / "example")
-    app = project / "src" / "service" / "app.py"
-    lines = app.read_text(encoding="utf-8").splitlines(keepends=True)
-    app.write_text("".join(line for line in lines if "example" not in line), encoding="utf-8")
+    for name in ("app.py", "settings.py"):
+        file = project / "src" / "service" / name
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+        file.write_text("".join(line for line in lines if "example" not in line), encoding="utf-8")
     return project
 
 

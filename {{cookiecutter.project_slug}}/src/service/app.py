@@ -14,7 +14,7 @@ from service.settings import Settings
 def create_app(settings: Settings) -> FastAPI:
     """Return the application; whatever is added to it before it starts works as FastAPI says."""
     service = Service(settings)
-    database = service.add(Database(settings.database_url.get_secret_value(), metadata))
+    service.add(Database(settings.database_url.get_secret_value(), metadata))
     identity = read_identity("service")
     app = FastAPI(
         title=identity.name,
@@ -28,5 +28,5 @@ def create_app(settings: Settings) -> FastAPI:
     )
     service.install(app)
     app.include_router(accounts.router)
-    install_example(app, service, database, settings)
+    install_example(app, service, settings)
     return app

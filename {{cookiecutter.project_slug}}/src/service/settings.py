@@ -10,6 +10,5 @@ class Settings(servekit.Settings):
 
     database_url: SecretStr = SecretStr("sqlite+aiosqlite:///service.db")
     """SQLAlchemy URL of the database; `postgresql+asyncpg://` in production."""
-
     rates_url: str = ""  # of the example
     """Base URL of the service that knows the example's exchange rates; empty asks nobody."""

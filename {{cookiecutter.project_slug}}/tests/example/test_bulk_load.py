@@ -4,6 +4,7 @@ import tracemalloc
 import pytest
 from sqlalchemy import func, select
 
+from servekit.testing import both_databases
 from service.example.bulk_load import ERRORS_REPORTED, ImportRejectedError, load_csv, outcomes
 from service.example.csv_import import ProductReader
 from service.example.tables import as_product, product_columns, products
@@ -37,6 +38,7 @@ async def read(database, product_id):
         return as_product((await connection.execute(query)).one())
 
 
+@both_databases
 async def test_rows_are_created_and_replaced(database):
     assert await load_csv(database, pieces(HEADER, b"1,old,1,x;y,\n2,kept,2,,\n")) == 2
     assert await load_csv(database, pieces(HEADER, b"1,new,1.5,z,text\n3,third,3,,\n")) == 2
@@ -52,6 +54,7 @@ async def test_rows_are_created_and_replaced(database):
     assert (await read(database, 2)).name == "kept"
 
 
+@both_databases
 async def test_an_error_in_the_last_row_leaves_nothing_written(database):
     async def file():
         async for piece in numbered(1200):
@@ -64,6 +67,7 @@ async def test_an_error_in_the_last_row_leaves_nothing_written(database):
     assert await count(database) == 0
 
 
+@both_databases
 async def test_a_file_that_breaks_off_leaves_nothing_written_and_the_next_import_works(database):
     async def breaks_off():
         async for piece in numbered(1200):
@@ -77,6 +81,7 @@ async def test_a_file_that_breaks_off_leaves_nothing_written_and_the_next_import
     assert await count(database) == 10
 
 
+@both_databases
 async def test_errors_are_all_counted_and_the_first_hundred_reported(database):
     with pytest.raises(ImportRejectedError) as rejected:
         await load_csv(database, pieces(HEADER, b"x,a,1,,\n" * 250))
@@ -84,6 +89,7 @@ async def test_errors_are_all_counted_and_the_first_hundred_reported(database):
     assert [error.row for error in rejected.value.errors] == list(range(1, ERRORS_REPORTED + 1))
 
 
+@both_databases
 async def test_a_repeated_id_is_an_error_of_the_later_row(database):
     with pytest.raises(ImportRejectedError) as rejected:
         await load_csv(database, pieces(HEADER, b"7,a,1,,\n8,b,1,,\n7,c,1,,\n7,d,1,,\n"))
@@ -108,7 +114,6 @@ async def test_the_loop_gets_its_turns_while_a_long_piece_is_read():
     assert turns > 3
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_five_thousand_rows_need_no_more_memory_than_five_hundred(database):
     async def peak_bytes(rows):
         tracemalloc.reset_peak()

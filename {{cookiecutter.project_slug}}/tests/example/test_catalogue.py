@@ -2,10 +2,12 @@ import asyncio
 
 import pytest
 
-from service.example.catalogue import EXPORT_PAGE_SIZE, PAGE_SIZE, Catalogue
+from servekit.testing import both_databases
+from service.example.catalogue import EXPORT_PAGE_SIZE, PAGE_SIZE
 from service.example.models import Product
 from service.example.seed import seed_products
-from tests.example.conftest import nobody
+
+pytestmark = both_databases
 
 
 def product(number, **fields):
@@ -40,7 +42,7 @@ async def test_a_write_is_read_back_without_asking_the_database(catalogue, monke
 
 
 async def test_of_two_racing_writers_the_cache_keeps_the_one_who_committed_last(catalogue):
-    for number in range(1, 21):
+    for number in range(1, 11):
         await asyncio.gather(*(catalogue.put(product(number, price=price)) for price in range(4)))
         cached = await catalogue.product(number)
         await catalogue.product.delete(number)
@@ -89,21 +91,19 @@ async def test_an_import_replaces_what_is_cached(catalogue):
     assert found.name == "imported"
 
 
-async def test_an_empty_catalogue_is_seeded_once_whoever_comes_first(database, cache):
-    workers = [
-        Catalogue(database=database, cache=cache, upstream=nobody(), seed=True) for _ in range(4)
-    ]
+async def test_an_empty_catalogue_is_seeded_once_whoever_comes_first(make_catalogue):
+    workers = [make_catalogue(seed=True) for _ in range(4)]
     opening = [worker.__aenter__() for worker in workers]
     assert await asyncio.gather(*opening, return_exceptions=True) == workers
     assert (await workers[0].page("", 1)).total == len(seed_products())
-    async with Catalogue(database=database, cache=cache, upstream=nobody(), seed=True) as again:
+    async with make_catalogue(seed=True) as again:
         assert (await again.page("", 1)).total == len(seed_products())
 
 
-async def test_opening_warms_the_products_that_were_written_last(catalogue, database, cache):
+async def test_opening_warms_the_products_that_were_written_last(catalogue, make_catalogue):
     await fill(catalogue, product(1), product(2))
     await catalogue.product.delete(1)
-    async with Catalogue(database=database, cache=cache, upstream=nobody()) as opened:
+    async with make_catalogue() as opened:
         cached = await opened.product.get_cached(1)
         assert cached is not None
         assert cached.value == product(1)

@@ -1,10 +1,20 @@
+import pytest
+
+from servekit.testing import both_databases
 from service.example.models import Overview, PriceStatistics, Product, TagCount
 from service.example.overview import read_overview
-from tests.example.conftest import nobody
+
+pytestmark = both_databases
 
 
-async def test_an_empty_catalogue_has_an_overview(database):
-    assert await read_overview(database, nobody()) == Overview(
+@pytest.fixture
+def rates(service):
+    """The upstream of RATES_URL, which is empty."""
+    return service.upstreams["rates"]
+
+
+async def test_an_empty_catalogue_has_an_overview(database, rates):
+    assert await read_overview(database, rates) == Overview(
         products=0,
         prices=PriceStatistics(lowest=None, mean=None, highest=None),
         top_tags=[],
@@ -13,10 +23,10 @@ async def test_an_empty_catalogue_has_an_overview(database):
     )
 
 
-async def test_products_are_counted_priced_and_listed(database, catalogue):
+async def test_products_are_counted_priced_and_listed(database, catalogue, rates):
     for number, tags in enumerate((["a", "b"], ["b"], [], ["b", "a", "c"]), start=1):
         await catalogue.put(Product(id=number, name=f"{number}", price=float(number), tags=tags))
-    overview = await read_overview(database, nobody())
+    overview = await read_overview(database, rates)
     assert overview.products == 4
     assert overview.prices == PriceStatistics(lowest=1, mean=2.5, highest=4)
     assert overview.top_tags == [

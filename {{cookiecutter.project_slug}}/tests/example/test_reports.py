@@ -1,5 +1,5 @@
-async def test_the_index_says_who_answers(client):
-    assert (await client.get("/")).json() == {"name": "catalogue", "version": "1.2.3"}
+async def test_the_index_says_who_answers(app, client):
+    assert (await client.get("/")).json() == {"name": app.title, "version": app.version}
 
 
 async def test_the_overview_follows_a_write(client):
@@ -12,10 +12,9 @@ async def test_the_overview_follows_a_write(client):
     assert [item["id"] for item in overview["recent"]] == [1]
 
 
-async def test_a_price_trend_is_computed_in_another_process(app, client):
+async def test_a_price_trend_is_computed_in_another_process(client):
     history = {"prices": [10 + 2 * day for day in range(50)]}
-    async with app.state.processes:
-        response = await client.post("/reports/price-trend", json=history)
+    response = await client.post("/reports/price-trend", json=history)
     assert response.json() == {
         "direction": "rising",
         "slope_per_day": 2,

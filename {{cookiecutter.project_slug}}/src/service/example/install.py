@@ -6,19 +6,19 @@ from starlette.responses import Response
 
 from servekit import Service
 from servekit.problems import problem_response
-from servekit.sql import Database
+from servekit.sql import find_database
 from service.example import products, reports
 from service.example.bulk_load import ImportRejectedError
 from service.example.catalogue import Catalogue
 from service.settings import Settings
 
 
-def install(app: FastAPI, service: Service, database: Database, settings: Settings) -> None:
+def install(app: FastAPI, service: Service, settings: Settings) -> None:
     """Add the catalogue, which opens with every worker, its routes and what they raise."""
     rates = service.add_upstream("rates", settings.rates_url)
     app.state.catalogue = service.add(
         Catalogue(
-            database=database,
+            database=find_database(service),
             cache=service.cache,
             upstream=rates,
             seed=settings.development,

@@ -160,3 +160,8 @@ def test_the_servers_record_of_a_logged_exception_is_dropped():
         "logging.getLogger('uvicorn.error').error('second', exc_info=error)\n"
     )
     assert [line["event"] for line in lines] == ["first"]
+
+
+def test_the_writer_works_where_nobody_configured_logs():
+    output = run("structlog.reset_defaults(); event_writer()([('info', {'event': 'asked'})])")
+    assert b"asked" in output

@@ -86,8 +86,8 @@ def processed(processors: list[Processor], method: str, fields: EventDict) -> by
     event: Any = fields
     for process in processors:
         event = process(None, method, event)
-    line: bytes = event
-    return line
+    # Text where `configure_logs` was not called: under another server, in a foreign test.
+    return event if isinstance(event, bytes) else str(event).encode("utf-8", "backslashreplace")
 
 
 class Stdout:

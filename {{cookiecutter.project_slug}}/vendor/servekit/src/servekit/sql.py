@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import URL, Table
 
-__all__ = ["Database", "DatabaseDep", "lock_schema", "or_replace"]
+    from servekit.service import Service
+
+__all__ = ["Database", "DatabaseDep", "find_database", "lock_schema", "or_replace"]
 
 Upsert = sqlite.Insert | postgresql.Insert
 
@@ -118,7 +120,21 @@ def connect_arguments(address: URL) -> dict[str, Any]:
     """Return the time limits in the words of the driver."""
     if address.get_backend_name() == "sqlite":
         return {"timeout": LOCK_SECONDS}
-    return {"timeout": CONNECT_SECONDS, "command_timeout": COMMAND_SECONDS}
+    return {
+        "timeout": CONNECT_SECONDS,
+        "command_timeout": COMMAND_SECONDS,
+        "async_creator_fn": connect_postgresql,
+    }
+
+
+async def connect_postgresql(**arguments: Any) -> Any:
+    """Open a connection; a server that is away is the error that other databases raise then."""
+    import asyncpg  # of those who have one
+
+    try:
+        return await asyncpg.connect(**arguments)
+    except (OSError, asyncpg.PostgresError) as error:
+        raise OperationalError("connect", None, error) from error
 
 
 def prepare_sqlite(connection: Any, _record: object) -> None:
@@ -155,7 +171,16 @@ async def database_unavailable(request: Request, error: Exception) -> Response:
 
 async def get_database(connection: HTTPConnection) -> Database:
     """Return the database that was added to the service, for `Depends`."""
-    for part in service_of(connection).parts:
+    return find_database(service_of(connection))
+
+
+def find_database(service: Service) -> Database:
+    """Return the first database that was added to a service.
+
+    Raises:
+        LookupError: There is none.
+    """
+    for part in service.parts:
         if isinstance(part, Database):
             return part
     raise LookupError("No Database was added to the service.")

@@ -94,3 +94,9 @@ async def test_without_a_login_there_is_a_401_problem(client):
 
 async def test_logging_out_without_a_login_does_nothing(client):
     assert (await client.delete("/session")).status_code == 204
+
+
+def test_every_answer_is_documented(app):
+    paths = app.openapi()["paths"]
+    assert set(paths["/users"]["post"]["responses"]) == {"201", "409", "default"}
+    assert set(paths["/sessions"]["delete"]["responses"]) == {"204", "401", "default"}

@@ -1,5 +1,5 @@
-from service.example import passwords
-from service.example.passwords import hash_password, unmatched_hash, verify_password
+from service.accounts import passwords
+from service.accounts.passwords import hash_password, unmatched_hash, verify_password
 
 COSTLY = passwords.COST
 

@@ -1,19 +1,17 @@
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
-from prometheus_client import CollectorRegistry
 
-from service.example import passwords
-from service.example import users as module
-from service.example.users import UsernameTakenError, Users
-from service.runtime.offload.threads import Threads
+from servekit.testing import both_databases
+from service.accounts import passwords, users as module
+from service.accounts.users import UsernameTakenError, Users
+
+pytestmark = both_databases
 
 
 @pytest.fixture
-async def users(database) -> AsyncIterator[Users]:
-    async with Threads(registry=CollectorRegistry(), size=2) as threads:
-        yield Users(database=database, threads=threads)
+def users(database, service) -> Users:
+    return Users(database=database, threads=service.threads)
 
 
 async def test_a_user_is_known_by_name_and_password_alone(users):

@@ -1,0 +1,25 @@
+import httpx2
+
+ADA = {"username": "ada", "password": "correct horse"}
+
+
+async def test_an_answer_to_nobodys_question_is_a_problem_document(client):
+    answer = await client.get("/nowhere")
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_every_operation_documents_its_errors(app):
+    for path, item in app.openapi()["paths"].items():
+        for method, operation in item.items():
+            errors = operation["responses"]["default"]["content"]
+            assert "application/problem+json" in errors, (method, path)
+
+
+def test_it_runs_with_workers_and_stops_when_asked(start_service):
+    service = start_service()
+    with httpx2.Client(base_url=service.url) as client:
+        assert client.post("/users", json=ADA).status_code == 201
+        assert client.post("/session", json=ADA).status_code == 200
+        assert client.get("/session").json()["username"] == "ada"
+    assert service.stop() == 0

@@ -1,0 +1,143 @@
+"""A service that runs with its workers, as people and orchestrators start it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from servekit.testing.guarded import guarded
+from servekit.testing.speed import patience
+
+START_SECONDS = 20.0
+STOP_SECONDS = 30.0
+KEPT = ("PATH", "HOME", "LANG")
+"""Variables of the test's environment that a service may need; all else is given."""
+
+
+class RunningService:
+    """A process that serves: `url`, `admin_url`, `process`, and all that it has logged so far."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path, ports: tuple[int, int]) -> None:
+        self.process = process
+        self.url, self.admin_url = (f"http://127.0.0.1:{port}" for port in ports)
+        self._log = log
+
+    @property
+    def log(self) -> str:
+        """What the service has written so far."""
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Return the log's events of a name, as far as they are JSON."""
+        records = [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
+        return [record for record in records if record.get("event") == name]
+
+    def wait_until_ready(self, seconds: float = START_SECONDS) -> None:
+        """Wait until it answers; fail with its log when it ends before, or takes too long."""
+        deadline = time.monotonic() + patience(seconds)
+        while not answers(f"{self.url}/readyz"):
+            code = self.process.poll()
+            assert code is None, f"exit {code} at start:\n{self.log}"  # noqa: S101 - it fails a test
+            assert time.monotonic() < deadline, f"not ready in time:\n{self.log}"  # noqa: S101
+            time.sleep(0.02)
+
+    def stop(self, number: int = signal.SIGTERM, seconds: float = STOP_SECONDS) -> int:
+        """Send a signal, wait for the end and return the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(patience(seconds))
+
+
+class StartService(Protocol):
+    """Starts `python -m module` and waits until it is ready.
+
+    `folder` is where it runs, a new one unless given; `environment` are settings, by their names in
+    capitals. There are two workers unless WORKERS says otherwise.
+    """
+
+    def __call__(
+        self, module: str = "service", *, folder: Path | None = None, **environment: object
+    ) -> RunningService: ...
+
+
+@pytest.fixture
+def start_service(
+    redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[StartService]:
+    """Start services on free ports, with the Redis of the test.
+
+    They end with the test, also when it is killed.
+    """
+    with contextlib.ExitStack() as stack:
+
+        def start(
+            module: str = "service", *, folder: Path | None = None, **environment: object
+        ) -> RunningService:
+            folder = folder or tmp_path_factory.mktemp("service")
+            given = {"REDIS_URL": redis_url} | environment
+            return stack.enter_context(running(module, folder, given))
+
+        yield start
+
+
+@contextlib.contextmanager
+def running(module: str, folder: Path, environment: dict[str, object]) -> Iterator[RunningService]:
+    """Run a service in a folder, with only the variables given and what they leave out."""
+    with reserved_port() as port, reserved_port() as admin_port:
+        given = {name: os.environ[name] for name in KEPT if name in os.environ}
+        given |= {"ENVIRONMENT": "test", "LOG_FORMAT": "json", "WORKERS": "2"}
+        given |= {"PORT": str(port), "ADMIN_PORT": str(admin_port)}
+        given |= {name: str(value) for name, value in environment.items()}
+        log = folder / "service.log"
+        command = [sys.executable, "-m", module]
+        with (
+            log.open("ab") as output,
+            guarded(
+                command,
+                cwd=folder,
+                env=given,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            ) as process,
+        ):
+            ports = int(given["PORT"]), int(given["ADMIN_PORT"])
+            service = RunningService(process, log, ports)
+            service.wait_until_ready()
+            yield service
+
+
+@contextlib.contextmanager
+def reserved_port() -> Iterator[int]:
+    """Yield a free port that nobody else is given meanwhile; who asks for it by number may listen.
+
+    That is so on Linux. Elsewhere it is free when it is yielded, no more.
+    """
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        port: int = holder.getsockname()[1]
+        if sys.platform != "linux":
+            holder.close()
+        yield port
+
+
+def answers(url: str) -> bool:
+    """Tell whether an address answers 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=patience(1)) as response:  # noqa: S310 - our own
+            return bool(response.status == 200)  # noqa: PLR2004 - OK
+    except (OSError, urllib.error.URLError):
+        return False

@@ -1,0 +1,169 @@
+"""Both databases: tables that several processes create, bounded pools, upserts, and no answer."""
+
+import asyncio
+import contextlib
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import Column, Integer, MetaData, String, Table, func, insert, inspect, select
+from sqlalchemy.exc import OperationalError, TimeoutError as PoolTimeoutError
+
+from servekit import Service, Settings, sql
+from servekit.sql import Database, DatabaseDep, or_replace
+from servekit.testing import both_databases, patience
+
+ROOT = Path(__file__).parents[1]
+
+metadata = MetaData()
+users = Table(
+    "users", metadata, Column("id", Integer, primary_key=True), Column("name", String(32))
+)
+ADA = insert(users).values(id=1, name="ada")
+
+PROCESS = """
+import asyncio, sys
+from servekit.sql import Database
+from tests.test_sql import metadata
+
+async def main():
+    async with Database(sys.argv[1], metadata, connections=1):
+        pass
+
+sys.stdin.readline()  # until all are here
+asyncio.run(main())
+"""
+
+
+async def count(database):
+    async with database.engine.connect() as connection:
+        return await connection.scalar(select(func.count()).select_from(users))
+
+
+@pytest.fixture
+def app(make_settings, database_url):
+    service = Service(make_settings(Settings))
+    service.add(Database(database_url, metadata, connections=1, wait_seconds=0.05))
+    app = FastAPI()
+    service.install(app)
+
+    @app.get("/users")
+    async def number(database: DatabaseDep) -> int:
+        return int(await count(database) or 0)
+
+    @app.put("/users")
+    async def put(database: DatabaseDep) -> None:
+        async with database.engine.begin() as connection:
+            await connection.execute(ADA)
+
+    return app
+
+
+@both_databases
+async def test_opening_creates_the_tables_and_opening_again_keeps_them(database_url):
+    for _ in range(2):
+        async with Database(database_url, metadata) as database:
+            async with database.engine.begin() as connection:
+                await connection.execute(insert(users).values(name="ada"))
+                names = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
+            assert names == ["users"]
+            found = await count(database)
+    assert found == 2
+
+
+@both_databases
+def test_many_processes_may_create_the_tables_at_once(database_url):
+    command = [sys.executable, "-c", PROCESS, database_url]
+    pipe = subprocess.PIPE
+    processes = [
+        subprocess.Popen(command, cwd=ROOT, stdin=pipe, stderr=pipe, text=True) for _ in range(4)
+    ]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in processes:
+        _, errors = process.communicate(timeout=patience(20))
+        assert process.returncode == 0, errors
+
+
+@both_databases
+async def test_many_workers_may_create_the_tables_at_once(database_url):
+    async with contextlib.AsyncExitStack() as stack:
+        workers = [Database(database_url, metadata, connections=1) for _ in range(8)]
+        opening = [stack.enter_async_context(worker) for worker in workers]
+        assert await asyncio.gather(*opening, return_exceptions=True) == workers
+
+
+@both_databases
+async def test_an_upsert_replaces_the_row_of_its_id(database_url):
+    async with Database(database_url, metadata) as database:
+        async with database.engine.begin() as connection:
+            for name in ("ada", "bob"):
+                row = database.upsert(users).values(id=1, name=name)
+                await connection.execute(or_replace(row))
+        async with database.engine.connect() as connection:
+            assert await connection.scalar(select(users.c.name)) == "bob"
+        assert await count(database) == 1
+
+
+@both_databases
+async def test_a_full_pool_refuses_after_its_limit(database_url):
+    database = Database(database_url, connections=1, wait_seconds=0.05)
+    async with database, database.engine.connect() as connection:
+        await connection.execute(select(1))
+        with pytest.raises(PoolTimeoutError):
+            await database.engine.connect().start()
+
+
+@both_databases
+async def test_a_pool_that_is_used_up_is_a_503_problem(client, database):
+    assert (await client.get("/users")).json() == 0
+    async with database.engine.connect():
+        async with asyncio.timeout(patience(2)):
+            answer = await client.get("/users")
+    assert answer.status_code == 503
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert int(answer.headers["retry-after"]) >= 1
+    assert (await client.get("/users")).json() == 0
+
+
+async def test_a_locked_database_is_a_503_problem(app, client, database_url, tmp_path):
+    with sqlite3.connect(tmp_path / "test.db", isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert (await client.get("/users")).status_code == 200
+        assert (await client.put("/users")).status_code == 503
+        other.execute("ROLLBACK")
+    other.close()
+    assert (await client.put("/users")).status_code == 200
+
+
+@pytest.fixture(autouse=True)
+def _short_locks(monkeypatch):
+    monkeypatch.setattr(sql, "LOCK_SECONDS", 0.2)
+
+
+async def test_a_database_that_is_away_ends_the_start_and_leaves_nothing_open(tmp_path):
+    database = Database(f"sqlite:///{tmp_path}/no/such/folder/test.db", metadata)
+    with pytest.raises(OperationalError):
+        await database.__aenter__()
+
+
+async def test_a_postgresql_that_is_away_is_a_503_problem(app, client, service):
+    service.parts.clear()
+    service.parts.append(Database("postgresql://service@/postgres?host=/nowhere"))
+    assert (await client.get("/users")).status_code == 503
+
+
+async def test_sqlite_lets_readers_read_while_a_writer_writes(database_url):
+    async with Database(database_url, metadata) as database:
+        async with database.engine.begin() as writer:
+            await writer.execute(ADA)
+            async with asyncio.timeout(patience(1)):
+                assert await count(database) == 0
+        async with database.engine.connect() as connection:
+            assert (await connection.exec_driver_sql("PRAGMA journal_mode")).scalar() == "wal"
+            assert (await connection.exec_driver_sql("PRAGMA foreign_keys")).scalar() == 1

@@ -1,0 +1,47 @@
+import json
+import shutil
+import signal
+import urllib.request
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.processes.running import alive
+
+DEMO = Path(__file__).parents[1] / "demo"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder that holds a service: what runs there finds it."""
+    shutil.copytree(DEMO, tmp_path / "demo")
+    return tmp_path
+
+
+def test_a_service_runs_with_workers_and_stops_when_asked(start_service, folder):
+    service = start_service("demo", folder=folder, GREETING="moin")
+    with httpx2.Client(base_url=service.url) as client:
+        assert client.get("/").json() == "moin"
+    workers = json.loads(urllib.request.urlopen(f"{service.admin_url}/workers").read())["workers"]
+    assert [worker["state"] for worker in workers] == ["ready", "ready"]
+    [started] = service.events("service_started")
+    assert started["url"] == service.url
+    assert service.stop(signal.SIGTERM) == 0
+    assert service.events("stopped")
+    assert not any(alive(worker["pid"]) for worker in workers)
+
+
+def test_a_service_that_cannot_start_says_why(start_service, folder):
+    with pytest.raises(AssertionError, match=r"exit 1 at start:\s+GREETING_LENGTH: "):
+        start_service("demo", folder=folder, GREETING_LENGTH="long")
+
+
+def test_two_services_share_the_redis_of_the_test(start_service, folder, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    shutil.copytree(DEMO, other / "demo")
+    one = start_service("demo", folder=folder, WORKERS=1)
+    two = start_service("demo", folder=other, WORKERS=1)
+    with httpx2.Client() as client:
+        assert client.put(f"{one.url}/kept/a?value=1").status_code == 200
+        assert client.get(f"{two.url}/kept/a").json() == 1
