@@ -19,8 +19,7 @@ from starlette.types import Message
 from servekit.cache.cache import Cache
 from servekit.redis.clients import RedisClients
 from servekit.redis.embedded import EmbeddedServer
-from servekit.response_cache.layer import ResponseCacheMiddleware
-from servekit.response_cache.routes import cache_response
+from servekit.response_cache.layer import ResponseCacheMiddleware, cache_response
 from servekit.routing.routes import read_routes
 
 SMALL, LARGE = 10, 100_000

@@ -134,7 +134,7 @@ async def bursts(target: Target) -> list[Figure]:
         rate = 0.8 * await find_capacity(running)
         seconds = target.pace(60, 10)
         steady, burst = await asyncio.gather(
-            Surge(running.url, WORK).run(rate=rate - 20, seconds=seconds),
+            Surge(running.url, WORK).run(rate=max(rate - 20, 1), seconds=seconds),
             Surge(running.url, WORK).run(rate=20, seconds=seconds, burst=20, even=True),
         )
     every = Outcome(steady.samples + burst.samples, seconds)
