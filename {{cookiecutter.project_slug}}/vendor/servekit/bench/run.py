@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -144,10 +145,11 @@ def measure_all(options: argparse.Namespace) -> dict[str, Any]:
     """Start what is compared, and return the figures of all chosen cases."""
     with tempfile.TemporaryDirectory() as folder, EmbeddedServer() as redis:
         common: dict[str, Any] = {"redis_url": redis.url, "cpu": SERVICE_CPU}
+        database = f"sqlite+aiosqlite:///{folder}/bench.db"
         if options.app:
             common |= {"app": options.app, "settings": options.settings}
-        else:
-            common["DATABASE_URL"] = f"sqlite+aiosqlite:///{folder}/bench.db"
+            database = os.environ.get("DATABASE_URL", database)
+        common["DATABASE_URL"] = database
         with (
             service(**common) as ours,
             service(**common, CACHE_LOCAL_MIB="0") as without_local_tier,
