@@ -18,7 +18,7 @@ import uvloop
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Message
 
-from layers import bare
+from bench.layers import bare
 from servekit.admission.pressure import Pressure
 from servekit.monitors.gc_monitor import GcMonitor
 from servekit.monitors.loop_monitor import LoopMonitor
@@ -66,16 +66,16 @@ async def idle(seconds: float, *, on: bool) -> float:
 async def bare_timer(seconds: float, interval: float = 0.01) -> float:
     """Return the percentage of a timer that does nothing."""
     loop = asyncio.get_running_loop()
+    timers: list[asyncio.TimerHandle] = []
 
     def again() -> None:
-        nonlocal timer
-        timer = loop.call_later(interval, again)
+        timers[:] = [loop.call_later(interval, again)]
 
-    timer = loop.call_later(interval, again)
+    again()
     try:
         return await cpu_percent(seconds)
     finally:
-        timer.cancel()
+        timers[0].cancel()
 
 
 async def busy(app: ASGIApp, seconds: float, *, on: bool) -> float:

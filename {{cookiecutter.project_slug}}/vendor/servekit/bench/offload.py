@@ -4,31 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import sys
 import threading
 import time
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "src"))
-sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import uvloop
-from load import run_load
-from offload_app import compute
 from prometheus_client import CollectorRegistry
-from servers import Server, free_port, started
 
-from chaos.client import Request
-from chaos.surge import Surge
+from bench.load import run_load
+from bench.offload_app import compute
+from bench.servers import Server, free_port, started
+from chaos.traffic.client import Request
+from chaos.traffic.surge import Surge
 from servekit.monitors.lag_window import LagWindow
 from servekit.offload.cooperative import cooperatively
 from servekit.offload.processes import Processes
 from servekit.offload.threads import Threads
 
-ROOT = Path(__file__).parent.parent
 WAYS = ("inline", "cooperative", "thread", "process")
 SECONDS = 4.0
 RATE = 100
@@ -38,8 +32,11 @@ PARSE_SECONDS = 0.2
 
 @contextlib.contextmanager
 def jobs(url: str) -> Iterator[list[float]]:
-    """Ask for one job after the other; yields when each was done."""
+    """Ask for one job after the other, for none without a URL; yields when each was done."""
     done: list[float] = []
+    if not url:
+        yield done
+        return
     stop = threading.Event()
 
     def client() -> None:
@@ -67,8 +64,7 @@ async def beside_jobs(server: Server) -> None:
     """Print latency and throughput of light requests while a client asks for job after job."""
     print(f"{'150 ms job after job':22}{'light p99 ms':>14}{'light req/s':>14}{'jobs/s':>9}")
     for way in ("", *WAYS):
-        context = jobs(f"{server.url}/{way}") if way else contextlib.nullcontext([])
-        with context as done:
+        with jobs(f"{server.url}/{way}" if way else "") as done:
             latency = await p99_ms(server)
             load = run_load(
                 f"{server.url}/light", connections=8, seconds=SECONDS, headers={}, cpu=None
@@ -140,10 +136,9 @@ async def parsing() -> None:
 def main() -> None:
     """Run all three."""
     port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "offload_app:app", "--app-dir", str(ROOT / "bench")]
+    command = [sys.executable, "-m", "uvicorn", "bench.offload_app:app"]
     command += ["--port", str(port), "--no-access-log", "--log-level", "warning"]
-    environ = {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT / "bench")])}
-    with started(command, port=port, path="/light", environ=environ, cpu=None) as server:
+    with started(command, port=port, path="/light", cpu=None) as server:
         asyncio.run(beside_jobs(server))
     uvloop.run(handing_over())
     uvloop.run(parsing())

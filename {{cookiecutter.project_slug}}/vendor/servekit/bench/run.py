@@ -1,4 +1,4 @@
-"""Measure the service beside a bare FastAPI application, in one run, and print the ratios."""
+"""Measure a service beside a bare FastAPI application, in one run, and print the ratios."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import tempfile
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "src"))
 
-from load import Load, generator_name, run_load
-from servers import Server, bare, service
-
+from bench.load import Load, generator_name, run_load
+from bench.servers import Server, bare, service
+from chaos.traffic.cpus import LOAD_CPU, SERVICE_CPU
 from servekit.redis.embedded import EmbeddedServer
 
 PASSWORD = "correct horse battery staple"
@@ -29,7 +30,7 @@ class Case:
     name: str
     path: str
     bare_path: str
-    goal: float
+    goal: float = 0  # none
     login: bool = False
     headers: tuple[tuple[str, str], ...] = ()
     local_tier: bool = True
@@ -81,7 +82,7 @@ def measure(
                 connections=options.connections,
                 seconds=options.seconds if number else 1,
                 headers=sent,
-                cpu=options.load_cpu,
+                cpu=LOAD_CPU,
             )
             for url, sent in ((ours.url + case.path, headers), (yardstick.url + case.bare_path, {}))
         ]
@@ -110,54 +111,76 @@ def print_table(rows: list[dict[str, object]]) -> None:
         print(
             f"{row['case']:30} {row['requests_per_second']:9,.0f} {row['p50_ms']:8.2f} "
             f"{row['p99_ms']:8.2f} {row['bare_requests_per_second']:9,.0f} {row['ratio']:6.2f}x "
-            f"{row['goal']:5.2f}x" + (f"  {row['failed']} failed" if row["failed"] else "")
+            + (f"{row['goal']:5.2f}x" if row["goal"] else f"{'-':>6}")
+            + (f"  {row['failed']} failed" if row["failed"] else "")
         )
 
 
-def main() -> None:
-    """Run the comparison."""
-    cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    pinned = len(cpus) > 1
-    parser = argparse.ArgumentParser(description=__doc__)
+def options_of(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Read the command line; `cases` are those that it chooses."""
     parser.add_argument("--rounds", type=int, default=5, help="counted rounds (5)")
     parser.add_argument("--seconds", type=float, default=4, help="length of a round (4)")
     parser.add_argument("--connections", type=int, default=32, help="keep-alive connections (32)")
     parser.add_argument("--case", action="append", help="only the cases whose name contains this")
+    parser.add_argument("--app", default="", help="another application: service.app:create_app")
+    parser.add_argument(
+        "--settings", default="servekit:Settings", help="its settings: service.settings:Settings"
+    )
+    parser.add_argument(
+        "--route", action="append", default=[], help="a path of --app, beside bare small JSON"
+    )
     parser.add_argument("--json", type=Path, help="write the figures to this file as well")
     options = parser.parse_args()
-    options.load_cpu = cpus[1] if pinned else None
-    server_cpu = cpus[0] if pinned else None
-    cases = [c for c in CASES if not options.case or any(word in c.name for word in options.case)]
-    if not cases:
+    if options.app:
+        options.cases = [Case(path, path, "/") for path in options.route or ["/"]]
+        return options
+    words = options.case or [""]
+    options.cases = [case for case in CASES if any(word in case.name for word in words)]
+    if not options.cases:
         parser.error(f"no such case; there are: {', '.join(case.name for case in CASES)}")
+    return options
 
+
+def measure_all(options: argparse.Namespace) -> dict[str, Any]:
+    """Start what is compared, and return the figures of all chosen cases."""
     with tempfile.TemporaryDirectory() as folder, EmbeddedServer() as redis:
+        common: dict[str, Any] = {"redis_url": redis.url, "cpu": SERVICE_CPU}
         database = f"sqlite+aiosqlite:///{folder}/bench.db"
+        if options.app:
+            common |= {"app": options.app, "settings": options.settings}
+            database = os.environ.get("DATABASE_URL", database)
+        common["DATABASE_URL"] = database
         with (
-            service(redis_url=redis.url, cpu=server_cpu, DATABASE_URL=database) as ours,
-            service(
-                redis_url=redis.url, cpu=server_cpu, DATABASE_URL=database, CACHE_LOCAL_MIB="0"
-            ) as without_local_tier,
-            bare(cpu=server_cpu) as yardstick,
+            service(**common) as ours,
+            service(**common, CACHE_LOCAL_MIB="0") as without_local_tier,
+            bare(cpu=SERVICE_CPU) as yardstick,
         ):
             rows = [
                 measure(case, (ours if case.local_tier else without_local_tier, yardstick), options)
-                for case in cases
+                for case in options.cases
             ]
-            memory = ours.pss_mib()
-            start_seconds = ours.start_seconds
+            return {
+                "cases": rows,
+                "pss_mib": ours.pss_mib(),
+                "start_seconds": ours.start_seconds,
+            }
+
+
+def main() -> None:
+    """Run the comparison."""
+    options = options_of(argparse.ArgumentParser(description=__doc__))
+    figures = measure_all(options)
     print(file=sys.stderr)
-    print_table(rows)
-    where = (
-        f"server on CPU {server_cpu}, load on CPU {options.load_cpu}" if pinned else "not pinned"
-    )
+    print_table(figures["cases"])
+    where = f"server on CPU {SERVICE_CPU}, load on CPU {LOAD_CPU}"
+    where = "not pinned" if SERVICE_CPU is None else where
     print(
         f"{generator_name()}, {options.connections} connections, {options.rounds} rounds, {where}"
     )
-    print(f"PSS of each process, MiB: {', '.join(f'{size:.1f}' for size in memory)}")
-    print(f"start to ready: {start_seconds:.2f} s")
+    sizes = ", ".join(f"{size:.1f}" for size in figures["pss_mib"])
+    print(f"PSS of each process, MiB: {sizes}")
+    print(f"start to ready: {figures['start_seconds']:.2f} s")
     if options.json:
-        figures = {"cases": rows, "pss_mib": memory, "start_seconds": start_seconds}
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 

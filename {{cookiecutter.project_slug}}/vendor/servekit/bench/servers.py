@@ -11,10 +11,13 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
-FOLDER = Path(__file__).parent
+from chaos.program import OWN_APP, OWN_SETTINGS
+
+ROOT = Path(__file__).parent.parent
 START_SECONDS = 30.0
 
 
@@ -42,13 +45,19 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def started(
-    command: list[str], *, port: int, path: str, environ: dict[str, str], cpu: int | None
+    command: list[str],
+    *,
+    port: int,
+    path: str,
+    cpu: int | None,
+    environ: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Server]:
-    """Run `command` until the block ends; enters when `path` on `port` answers 200."""
+    """Run `command` until the block ends; enters when it is ready, see `_wait_for`."""
     pin = ["taskset", "-c", str(cpu)] if cpu is not None and shutil.which("taskset") else []
     start = time.perf_counter()
     process = subprocess.Popen(
         [*pin, *command],
+        cwd=ROOT,
         env={**os.environ, **environ},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -56,7 +65,7 @@ def started(
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        _wait_for(url + path, process)
+        _wait_for(port, path, process)
         yield Server(url, process, time.perf_counter() - start)
     finally:
         process.send_signal(signal.SIGTERM)
@@ -67,9 +76,17 @@ def started(
 
 
 def service(
-    *, redis_url: str, cpu: int | None, **environ: str
+    *,
+    redis_url: str,
+    cpu: int | None,
+    app: str = OWN_APP,
+    settings: str = OWN_SETTINGS,
+    **environ: str,
 ) -> contextlib.AbstractContextManager[Server]:
-    """Start the generated service with one worker and its defaults, everything on."""
+    """Start a service with one worker and its defaults, everything on: the library's own, or `app`.
+
+    `app` and `settings` are import strings, as `servekit.main` takes them.
+    """
     port = free_port()
     variables = {
         "PORT": str(port),
@@ -77,33 +94,47 @@ def service(
         "WORKERS": "1",
         "REDIS_URL": redis_url,
         "LOG_FORMAT": "json",
-        "PYTHONPATH": str(FOLDER.parent / "src"),
         **environ,
     }
-    command = [sys.executable, "-m", "service"]
+    program = f"import sys, servekit; sys.exit(servekit.main({app!r}, settings={settings!r}))"
+    command = [sys.executable, "-c", program]
     return started(command, port=port, path="/readyz", environ=variables, cpu=cpu)
 
 
-def bare(*, cpu: int | None) -> contextlib.AbstractContextManager[Server]:
-    """Start the yardstick on uvicorn with one worker and no access log."""
+def bare(
+    app: str = "bench.bare:app", *more: str, path: str = "/", cpu: int | None, **environ: str
+) -> contextlib.AbstractContextManager[Server]:
+    """Start an application on uvicorn alone, with one worker and no access log.
+
+    `path` is what says that it is ready; empty takes a connection for it, and asks nothing.
+    """
     port = free_port()
-    options = ["--port", str(port), "--no-access-log", "--log-level", "warning"]
-    command = [sys.executable, "-m", "uvicorn", "bare:app", "--app-dir", str(FOLDER), *options]
-    return started(command, port=port, path="/", environ={}, cpu=cpu)
+    options = ["--port", str(port), "--no-access-log", "--log-level", "warning", *more]
+    command = [sys.executable, "-m", "uvicorn", app, *options]
+    return started(command, port=port, path=path, environ=environ, cpu=cpu)
 
 
-def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
+def _wait_for(port: int, path: str, process: subprocess.Popen[bytes]) -> None:
+    """Wait until `path` answers 200; without one, until a connection is accepted."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise SystemExit(
                 f"{process.args!r} ended with {process.returncode} before it answered."
             )
-        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=1) as answer:
-            if answer.status == 200:  # noqa: PLR2004 - the status that means ready
+        with contextlib.suppress(OSError):
+            if _ready(port, path):
                 return
         time.sleep(0.02)
-    raise SystemExit(f"{url} did not answer within {START_SECONDS:g} s.")
+    raise SystemExit(f"Port {port} did not answer within {START_SECONDS:g} s.")
+
+
+def _ready(port: int, path: str) -> bool:
+    if not path:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        return True
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=1) as answer:
+        return bool(answer.status == 200)  # noqa: PLR2004 - the status that means ready
 
 
 def _descendants(pid: int) -> list[int]:

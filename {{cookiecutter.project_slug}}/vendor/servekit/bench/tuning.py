@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-SOURCE = Path(__file__).parent.parent / "src"
+ROOT = Path(__file__).parent.parent
 CACHED = 100_000
 REQUESTS = 40_000
 SCOPE = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
@@ -36,10 +36,9 @@ BODIES = 400
 
 async def requests() -> dict[str, float]:
     """Answer requests as a worker does; each replaces one of 100,000 cached values."""
-    from layers import bare, layers
-    from servekit.application import create_app
+    import chaos.app.application  # noqa: F401 - for what lies on the heap of a worker
+    from bench.layers import bare, layers
 
-    assert create_app  # imported for what lies on the heap of a worker
     app = bare()
     for _, wrap in layers():
         app = wrap(app)
@@ -107,9 +106,9 @@ def bodies() -> dict[str, float]:
 
 def measured(kind: str, *arguments: str, **environ: str) -> dict[str, float]:
     """Run one variant in a process of its own."""
-    command = [sys.executable, __file__, kind, *arguments]
-    environ = os.environ | {"PYTHONPATH": str(SOURCE)} | environ
-    printed = subprocess.run(command, env=environ, check=True, capture_output=True).stdout
+    command = [sys.executable, "-m", "bench.tuning", kind, *arguments]
+    environ = os.environ | environ
+    printed = subprocess.run(command, cwd=ROOT, env=environ, check=True, capture_output=True).stdout
     seen: dict[str, float] = json.loads(printed)
     return seen
 

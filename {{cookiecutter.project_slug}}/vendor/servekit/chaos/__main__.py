@@ -11,18 +11,19 @@ from pathlib import Path
 
 import chaos.cases.all  # noqa: F401 - registers the cases
 from chaos.report import CASES, Case, Result, lines
-from chaos.targets import OURS, PLAIN
+from chaos.targets import PLAIN, Target, service
+
+OK = 200
 
 
-async def run_case(case: Case, *, compare: bool, short: bool) -> Result:
-    """Run a case on the service, then on the plain one; an exception is a failure."""
+async def run_case(case: Case, ours: Target, plain: Target | None) -> Result:
+    """Run a case on the service, then on the plain one if any; an exception is a failure."""
     result = Result(case)
-    ours, plain = (each.shortened() if short else each for each in (OURS, PLAIN))
     try:
         result.figures = await case.run(ours)
     except Exception:  # noqa: BLE001 - a case that breaks is a case that fails
         result.error = traceback.format_exc()
-    if compare and case.compared:
+    if plain is not None and case.compared:
         try:
             result.plain = {one.name: one.value for one in await case.run(plain)}
         except Exception as error:  # noqa: BLE001 - the plain service may well not survive
@@ -30,13 +31,13 @@ async def run_case(case: Case, *, compare: bool, short: bool) -> Result:
     return result
 
 
-async def run_all(cases: list[Case], *, compare: bool, short: bool) -> list[Result]:
+async def run_all(cases: list[Case], ours: Target, plain: Target | None) -> list[Result]:
     """Run the cases one after the other, printing each as it ends."""
     print(f"     {'figure':44} {'limit':>14} {'service':>14} {'plain':>14}")
     results = []
     for case in cases:
         print(f"{case.number:>3}  {case.title} …", file=sys.stderr, end="\r", flush=True)
-        result = await run_case(case, compare=compare, short=short)
+        result = await run_case(case, ours, plain)
         print("\n".join(lines(result)), flush=True)
         results.append(result)
     return results
@@ -55,6 +56,22 @@ def chosen(words: str) -> list[Case]:
     return [CASES[number] for number in numbers or sorted(CASES)]
 
 
+async def see_the_routes(ours: Target) -> None:
+    """Refuse an application that lets nobody through to the routes of chaos."""
+    async with ours.start(WORKERS="1") as running:
+        status = (await running.get("/chaos/ping")).status
+    if status != OK:
+        raise SystemExit(f"GET /chaos/ping is answered {status}: the cases need these routes.")
+
+
+def runnable(cases: list[Case]) -> list[Case]:
+    """Return the cases that another application can be put to; name the others."""
+    for case in cases:
+        if case.own_app:
+            print(f"{case.number:>3}  {case.title}: needs the library's own application")
+    return [case for case in cases if not case.own_app]
+
+
 def main() -> None:
     """Run the chosen cases; exit status 1 when one fails."""
     parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
@@ -64,13 +81,22 @@ def main() -> None:
         "--short", action="store_true", help="fewer seconds; times may be those of a busy machine"
     )
     parser.add_argument("--list", action="store_true", help="print the cases and stop")
+    parser.add_argument("--app", default="", help="another application: service.app:create_app")
+    parser.add_argument(
+        "--settings", default="servekit:Settings", help="its settings: service.settings:Settings"
+    )
     parser.add_argument("--json", type=Path, help="write the figures to this file as well")
     options = parser.parse_args()
     cases = chosen(options.case)
     if options.list:
         print("\n".join(f"{case.number:>3}  {case.title}" for case in cases))
         return
-    results = asyncio.run(run_all(cases, compare=not options.alone, short=options.short))
+    ours = service(options.app, options.settings)
+    if options.app:
+        cases = runnable(cases)
+        asyncio.run(see_the_routes(ours))
+    ours, plain = (each.shortened() if options.short else each for each in (ours, PLAIN))
+    results = asyncio.run(run_all(cases, ours, None if options.alone else plain))
     failed = [result.case.number for result in results if not result.passed]
     print(f"{len(results) - len(failed)} passed, {len(failed)} failed")
     if options.json:

@@ -31,16 +31,22 @@ class Case:
     title: str
     run: Run
     compared: bool = True
+    own_app: bool = False
 
 
 CASES: dict[int, Case] = {}
 
 
-def case(number: int, title: str, *, compared: bool = True) -> Callable[[Run], Run]:
-    """Register a case; `compared=False` where the plain service has nothing to compare."""
+def case(
+    number: int, title: str, *, compared: bool = True, own_app: bool = False
+) -> Callable[[Run], Run]:
+    """Register a case; `compared=False` where the plain service has nothing to compare.
+
+    `own_app=True` where it asks for more than the routes of chaos: for users, logins, products.
+    """
 
     def register(run: Run) -> Run:
-        CASES[number] = Case(number, title, run, compared)
+        CASES[number] = Case(number, title, run, compared, own_app)
         return run
 
     return register

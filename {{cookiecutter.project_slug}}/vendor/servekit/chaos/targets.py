@@ -12,13 +12,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
-from chaos.client import Answer, Connection, Request
-from chaos.cpus import on_cpu
-from chaos.source import Source
+from chaos.routes.source import Source
+from chaos.traffic.client import Answer, Connection, Request
+from chaos.traffic.cpus import on_cpu
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 30.0
@@ -44,7 +45,7 @@ class Running:
 
     @property
     def folder(self) -> Path:
-        """Where it runs."""
+        """What it writes beside its answers: database, log, and what the routes of chaos note."""
         return self._log.parent
 
     @property
@@ -133,30 +134,38 @@ class Target:
 
     @contextlib.asynccontextmanager
     async def start(
-        self, *, ready: bool = True, files: int = 0, cpu: int | None = None, **environ: str
+        self,
+        settings: Mapping[str, str] = MappingProxyType({}),
+        *,
+        ready: bool = True,
+        files: int = 0,
+        cpu: int | None = None,
+        **more: str,
     ) -> AsyncIterator[Running]:
-        """Start it on free ports, with so many `files` each process may open (0: as many as here).
+        """Start it on free ports, with `settings` and `more` of them in its environment.
 
-        `cpu` is the one that it is kept on, if any.
+        `files` is how many each process may open (0: as many as here); `cpu` is the one that it is
+        kept on, if any.
         All of it is killed, however it stands, when the block ends.
         """
         port, admin_port = free_port(), free_port()
         with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
             log = Path(folder) / "log"
             variables = {
+                "DATABASE_URL": f"sqlite+aiosqlite:///{folder}/chaos.db",
                 **self._environ,
                 "PORT": str(port),
                 "ADMIN_PORT": str(admin_port),
-                "CHAOS_BROKEN_FLAG": f"{folder}/broken",
-                "DATABASE_URL": f"sqlite+aiosqlite:///{folder}/chaos.db",
-                **environ,
+                "CHAOS_FOLDER": folder,
+                **settings,
+                **more,
             }
             limited = ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh"] if files else []
             given = {"{port}": str(port), "{workers}": variables.get("WORKERS", "2")}
             with log.open("wb") as output, on_cpu(cpu):
                 process = subprocess.Popen(  # noqa: ASYNC220 - starting takes a millisecond
                     [*limited, *(given.get(part, part) for part in self._command)],
-                    cwd=folder,
+                    cwd=ROOT,
                     env={**os.environ, **variables},
                     stdout=output,
                     stderr=subprocess.STDOUT,
@@ -202,18 +211,25 @@ def free_port() -> int:
         return port
 
 
-PATHS = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
+def service(app: str = "", settings: str = "") -> Target:
+    """Return the library's own application under all of its layers, or another one.
 
-OURS = Target(
-    "service",
-    [sys.executable, "-m", "chaos.program"],
-    {"PYTHONPATH": PATHS, "WORKERS": "2", "LOG_FORMAT": "json"},
-)
+    Both are import strings, as `servekit.main` takes them. Another application keeps the
+    DATABASE_URL of this environment.
+    """
+    environ = {"WORKERS": "2", "LOG_FORMAT": "json"}
+    if app:
+        environ |= {"CHAOS_APP": app, "CHAOS_SETTINGS": settings}
+        if url := os.environ.get("DATABASE_URL"):
+            environ["DATABASE_URL"] = url
+    return Target("service", [sys.executable, "-m", "chaos.program"], environ)
+
+
 PLAIN = Target(
     "plain",
     [
-        *(sys.executable, "-m", "uvicorn", "chaos.plain:app"),
+        *(sys.executable, "-m", "uvicorn", "chaos.plain.app:app"),
         *("--workers", "{workers}", "--port", "{port}"),
     ],
-    {"PYTHONPATH": PATHS},
+    {},
 )

@@ -7,10 +7,10 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-from chaos.cases.workers import MIB, rss_bytes
-from chaos.client import Connection
+from chaos.cases.workers import MIB
 from chaos.report import Figure, at_most, case, exactly
-from chaos.targets import Running, Target
+from chaos.targets import Running, Target, rss_bytes
+from chaos.traffic.client import Connection
 
 HEAD = b"GET /chaos/ping HTTP/1.1\r\nHost: localhost\r\n"
 

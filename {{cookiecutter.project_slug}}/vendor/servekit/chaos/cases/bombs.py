@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from chaos.cases.workers import MIB
-from chaos.client import Request
 from chaos.report import Figure, at_most, case, exactly
 from chaos.targets import Running, Target
+from chaos.traffic.client import Request
 
 CPU_MS_MAX = 100
 LAG_MS_MAX = 100

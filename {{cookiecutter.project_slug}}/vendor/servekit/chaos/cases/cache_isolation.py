@@ -11,11 +11,11 @@ from collections.abc import AsyncIterator
 
 from redis.asyncio import Redis
 
-from chaos.client import Answer, Connection, Request
-from chaos.load import Load, Outcome
-from chaos.redis_servers import toxic_redis
+from chaos.faults.redis_servers import toxic_redis
 from chaos.report import Figure, at_least, at_most, case, exactly
 from chaos.targets import Running, Target
+from chaos.traffic.client import Answer, Connection, Request
+from chaos.traffic.load import Load, Outcome
 
 ANSWERS = 10_000
 USERS = 20

@@ -9,11 +9,11 @@ from collections.abc import Iterable
 
 from redis.asyncio import Redis
 
-from chaos.client import Answer, Connection, Request
-from chaos.load import Load
-from chaos.redis_servers import toxic_redis
+from chaos.faults.redis_servers import toxic_redis
 from chaos.report import Figure, at_least, at_most, case, exactly
 from chaos.targets import Running, Target
+from chaos.traffic.client import Answer, Connection, Request
+from chaos.traffic.load import Load
 
 CALLERS = 1000
 EXPIRIES = 20
@@ -39,7 +39,7 @@ async def herd(target: Target) -> list[Figure]:
     }
     async with (
         toxic_redis() as (proxy, _),
-        target.start(REDIS_URL=proxy.url, **environ) as running,
+        target.start(environ, REDIS_URL=proxy.url) as running,
     ):
         opened = [await Connection.open(running.address) for _ in range(CALLERS)]
         answers = await ask(opened, "/chaos/store/items/cold")
@@ -94,7 +94,7 @@ async def bad_source(target: Target) -> list[Figure]:
     }
     async with (
         toxic_redis() as (proxy, direct),
-        target.start(REDIS_URL=proxy.url, **environ) as running,
+        target.start(environ, REDIS_URL=proxy.url) as running,
     ):
         return [
             *await _failing(running),

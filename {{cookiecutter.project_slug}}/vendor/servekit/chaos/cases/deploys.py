@@ -9,10 +9,10 @@ import signal
 import socket
 import time
 
-from chaos.client import Connection, Request
-from chaos.load import Load, Outcome
 from chaos.report import Figure, at_least, at_most, case, exactly
 from chaos.targets import Running, Target, free_port
+from chaos.traffic.client import Connection, Request
+from chaos.traffic.load import Load, Outcome
 
 RATE = 200
 QUICK = Request("/chaos/wait?seconds=0.1")

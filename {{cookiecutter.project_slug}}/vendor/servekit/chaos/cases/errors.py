@@ -8,9 +8,9 @@ import json
 from collections.abc import Iterator
 from urllib.parse import quote
 
-from chaos.client import Answer, Connection, Request
 from chaos.report import Figure, case, exactly
 from chaos.targets import Running, Target
+from chaos.traffic.client import Answer, Connection, Request
 
 LOG_SECONDS = 5.0
 PLACES = {

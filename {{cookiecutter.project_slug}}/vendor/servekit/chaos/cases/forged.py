@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 
-from chaos.client import Request
 from chaos.report import Figure, case, exactly
 from chaos.targets import Running, Target
+from chaos.traffic.client import Request
 
 FORGED = "203.0.113.66"
 PROXY = "192.0.2.1"

@@ -11,11 +11,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from chaos.browser import Browser
 from chaos.report import Figure, at_least, case, exactly
 from chaos.targets import Running, Target
+from chaos.traffic.browser import Browser
 
-CONFIG = Path(__file__).parent.parent / "fuzz.toml"
 SEED = os.environ.get("FUZZ_SEED", "32")
 """The same requests every time, unless told otherwise."""
 
@@ -24,7 +23,7 @@ CREDENTIALS = {"username": "fuzz", "password": "correct horse battery"}
 ENDS_THE_SESSION = "^DELETE /sessions?$"
 
 
-@case(32, "API fuzzing from the OpenAPI document")
+@case(32, "API fuzzing from the OpenAPI document", own_app=True)
 async def fuzzing(target: Target) -> list[Figure]:
     """Let schemathesis derive requests from the document and judge the answers by it."""
     examples = int(target.pace(60, 5))
@@ -58,7 +57,7 @@ async def _fuzz(running: Running, examples: int, options: list[str]) -> dict[str
         report, document = Path(folder) / "report.json", Path(folder) / "openapi.json"
         document.write_text(await _document(running))
         process = await asyncio.create_subprocess_exec(
-            *(_program(), "--config-file", str(CONFIG), "run", str(document), "--url", running.url),
+            *(_program(), "run", str(document), "--url", running.url),
             *("--checks", "all", "--max-examples", str(examples), "--seed", SEED),
             *("--continue-on-failure", "--no-shrink"),
             *("--report", "json", "--report-json-path", str(report), *options),

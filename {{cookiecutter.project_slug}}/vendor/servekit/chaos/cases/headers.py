@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from chaos.client import Answer, Connection, Request
 from chaos.report import Figure, case, exactly
 from chaos.targets import Running, Target
+from chaos.traffic.client import Answer, Connection, Request
 from servekit.redis.embedded import EmbeddedServer
 
 EXPECTED = {
@@ -43,7 +43,7 @@ RAW = {
 }
 
 
-@case(36, "security headers on every status")
+@case(36, "security headers on every status", own_app=True)
 async def headers(target: Target) -> list[Figure]:
     """Provoke each status and count what its answer lacks."""
     figures = []
@@ -56,15 +56,15 @@ async def headers(target: Target) -> list[Figure]:
             "TIMEOUT_REQUEST_SECONDS": "0.5",
             "TIMEOUT_HEADER_SECONDS": "1",
         }
-        async with target.start(**production) as running:
+        async with target.start(production) as running:
             for name, request in ASKED.items():
                 figures.append(_missing(name, await _answer_to(running, request.encode())))
             for name, sent in RAW.items():
                 figures.append(_missing(name, await _answer_to(running, sent)))
-        async with target.start(**production, RATE_LIMIT_PER_MINUTE="1") as running:
+        async with target.start(production, RATE_LIMIT_PER_MINUTE="1") as running:
             answers = [await running.get("/") for _ in range(2)]
             figures.append(_missing("429", answers[-1]))
-        async with target.start(**production, PRESSURE_REQUESTS="1", WORKERS="1") as running:
+        async with target.start(production, PRESSURE_REQUESTS="1", WORKERS="1") as running:
             figures.append(_missing("503", await _refused(running)))
     return figures
 

@@ -7,11 +7,11 @@ import asyncio
 import chaos.http_rules.answering
 import chaos.http_rules.selecting
 import chaos.http_rules.storing  # noqa: F401 - each registers its rules
-from chaos.client import Connection
+from chaos.faults.redis_servers import toxic_redis
 from chaos.http_rules.page import CHECKS, Page
-from chaos.redis_servers import toxic_redis
 from chaos.report import Figure, at_least, case, exactly
 from chaos.targets import Running, Target
+from chaos.traffic.client import Connection
 
 
 async def outcome(name: str, connection: Connection) -> str:

@@ -7,10 +7,10 @@ import re
 import time
 from pathlib import Path
 
-from chaos.client import Connection, Request
-from chaos.load import Load
 from chaos.report import Figure, at_least, at_most, case, exactly
 from chaos.targets import Running, Target
+from chaos.traffic.client import Connection, Request
+from chaos.traffic.load import Load
 
 BLOCKING, COMPUTING = 80, 8
 THREADS_OF_A_WORKER = 16

@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from chaos.client import Request
-from chaos.cpus import LOAD_CPU, SERVICE_CPU, on_cpu
-from chaos.load import Outcome
 from chaos.report import Figure, at_least, at_most, case, exactly
-from chaos.surge import Surge
-from chaos.targets import PATHS, Running, Target, rss_bytes
+from chaos.targets import ROOT, Running, Target, rss_bytes
+from chaos.traffic.client import Request
+from chaos.traffic.cpus import LOAD_CPU, SERVICE_CPU, on_cpu
+from chaos.traffic.load import Outcome
+from chaos.traffic.surge import Surge
 
 WORK = Request("/chaos/cpu?ms=5")
 GOODPUT_MIN = {2: 98, 5: 95, 10: 90}
@@ -25,7 +25,7 @@ REST_SECONDS = 1.5
 @contextlib.asynccontextmanager
 async def one_worker(target: Target, **environ: str) -> AsyncIterator[Running]:
     """Start one worker on a CPU, and stay on another."""
-    async with target.start(cpu=SERVICE_CPU, WORKERS="1", **environ) as running:
+    async with target.start(environ, cpu=SERVICE_CPU, WORKERS="1") as running:
         with on_cpu(LOAD_CPU):
             await Surge(running.url, WORK).run(rate=30, seconds=2)
             yield running
@@ -54,8 +54,8 @@ async def closed_loop(
     """Ask over so many connections, each as soon as it is answered; return what was seen."""
     arguments = ["127.0.0.1", str(running.port), path, str(connections), str(seconds)]
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "chaos.flood", *arguments),
-        env={"PYTHONPATH": PATHS},
+        *(sys.executable, "-m", "chaos.traffic.flood", *arguments),
+        cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
     )
     printed, _ = await process.communicate()
@@ -134,7 +134,7 @@ async def bursts(target: Target) -> list[Figure]:
         rate = 0.8 * await find_capacity(running)
         seconds = target.pace(60, 10)
         steady, burst = await asyncio.gather(
-            Surge(running.url, WORK).run(rate=rate - 20, seconds=seconds),
+            Surge(running.url, WORK).run(rate=max(rate - 20, 1), seconds=seconds),
             Surge(running.url, WORK).run(rate=20, seconds=seconds, burst=20, even=True),
         )
     every = Outcome(steady.samples + burst.samples, seconds)

@@ -11,11 +11,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from chaos.client import Request
-from chaos.load import Load
-from chaos.redis_servers import sentinel_group, toxic_redis
+from chaos.faults.redis_servers import sentinel_group, toxic_redis
 from chaos.report import Figure, at_least, at_most, case, exactly
 from chaos.targets import Target
+from chaos.traffic.client import Request
+from chaos.traffic.load import Load
 from servekit.errors import StoreUnavailable
 from servekit.redis.clients import RedisClients
 from servekit.sessions.store import SessionStore
@@ -42,9 +42,12 @@ async def readers(target: Target, url: str) -> AsyncIterator[list[Read]]:
 
             yield [read_plain]
         return
-    budgets = {"cache_timeout_seconds": 5.0, "session_timeout_seconds": 5.0}
     async with RedisClients(
-        url, connections=AT_ONCE, connect_timeout_seconds=5, **budgets
+        url,
+        connections=AT_ONCE,
+        connect_timeout_seconds=5,
+        cache_timeout_seconds=5,
+        session_timeout_seconds=5,
     ) as clients:
         sessions = SessionStore(clients, secret_keys=["chaos"], local_bytes=0)
         tokens = [await sessions.login(None, f"user-{number}", {}) for number in range(KEYS)]

@@ -9,12 +9,12 @@ import time
 from collections import Counter
 from datetime import datetime
 
-from chaos.client import Request
-from chaos.load import Load, Outcome, Sample
-from chaos.proxy import ToxicProxy
-from chaos.redis_servers import toxic_redis
+from chaos.faults.proxy import ToxicProxy
+from chaos.faults.redis_servers import toxic_redis
 from chaos.report import Figure, at_least, at_most, case, exactly
 from chaos.targets import Running, Target
+from chaos.traffic.client import Request
+from chaos.traffic.load import Load, Outcome, Sample
 
 RATE = 200
 KEYS = 20
@@ -90,7 +90,7 @@ async def outage(target: Target, fault: str) -> list[Figure]:
     seconds = target.pace(10, 4)
     async with (
         toxic_redis() as (proxy, _),
-        target.start(REDIS_URL=proxy.url, **ENVIRON) as running,
+        target.start(ENVIRON, REDIS_URL=proxy.url) as running,
     ):
         await settle(running, CACHED)
         before = await read(running, CACHED, seconds=seconds)
@@ -140,7 +140,7 @@ async def late(target: Target) -> list[Figure]:
     cold = [Request(f"/chaos/store/items/cold-{number}") for number in range(int(20 * seconds))]
     async with (
         toxic_redis() as (proxy, _),
-        target.start(REDIS_URL=proxy.url, **environ) as running,
+        target.start(environ, REDIS_URL=proxy.url) as running,
     ):
         await settle(running, ITEMS)
         proxy.latency_seconds = 0.2
@@ -174,7 +174,7 @@ async def back(target: Target) -> list[Figure]:
     for fault in ("refused", "silent"):
         async with (
             toxic_redis() as (proxy, _),
-            target.start(REDIS_URL=proxy.url, **ENVIRON) as running,
+            target.start(ENVIRON, REDIS_URL=proxy.url) as running,
         ):
             await settle(running, ITEMS)
             await apply(fault, proxy)

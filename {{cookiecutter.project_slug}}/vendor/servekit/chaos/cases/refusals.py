@@ -6,11 +6,11 @@ import asyncio
 import time
 
 from chaos.cases.overload import closed_loop, find_capacity, one_worker
-from chaos.client import Request
-from chaos.load import Load, Outcome, Sample
 from chaos.report import Figure, at_least, at_most, case, exactly
-from chaos.surge import Surge
 from chaos.targets import Running, Target
+from chaos.traffic.client import Request
+from chaos.traffic.load import Load, Outcome, Sample
+from chaos.traffic.surge import Surge
 
 CONNECTIONS = 64
 CRITICAL = Request("/chaos/critical?ms=0.5")

@@ -11,10 +11,10 @@ from typing import Any
 
 import redis.asyncio
 
-from chaos.browser import Browser, request_of
-from chaos.client import Answer, Connection
 from chaos.report import Figure, at_least, case, exactly
 from chaos.targets import Running, Target
+from chaos.traffic.browser import Browser, request_of
+from chaos.traffic.client import Answer, Connection
 from servekit.redis.embedded import EmbeddedServer
 
 OK, UNAUTHORIZED, SERVER_ERROR = 200, 401, 500
@@ -27,7 +27,7 @@ BIAS = 0.01
 """How far from one half a bit's share of ones may be: six standard deviations of 100,000."""
 
 
-@case(39, "100,000 ids; tampered, truncated and 8 KiB cookies")
+@case(39, "100,000 ids; tampered, truncated and 8 KiB cookies", own_app=True)
 async def unguessable(target: Target) -> list[Figure]:
     """Collect ids as clients get them, look into Redis, and forge cookies in many ways."""
     count = int(target.pace(100_000, 2000))

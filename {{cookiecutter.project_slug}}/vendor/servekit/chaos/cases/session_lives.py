@@ -8,11 +8,11 @@ import time
 
 import redis.asyncio
 
-from chaos.browser import Browser, each_worker
 from chaos.cases.sessions import OK, accepted
-from chaos.client import Connection
 from chaos.report import Figure, at_least, at_most, case, exactly
 from chaos.targets import Running, Target
+from chaos.traffic.browser import Browser, each_worker
+from chaos.traffic.client import Connection
 from servekit.redis.embedded import EmbeddedServer
 
 LIFETIME = 60
@@ -29,7 +29,7 @@ ANONYMOUS = [("GET", path) for path in ("/", "/products/1", "/session", "/chaos/
 ANONYMOUS.append(("DELETE", "/session"))
 
 
-@case(40, "lifetimes, limits, revoking, key rotation; 10,000 anonymous requests")
+@case(40, "lifetimes, limits, revoking, key rotation; 10,000 anonymous requests", own_app=True)
 async def lives(target: Target) -> list[Figure]:
     """End sessions in every way there is, and start none for anonymous visitors."""
     waiting = [] if target.short else [_lifetimes(target)]

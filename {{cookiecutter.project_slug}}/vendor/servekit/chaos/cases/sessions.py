@@ -8,10 +8,10 @@ import random
 import time
 from collections.abc import Iterator
 
-from chaos.browser import Browser, each_worker
-from chaos.client import Connection
 from chaos.report import Figure, at_most, case, exactly
 from chaos.targets import Running, Target
+from chaos.traffic.browser import Browser, each_worker
+from chaos.traffic.client import Connection
 
 OK, UNAUTHORIZED = 200, 401
 GRACE_SECONDS = 10.0
@@ -27,7 +27,7 @@ async def accepted(running: Running, cookie: str, workers: list[Connection]) -> 
     return sum(answer.status == OK for answer in answers)
 
 
-@case(37, "planted id, login, re-login, privilege change, logout")
+@case(37, "planted id, login, re-login, privilege change, logout", own_app=True)
 async def ids(target: Target) -> list[Figure]:
     """Walk a session through its life with the example's routes, and try every id it leaves."""
     async with target.start() as running, each_worker(running) as workers:
@@ -84,7 +84,7 @@ async def _log_out(user: Browser) -> list[str]:
     return left
 
 
-@case(38, "50 parallel writes; logout against a slow request")
+@case(38, "50 parallel writes; logout against a slow request", own_app=True)
 async def races(target: Target) -> list[Figure]:
     """Write from many requests at once, then let logouts overtake requests that are to write."""
     rounds = int(target.pace(10, 3))

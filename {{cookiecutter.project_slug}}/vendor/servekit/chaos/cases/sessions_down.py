@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 
 from chaos.cases.redis_faults import ENVIRON, RATE, apply, end, read
-from chaos.client import Answer, Connection, Request
-from chaos.load import Outcome
-from chaos.redis_servers import toxic_redis
+from chaos.faults.redis_servers import toxic_redis
 from chaos.report import Figure, at_least, case, exactly
 from chaos.targets import Running, Target
+from chaos.traffic.client import Answer, Connection, Request
+from chaos.traffic.load import Outcome
 
 USERS = 20
 KNOWN_SECONDS = 1.2
@@ -73,7 +73,7 @@ async def _without_store(target: Target, fault: str) -> list[Figure]:
     seconds = target.pace(8, 3)
     async with (
         toxic_redis() as (proxy, _),
-        target.start(REDIS_URL=proxy.url, **ENVIRON) as running,
+        target.start(ENVIRON, REDIS_URL=proxy.url) as running,
     ):
         users = {await log_in(running, f"user-{n}"): f"user-{n}" for n in range(USERS)}
         questions = [me(cookie) for cookie in users]

@@ -7,12 +7,12 @@ import contextlib
 import select
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 
-from chaos.client import Connection, Request
 from chaos.report import Figure, at_least, at_most, case, exactly
 from chaos.targets import Running, Target
+from chaos.traffic.client import Connection, Request
 
 OFFENDERS = 600
 FILES_MAX = 400
@@ -85,7 +85,7 @@ async def slow_clients(target: Target) -> list[Figure]:
     ]
 
 
-Offence = Callable[[Running, float], Awaitable[Held]]
+Offence = Callable[[Running, float], Coroutine[None, None, Held]]
 
 
 async def _offend(target: Target, name: str, limit: float, offence: Offence) -> list[Figure]:
@@ -94,7 +94,7 @@ async def _offend(target: Target, name: str, limit: float, offence: Offence) -> 
     held_max = limit * target.pace(1, 2)
     patience = held_max * 1.2
     setting = {f"TIMEOUT_{phase}_SECONDS": f"{limit:g}" for phase in ("HEADER", "BODY")}
-    async with target.start(files=FILES_MAX, WORKERS="1", **setting) as running:
+    async with target.start(setting, files=FILES_MAX, WORKERS="1") as running:
         offenders = [asyncio.create_task(offence(running, patience)) for _ in range(50)]
         for _ in range(OFFENDERS // 50 - 1):
             await asyncio.sleep(0.05)

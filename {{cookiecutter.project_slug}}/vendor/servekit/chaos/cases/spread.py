@@ -6,9 +6,9 @@ import asyncio
 import json
 from collections import Counter
 
-from chaos.client import Connection, Request
 from chaos.report import Figure, at_least, case
 from chaos.targets import Running, Target
+from chaos.traffic.client import Connection, Request
 
 RUNS = 20
 SHARE_MAX = 0.65

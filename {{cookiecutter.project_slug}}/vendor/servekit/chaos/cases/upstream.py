@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from chaos.client import Request
-from chaos.load import Load, Outcome, Sample
-from chaos.neighbour import Neighbour
+from chaos.faults.neighbour import Neighbour
 from chaos.report import Figure, at_least, at_most, case
 from chaos.targets import Running, Target
+from chaos.traffic.client import Request
+from chaos.traffic.load import Load, Outcome, Sample
 
 RATE = 200
 ONE_IN = 20
@@ -24,10 +24,10 @@ async def silent_upstream(target: Target) -> list[Figure]:
     seconds = target.pace(15, 4)
     async with Neighbour() as neighbour:
         settings = {
-            "UPSTREAM_URL": neighbour.url,
+            "CHAOS_UPSTREAM_URL": neighbour.url,
             "TIMEOUT_REQUEST_SECONDS": f"{DEADLINE_SECONDS:g}",
         }
-        async with target.start(**settings) as running:
+        async with target.start(settings) as running:
             await Load(running.url).run(GOOD, rate=RATE, seconds=2)
             usual = await Load(running.url).run(GOOD, rate=RATE, seconds=seconds)
             mixed = await _one_in_twenty_silent(running, seconds)

@@ -10,10 +10,10 @@ import signal
 import time
 from pathlib import Path
 
-from chaos.client import Connection, Request
-from chaos.load import Load
 from chaos.report import Figure, at_least, at_most, case, exactly
 from chaos.targets import Running, Target, rss_bytes
+from chaos.traffic.client import Connection, Request
+from chaos.traffic.load import Load
 
 RATE = 200
 QUICK = Request("/chaos/wait?seconds=0.05")
@@ -188,7 +188,7 @@ async def memory(target: Target) -> list[Figure]:
 
 async def _recycle(target: Target, reason: str, seconds: float, **setting: str) -> list[Figure]:
     """Let workers grow old or large under load, and see each replaced before it drains."""
-    async with target.start(**setting) as running:
+    async with target.start(setting) as running:
         outcome = await Load(running.url).run(QUICK, rate=RATE, seconds=seconds)
         renewed = await _restarts(running, reason)
         events = [

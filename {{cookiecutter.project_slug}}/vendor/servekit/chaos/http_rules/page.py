@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
-from chaos.client import Answer, Connection, Request
+from chaos.traffic.client import Answer, Connection, Request
 
 PATH = "/chaos/store/answer"
 DATE = "Wed, 21 Oct 2015 07:28:00 GMT"

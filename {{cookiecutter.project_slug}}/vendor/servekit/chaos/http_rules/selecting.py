@@ -6,8 +6,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from chaos.client import Request
 from chaos.http_rules.page import PATH, Page, check, hit
+from chaos.traffic.client import Request
 
 
 @check("9111 3.5: a request with Authorization is neither answered from the cache nor stored")

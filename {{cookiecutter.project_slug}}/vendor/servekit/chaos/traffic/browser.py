@@ -8,8 +8,8 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-from chaos.client import Answer, Connection, Request
 from chaos.targets import Running
+from chaos.traffic.client import Answer, Connection, Request
 
 COOKIE = "session"
 GONE = ("max-age=0", "1970")

@@ -13,7 +13,7 @@ from pathlib import Path
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from chaos.proxy import ToxicProxy
+from chaos.faults.proxy import ToxicProxy
 from chaos.targets import free_port
 from servekit.redis.embedded import GUARD, EmbeddedServer, find_binary
 

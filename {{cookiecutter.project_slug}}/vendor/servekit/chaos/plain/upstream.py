@@ -7,7 +7,7 @@ import httpx2
 from fastapi import APIRouter
 
 router = APIRouter(prefix="/chaos", include_in_schema=False)
-client = httpx2.AsyncClient(base_url=os.environ.get("UPSTREAM_URL", "http://127.0.0.1:1"))
+client = httpx2.AsyncClient(base_url=os.environ.get("CHAOS_UPSTREAM_URL", "http://127.0.0.1:1"))
 
 
 @router.get("/upstream/{path}")

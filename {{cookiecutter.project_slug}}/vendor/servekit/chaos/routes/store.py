@@ -2,15 +2,15 @@
 
 import itertools
 import os
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Header, Request, Response
 from pydantic import BaseModel
 
-from chaos.source import Source
-from servekit.response_cache.layer import cache_response
-from servekit.service import Parts
-from servekit.sessions.layer import SessionDep, UserSessionDep
+from chaos.routes.source import Source
+from servekit import ServiceDep
+from servekit.cache import Cache, cache_response
+from servekit.sessions import SessionDep, UserSessionDep
 
 TTL_SECONDS = float(os.environ.get("CHAOS_TTL_SECONDS", "60"))
 STALE_SECONDS = float(os.environ.get("CHAOS_STALE_SECONDS", "60"))
@@ -26,18 +26,18 @@ class Item(BaseModel):
     tier: str = ""
 
 
-def install(app: FastAPI, parts: Parts) -> None:
+def install(app: FastAPI, cache: Cache) -> None:
     """Add the routes to the application."""
-    app.include_router(items(parts))
+    app.include_router(items(cache))
     app.include_router(pages())
     app.include_router(answers())
     app.include_router(sessions())
 
 
-def items(parts: Parts) -> APIRouter:
+def items(cache: Cache) -> APIRouter:
     """Return the routes of single values: through the cache, and straight to Redis."""
     router, source = APIRouter(prefix="/chaos/store"), Source.of_environment()
-    cached = parts.cache.cached(
+    cached = cache.cached(
         "item:{key}",
         ttl_seconds=TTL_SECONDS,
         stale_seconds=STALE_SECONDS,
@@ -61,19 +61,19 @@ def items(parts: Parts) -> APIRouter:
         for number in range(count):
             await spread.set(str(number), number)
 
-    @parts.cache.cached("fill:{number}", ttl_seconds=600)
+    @cache.cached("fill:{number}", ttl_seconds=600)
     async def spread(number: int) -> str:
         return str(number)
 
     @router.get("/redis/{key}")
-    async def read_redis(key: str) -> Item:
+    async def read_redis(key: str, service: ServiceDep) -> Item:
         # The pool of sessions is the one that tries again.
-        value = await parts.redis.sessions.get(f"raw:{key}")
+        value: Any = await service.redis.sessions.get(f"raw:{key}")
         return Item(pid=os.getpid(), value=value and value.decode())
 
     @router.put("/redis/{key}/{value}")
-    async def write_redis(key: str, value: str) -> Item:
-        await parts.redis.sessions.set(f"raw:{key}", value)
+    async def write_redis(key: str, value: str, service: ServiceDep) -> Item:
+        await service.redis.sessions.set(f"raw:{key}", value)
         return Item(pid=os.getpid(), value=value)
 
     return router

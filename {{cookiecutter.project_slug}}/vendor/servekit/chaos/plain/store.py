@@ -9,7 +9,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from redis.asyncio import Redis
 from redis.asyncio.sentinel import Sentinel
 
-from chaos.source import Source
+from chaos.routes.source import Source
 
 TTL_SECONDS = int(float(os.environ.get("CHAOS_TTL_SECONDS", "60")))
 
@@ -23,7 +23,7 @@ def connect(url: str) -> Redis:
         return Redis.from_url(url or "redis://127.0.0.1")
     address, _, service = url.removeprefix("redis+sentinel://").partition("/")
     host, _, port = address.partition(":")
-    client: Redis = Sentinel([(host, int(port))]).master_for(service)  # type: ignore[no-untyped-call]
+    client: Redis = Sentinel([(host, int(port))]).master_for(service)
     return client
 
 
@@ -68,7 +68,7 @@ async def fill(count: int) -> None:
 @router.get("/redis/{key}")
 async def read_redis(key: str) -> dict[str, Any]:
     """Ask Redis."""
-    value = await redis.get(f"raw:{key}")
+    value: Any = await redis.get(f"raw:{key}")
     return item(value and value.decode())
 
 
@@ -90,7 +90,7 @@ async def log_in(user: str, response: Response) -> None:
 @router.get("/me")
 async def me(request: Request) -> dict[str, str]:
     """Answer who is logged in."""
-    user = await redis.get(f"session:{request.cookies.get('session')}")
+    user: Any = await redis.get(f"session:{request.cookies.get('session')}")
     if user is None:
         raise HTTPException(401)
     return {"user": user.decode()}

@@ -1,6 +1,6 @@
 """Closed-loop load from one process, several times what a Python service answers.
 
-`python -m chaos.flood HOST PORT PATH CONNECTIONS SECONDS` prints what it saw as JSON.
+`python -m chaos.traffic.flood HOST PORT PATH CONNECTIONS SECONDS` prints what it saw as JSON.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The plain service that every case is held against: fastapi, uvicorn, Starlette's sessions."""
+"""The plain service: `uvicorn chaos.plain.app:app`, with Starlette's sessions."""
 
 import os
 from pathlib import Path
@@ -6,17 +6,10 @@ from pathlib import Path
 from fastapi import FastAPI
 from starlette.middleware.sessions import SessionMiddleware
 
-from chaos import (
-    edge_routes,
-    plain_products,
-    plain_sessions,
-    plain_store,
-    plain_upstream,
-    pools,
-    routes,
-)
+from chaos.plain import pools, products, sessions, store, upstream
+from chaos.routes import edge, work
 
-if Path(os.environ["CHAOS_BROKEN_FLAG"]).exists():
+if (Path(os.environ["CHAOS_FOLDER"]) / "broken").exists():
     raise RuntimeError("broken on purpose")
 
 app = FastAPI()
@@ -25,11 +18,10 @@ app.add_middleware(
     secret_key=os.environ.get("SECRET_KEY", "plain"),
     max_age=int(os.environ.get("SESSION_IDLE_SECONDS", "1800")),
 )
-app.add_middleware(edge_routes.FailingMiddleware)
-for part in (routes, edge_routes, plain_sessions, plain_products, plain_store, plain_upstream):
+app.add_middleware(edge.FailingMiddleware)
+for part in (work, edge, pools, sessions, products, store, upstream):
     app.include_router(part.router)
-app.include_router(plain_sessions.hidden)
-app.include_router(pools.in_threads)
+app.include_router(sessions.hidden)
 
 
 @app.get("/livez")

@@ -31,8 +31,8 @@ class Source:
     def of_environment(cls) -> Source:
         """Return the source of a service that a case has started: its own, or another's."""
         seconds = float(os.environ.get("CHAOS_LOAD_SECONDS", "0"))
-        own = Path(os.environ["CHAOS_BROKEN_FLAG"]).parent
-        return cls(Path(os.environ.get("CHAOS_SOURCE", own)), seconds=seconds)
+        folder = os.environ.get("CHAOS_SOURCE", os.environ["CHAOS_FOLDER"])
+        return cls(Path(folder), seconds=seconds)
 
     async def load(self, key: str) -> str | None:
         """Return the value of a key, None if it was written as absent."""

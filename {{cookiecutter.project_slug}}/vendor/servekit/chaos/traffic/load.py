@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from chaos.client import Answer, Connection, Request
+from chaos.traffic.client import Answer, Connection, Request
 
 
 @dataclass(frozen=True)

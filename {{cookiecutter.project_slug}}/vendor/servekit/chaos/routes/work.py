@@ -102,12 +102,13 @@ async def refuse() -> Done:
 
 @router.api_route("/slow", methods=["GET", "POST"])
 async def slow(request: Request, seconds: float = 5) -> Done:
-    """Wait as for a database, and note what became of it in the file `ends`."""
+    """Wait as for a database, and note what became of it in `ends`, a file of the run."""
     end = "cancelled"
     try:
         await asyncio.sleep(seconds)
         end = "finished"
     finally:
-        with Path("ends").open("a") as file:  # noqa: ASYNC230 - a few bytes
+        ends = Path(os.environ["CHAOS_FOLDER"]) / "ends"
+        with ends.open("a") as file:
             file.write(f"{request.method} {end} {time.monotonic()}\n")
     return Done(pid=os.getpid())

@@ -1,10 +1,10 @@
-"""Routes of the service that use its sessions in ways that the example does not."""
+"""Routes that use sessions in ways that an application seldom does."""
 
 import asyncio
 
 from fastapi import APIRouter
 
-from servekit.sessions.layer import SessionDep
+from servekit.sessions import SessionDep
 
 router = APIRouter(prefix="/chaos", include_in_schema=False)
 

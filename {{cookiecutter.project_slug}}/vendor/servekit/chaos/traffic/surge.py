@@ -9,8 +9,8 @@ import time
 from collections import deque
 from urllib.parse import urlsplit
 
-from chaos.client import Request
-from chaos.load import Outcome, Sample
+from chaos.traffic.client import Request
+from chaos.traffic.load import Outcome, Sample
 
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 HEAD_END = b"\r\n\r\n"

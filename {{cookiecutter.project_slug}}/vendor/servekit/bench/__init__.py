@@ -1,0 +1,1 @@
+"""Speed and cost, beside bare FastAPI: each module is a program."""

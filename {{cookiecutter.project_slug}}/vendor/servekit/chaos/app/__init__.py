@@ -1,0 +1,1 @@
+"""The library's own application, which cases and benches drive: a catalogue, users, sessions."""

@@ -1,0 +1,1 @@
+"""What stands around the service and fails on purpose: Redis, its proxy, an upstream."""

@@ -1,0 +1,1 @@
+"""Routes that misbehave on request, for any application with a Service."""

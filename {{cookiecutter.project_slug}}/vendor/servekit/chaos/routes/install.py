@@ -1,0 +1,18 @@
+"""Put the routes of chaos into an application."""
+
+import os
+
+from fastapi import FastAPI
+
+from chaos.routes import edge, pools, sessions, store, upstream, work
+from servekit import Service
+
+
+def install(app: FastAPI) -> None:
+    """Add the routes, the upstream that they ask, and a middleware that fails."""
+    service: Service = app.state.service
+    service.add_upstream("chaos", os.environ.get("CHAOS_UPSTREAM_URL", ""))
+    for part in (work, edge, pools, sessions, upstream):
+        app.include_router(part.router)
+    store.install(app, service.cache)
+    app.add_middleware(edge.FailingMiddleware)

@@ -1,0 +1,1 @@
+"""Clients: polite, rude, many, and with a cookie."""
