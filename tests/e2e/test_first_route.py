@@ -1,14 +1,12 @@
 """The guide to a first route: its files are written into a fresh project, its commands run."""
 
 import re
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from render import render
-from running import RunningService
+from running import RunningService, make
 
 BLOCK = re.compile(r"^```(python|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -72,12 +70,14 @@ def guide(template) -> Guide:
 def project(template, guide, tmp_path_factory) -> Path:
     project = render(template, tmp_path_factory.mktemp("guide"))
     guide.write(project)
+    done = make(project, "install")
+    assert done.returncode == 0, done.stdout + done.stderr
     return project
 
 
 def test_what_the_guide_writes_passes_lint_and_types(project):
     for command in (["ruff", "check", "--extend-ignore", "I001", "src"], ["mypy", "-p", "service"]):
-        tool = Path(sys.prefix, "bin", command[0])
+        tool = project / ".venv" / "bin" / command[0]
         done = subprocess.run(
             [tool, *command[1:]], cwd=project, capture_output=True, text=True, check=False
         )
@@ -105,11 +105,10 @@ def test_every_command_of_the_guide_answers_as_it_says(project, guide, tmp_path)
 
 def test_the_guides_own_test_passes(project):
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "tests/test_greetings.py"],
+        [project / ".venv" / "bin" / "python", "-m", "pytest", "-q", "tests/test_greetings.py"],
         cwd=project,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    shutil.rmtree(project / ".pytest_cache", ignore_errors=True)
