@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from servekit.admission.pressure import Pressure, own_rss_bytes
 from servekit.monitors.loop_monitor import LoopMonitor
-from servekit.monitors.process_memory import rss_bytes
+from servekit.process_memory import rss_bytes
 
 
 class Worker:
