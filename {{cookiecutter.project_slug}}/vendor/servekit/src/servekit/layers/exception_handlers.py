@@ -11,7 +11,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from servekit.context import SCOPE_KEY
 from servekit.problems import (
     TITLES,
     problem_response,
@@ -45,12 +44,9 @@ async def http_error(request: Request, error: HTTPException) -> Response:
 
 def routes_of(request: Request) -> Routes:
     """Return the table of the application that answers, which may be a mounted one."""
-    service: Any = request.scope.get(SCOPE_KEY)
-    app: Any = request.app
-    if service is not None and getattr(app.state, "service", None) is service:
-        routes: Routes = service.routes()
-        return routes
-    return read_routes(app)
+    service = getattr(request.app.state, "service", None)
+    routes: Routes = read_routes(request.app) if service is None else service.routes()
+    return routes
 
 
 async def validation_error(request: Request, error: RequestValidationError) -> Response:
