@@ -88,7 +88,7 @@ async def requests() -> dict[str, float]:
 
 def bodies() -> dict[str, float]:
     """Read and write bodies of 50 kB to 1 MB in threads; then nothing is held any more."""
-    from servekit.monitors.process_memory import rss_bytes
+    from servekit.process_memory import rss_bytes
 
     rows = [{"id": n, "name": f"Product {n}", "text": "x" * 600} for n in range(1_500)]
 

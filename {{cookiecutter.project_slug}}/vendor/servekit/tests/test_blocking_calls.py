@@ -12,4 +12,4 @@ async def test_the_suite_fails_where_the_service_blocks_the_loop():
     monitor.listeners.append(lambda _: time.sleep(0.001))
     async with monitor:
         with pytest.raises(BlockingError):
-            monitor._end_slot(time.monotonic() + 1)
+            monitor._end_period(time.monotonic() + 1)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from servekit.scope import SCOPE_KEY
+
 if TYPE_CHECKING:
     from starlette.requests import HTTPConnection
 
     from servekit.service import Service
-
-SCOPE_KEY = "servekit.service"
 
 
 def service_of(connection: HTTPConnection) -> Service:

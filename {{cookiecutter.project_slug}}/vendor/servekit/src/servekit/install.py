@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from fastapi import FastAPI
 from fastapi.exception_handlers import (
@@ -15,19 +15,23 @@ from fastapi.exception_handlers import (
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from servekit.context import SCOPE_KEY
 from servekit.foreign.versions import fast_ways
 from servekit.layers.exception_handlers import problem_handlers
 from servekit.routing.routes import Routes, read_routes
-from servekit.stack import layers
-
-if TYPE_CHECKING:
-    from servekit.service import Service
+from servekit.scope import SCOPE_KEY
+from servekit.stack import Composition, layers
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
 
 
-def install(service: Service, app: FastAPI) -> None:
+class Installed(Composition, Protocol):
+    """What installing needs of a `Service`: what the layers are made of, and what it opens."""
+
+    parts: list[AbstractAsyncContextManager[Any]]
+    exception_handlers: dict[type[Exception], Any]
+
+
+def install(service: Installed, app: FastAPI) -> None:
     """Make an application the service's; what is added to it until it starts is seen."""
     app.state.service = service
     installation = Installation(service, app)
@@ -37,7 +41,7 @@ def install(service: Service, app: FastAPI) -> None:
 class Installation:
     """One service around one application, put together when the application starts."""
 
-    def __init__(self, service: Service, app: FastAPI) -> None:
+    def __init__(self, service: Installed, app: FastAPI) -> None:
         self._service = service
         self._app = app
         self._build_inner = app.build_middleware_stack
@@ -115,7 +119,7 @@ class Inner:
 class Entrance:
     """Names the service in the scope of every request, for what routes depend on."""
 
-    def __init__(self, app: ASGIApp, service: Service) -> None:
+    def __init__(self, app: ASGIApp, service: Installed) -> None:
         self.app = app
         self._service = service
 
@@ -124,7 +128,7 @@ class Entrance:
         return self.app(scope, receive, send)
 
 
-def answer_problems(app: FastAPI, service: Service) -> None:
+def answer_problems(app: FastAPI, service: Installed) -> None:
     """Answer errors as problem documents where the application does not answer them itself."""
     defaults = {http_exception_handler, request_validation_exception_handler}
     handlers = problem_handlers(service.statuses) | service.exception_handlers

@@ -20,7 +20,7 @@ from servekit.environment import unknown_variables
 from servekit.logs import configure_logs
 from servekit.redis.embedded import EmbeddedServer, EmbeddedServerError
 from servekit.workers.code_watch import watch_code
-from servekit.workers.options import SupervisorConfig, WorkerLimits
+from servekit.workers.program import SupervisorConfig, WorkerLimits
 from servekit.workers.supervisor import Supervisor
 from servekit.workers.view import SupervisorView
 
@@ -64,7 +64,7 @@ def run(
         config = supervisor_config(settings, program, arguments)
 
         @contextlib.asynccontextmanager
-        async def companion(supervisor: Supervisor) -> AsyncIterator[None]:
+        async def extra_services(supervisor: Supervisor) -> AsyncIterator[None]:
             async with contextlib.AsyncExitStack() as beside:
                 if admin is not None:
                     token = settings.admin_token.get_secret_value()
@@ -78,7 +78,7 @@ def run(
         supervisor = Supervisor(
             config,
             [public],
-            companion=companion,
+            extra_services=extra_services,
             on_start=lambda: announce(settings, config, public, admin),
         )
         return asyncio.run(supervisor.run())

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import structlog
 from fastapi import FastAPI
 from prometheus_client import (
     REGISTRY,
@@ -23,6 +24,8 @@ from servekit.monitors.profiling import Profiling
 from servekit.service import Service
 from servekit.settings import Settings
 from servekit.workers.program import Program
+
+log = structlog.get_logger()
 
 
 def load(application: str, settings_class: str) -> Program:
@@ -65,12 +68,10 @@ def program_of(app: FastAPI, settings: Settings) -> Program:
             hook(slot)
 
     def begin_drain(reason: str) -> None:
-        for hook in service.drain_hooks:
-            hook(reason)
+        call_each(service.drain_hooks, reason)
 
     def leave_worker() -> None:
-        for hook in service.exit_hooks:
-            hook()
+        call_each(service.exit_hooks)
 
     return Program(
         asgi=entrance(app),
@@ -98,6 +99,15 @@ class AllMetrics:
         for family in REGISTRY.collect():
             if family.name not in names:
                 yield family
+
+
+def call_each(hooks: Iterable[Callable[..., None]], *arguments: str) -> None:
+    """Call the hooks of a worker that ends; one that raises is logged, and the next is called."""
+    for hook in hooks:
+        try:
+            hook(*arguments)
+        except Exception:
+            log.exception("hook_failed")
 
 
 def exposition(service: Service) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -27,12 +27,39 @@ from servekit.response_cache.layer import ResponseCacheMiddleware
 from servekit.sessions.layer import SessionMiddleware
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fastapi import FastAPI
+    from prometheus_client import CollectorRegistry
 
-    from servekit.service import Service
+    from servekit.admission.pressure import Pressure
+    from servekit.cache.cache import Cache
+    from servekit.draining import Draining
+    from servekit.layers.request_metrics import RequestMetrics
+    from servekit.redis.clients import RedisClients
+    from servekit.routing.routes import Routes
+    from servekit.sessions.store import SessionStore
+    from servekit.settings import Settings
 
 
-def layers(service: Service, app: FastAPI) -> list[Middleware]:
+class Composition(Protocol):
+    """What the layers are made of: a `Service` has it all."""
+
+    settings: Settings
+    registry: CollectorRegistry
+    draining: Draining
+    pressure: Pressure
+    requests: RequestMetrics
+    redis: RedisClients
+    cache: Cache
+    sessions: SessionStore
+    headers: list[tuple[bytes, bytes]]
+    docs_paths: tuple[str, ...]
+    statuses: dict[type[Exception], int]
+    routes: Callable[[], Routes]
+
+
+def layers(service: Composition, app: FastAPI) -> list[Middleware]:
     """Return what every request passes before the application's own middleware, outermost first."""
     settings, registry = service.settings, service.registry
     headers, draining, routes = service.headers, service.draining, service.routes
@@ -74,7 +101,7 @@ def layers(service: Service, app: FastAPI) -> list[Middleware]:
     ]
 
 
-def cors(service: Service) -> list[Middleware]:
+def cors(service: Composition) -> list[Middleware]:
     """Return the layer that lets pages of CORS_ORIGINS read answers; none without them."""
     if not service.settings.cors_origins:
         return []
@@ -89,7 +116,7 @@ def cors(service: Service) -> list[Middleware]:
     ]
 
 
-def rate_limit(service: Service) -> list[Middleware]:
+def rate_limit(service: Composition) -> list[Middleware]:
     """Return the layer that counts RATE_LIMIT_PER_MINUTE; none at 0."""
     limit = service.settings.rate_limit_per_minute
     if not limit:
@@ -101,7 +128,7 @@ def rate_limit(service: Service) -> list[Middleware]:
     ]
 
 
-def body_limit(service: Service, app: FastAPI) -> list[Middleware]:
+def body_limit(service: Composition, app: FastAPI) -> list[Middleware]:
     """Return the layer that holds LIMIT_BODY_BYTES; none at 0, or where FastAPI has a limit."""
     limit = service.settings.limit_body_bytes
     if not limit or app.max_body_size is not None:

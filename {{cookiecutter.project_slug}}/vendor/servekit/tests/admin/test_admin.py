@@ -5,7 +5,7 @@ from starlette.testclient import TestClient
 
 from servekit.admin.admin import create_admin
 from servekit.admin.client import table
-from servekit.workers.options import SupervisorConfig
+from servekit.workers.program import SupervisorConfig
 from servekit.workers.slots import Slot
 from servekit.workers.supervisor import Supervisor
 from servekit.workers.view import SupervisorView
@@ -49,7 +49,7 @@ def test_a_web_page_cannot_write_through_the_browser_of_an_operator(view):
 
 def test_a_slot_that_waits_for_a_worker_is_shown_with_what_happened_to_it(view):
     unused: Any = None
-    slot = Slot(3, SupervisorConfig(program="none:none"), generations=unused, board=unused)
+    slot = Slot(3, SupervisorConfig(program="none:none"), generations=unused, counts=unused)
     slot.restarts["crash"] = 2
     view._supervisor.slots.append(slot)
     [row] = local_client(view).get("/workers").json()["workers"]

@@ -10,7 +10,7 @@ from servekit.monitors.loop_monitor import LoopMonitor
 
 
 class Worker:
-    """A monitored loop with a line in front; a request computes for 5 ms."""
+    """A monitored loop with a queue in front; a request computes for 5 ms."""
 
     def __init__(self, lag_seconds=0.07):
         self.monitor = LoopMonitor(registry=CollectorRegistry(), utilization_seconds=0.3)
@@ -88,7 +88,7 @@ async def test_cheap_requests_are_started_by_the_dozen(monkeypatch):
 
 async def test_overloaded_the_newest_go_first():
     async with Worker() as worker:
-        worker.admission._enter(time.monotonic())
+        worker.admission._begin_overload(time.monotonic())
         await worker.burst(8)
         assert worker.order[0] == 7
 
@@ -96,15 +96,15 @@ async def test_overloaded_the_newest_go_first():
 async def test_while_some_are_refused_nobody_is_served_late(monkeypatch):
     Clock(monkeypatch)
     async with Worker() as worker:
-        worker.admission._enter(time.monotonic())
-        worker.admission._cost, worker.admission._length_max = 0.005, 14
+        worker.admission._begin_overload(time.monotonic())
+        worker.admission._cost, worker.admission._queue_limit = 0.005, 14
         assert await worker.burst(12) == 12
         assert await worker.burst(20) == 5
         assert await worker.burst(14, importance="critical") == 14
 
 
-async def test_a_line_that_lasts_is_overload_and_ends_when_the_loop_is_idle(monkeypatch):
-    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.2)
+async def test_a_queue_that_lasts_is_overload_and_ends_when_the_loop_is_idle(monkeypatch):
+    monkeypatch.setattr(module, "QUEUEING_SECONDS_MAX", 0.2)
     with capture_logs() as logs:
         async with Worker() as worker, asyncio.TaskGroup() as tasks:
             for _ in range(80):  # one comes each time that one is done
@@ -133,14 +133,14 @@ async def test_a_client_that_leaves_the_line_gives_up_its_place():
         await asyncio.sleep(0)
         leaving.cancel()
         await asyncio.wait([leaving])
-        assert len(worker.admission._line) == 0
+        assert len(worker.admission._queue) == 0
         assert await worker.burst(3) == 3
         await until(lambda: not worker.admission.queueing)
 
 
-async def test_the_short_line_of_an_overload_is_not_short_for_critical_requests():
+async def test_the_short_queue_of_an_overload_is_not_short_for_critical_requests():
     async with Worker() as worker:
-        worker.admission._enter(time.monotonic())
-        worker.admission._cost, worker.admission._length_max = 0.006, 5
+        worker.admission._begin_overload(time.monotonic())
+        worker.admission._cost, worker.admission._queue_limit = 0.006, 5
         assert await worker.burst(15) < 15
         assert await worker.burst(15, importance="critical") == 15

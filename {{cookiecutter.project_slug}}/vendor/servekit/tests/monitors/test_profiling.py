@@ -68,15 +68,6 @@ async def test_a_cancelled_profile_frees_the_place():
     assert await profiling.profile({"seconds": 0.01})
 
 
-async def test_stacks_name_every_task():
-    waiting = asyncio.create_task(asyncio.sleep(60), name="waits-for-long")
-    await asyncio.sleep(0)
-    text = (await Profiling().stacks({})).decode()
-    assert "MainThread" in text
-    assert "waits-for-long" in text or "sleep" in text
-    waiting.cancel()
-
-
 async def test_the_heap_is_counted_by_type():
     held = [Leaked() for _ in range(5000)]
     summary = json.loads(await Profiling().heap({"top": 1000}))

@@ -102,7 +102,7 @@ async def test_a_caller_cancelled_as_its_turn_comes_passes_the_place_on():
         await until(lambda: threads.busy == 1)
         queued = asyncio.create_task(threads.run(time.monotonic))
         await until(lambda: threads.waiting == 1)
-        threads._line.release(0)
+        threads._capacity.release(0)
         queued.cancel()
         await asyncio.wait([queued])
         assert threads.busy == 0

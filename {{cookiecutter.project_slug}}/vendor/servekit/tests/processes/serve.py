@@ -11,7 +11,7 @@ from servekit.admin.admin import create_admin
 from servekit.admin.admin_server import serve_admin
 from servekit.edge.sockets import listen
 from servekit.logs import configure_logs
-from servekit.workers.options import SupervisorConfig, WorkerLimits
+from servekit.workers.program import SupervisorConfig, WorkerLimits
 from servekit.workers.supervisor import Supervisor
 from servekit.workers.view import SupervisorView
 
@@ -24,7 +24,7 @@ def main() -> int:
     public, admin = listen("127.0.0.1", 0), listen("127.0.0.1", 0)
 
     @contextlib.asynccontextmanager
-    async def companion(supervisor):
+    async def extra_services(supervisor):
         async with serve_admin(create_admin(SupervisorView(supervisor), token=token), admin):
             yield
 
@@ -32,7 +32,9 @@ def main() -> int:
         ports = {"port": public.getsockname()[1], "admin_port": admin.getsockname()[1]}
         structlog.get_logger().info("listening", **ports)
 
-    return asyncio.run(Supervisor(config, [public], companion=companion, on_start=started).run())
+    return asyncio.run(
+        Supervisor(config, [public], extra_services=extra_services, on_start=started).run()
+    )
 
 
 if __name__ == "__main__":

@@ -6,9 +6,9 @@ from servekit.workers.channel import Channel
 
 async def test_messages_and_bodies_arrive_in_order_and_the_end_is_noticed():
     one, two = [await Channel.open(end) for end in socket.socketpair()]
-    one.send({"event": "beat"})
+    one.send({"event": "heartbeat"})
     one.send({"event": "answer"}, b"x" * 1_000_000)
-    assert await two.receive() == ({"event": "beat"}, b"")
+    assert await two.receive() == ({"event": "heartbeat"}, b"")
     assert await two.receive() == ({"event": "answer"}, b"x" * 1_000_000)
     one.close()
     async with asyncio.timeout(1):

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from starlette.types import Scope
 
-from servekit.admission.line import Importance
+from servekit.admission.queue import Importance
 from servekit.routing.routes import Routes
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])

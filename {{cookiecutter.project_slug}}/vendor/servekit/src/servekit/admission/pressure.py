@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import random
 import time
 from collections.abc import Callable
@@ -11,26 +10,15 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from servekit.admission.admission import Admission
-from servekit.admission.line import Importance
+from servekit.admission.queue import Importance
 from servekit.monitors.loop_monitor import LoopMonitor
+from servekit.process_memory import own_rss_bytes
 
 REQUESTS_SHARE = {"critical": 1.25, "normal": 1.0, "sheddable": 0.8}
 HYSTERESIS = 0.8
 MEMORY_FULL = 1.1
 MEMORY_SAMPLE_SECONDS = 1.0
 SMOOTHING = 0.3
-
-
-def own_rss_bytes() -> int:
-    """Return this process's resident memory, in microseconds: for the loop; 0 if not on Linux."""
-    try:
-        file = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return 0
-    try:
-        return int(os.pread(file, 128, 0).split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    finally:
-        os.close(file)
 
 
 class Limit(NamedTuple):
@@ -45,7 +33,7 @@ class Limit(NamedTuple):
 class Pressure:
     """Judge a worker by its loop's lag, its requests in flight and its memory; 0 disables a limit.
 
-    While the loop is late, requests wait in a line (see `Admission`), from which those are refused
+    While the loop is late, requests wait in a queue (see `Admission`), from which those are refused
     that it cannot start in time. The other limits refuse at once.
     """
 
@@ -67,7 +55,7 @@ class Pressure:
         self.reason = ""
         """What presses most."""
         self.shed_probability = 0.0
-        """Share of requests refused lately, of those that had to wait in line."""
+        """Share of requests refused lately, of those that had to queue."""
         self._monitor = monitor
         self._lag = loop_lag_seconds
         self._admission = Admission(monitor, lag_seconds=loop_lag_seconds)
@@ -108,7 +96,7 @@ class Pressure:
     async def refuse(self, importance: Importance = "normal", client: str = "") -> str | None:
         """Return why a request that arrives now is refused; None admits it, after a wait maybe.
 
-        A client that holds more than a quarter of a full line is the first to lose a place in it.
+        A client that holds more than a quarter of a full queue is the first to lose a place in it.
         """
         if self._monitor.dozing:
             self._monitor.wake()

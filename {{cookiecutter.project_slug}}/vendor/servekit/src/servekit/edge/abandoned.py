@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
+from servekit.foreign.uvicorn import HttpToolsProtocol, RequestResponseCycle
 from servekit.hang_up import HUNG_UP
 
 READS = frozenset({"GET", "HEAD"})
@@ -18,9 +17,9 @@ class AbandonedReads(HttpToolsProtocol):
     What others wait for too is not cancelled: shared runs are tasks of their own.
     """
 
-    _running: tuple[Any, asyncio.Task[None]] | None = None
+    _running: tuple[RequestResponseCycle, asyncio.Task[None]] | None = None
 
-    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+    def start_request(self, cycle: RequestResponseCycle, app: Any) -> None:
         task = self.loop.create_task(cycle.run_asgi(app))
         self._running = (cycle, task)
         self.tasks.add(task)

@@ -7,10 +7,10 @@ import contextlib
 import socket
 from typing import TYPE_CHECKING, Any
 
-from servekit.edge.protocol import FrontDoor
+from servekit.edge.protocol import HttpProtocol
 
 if TYPE_CHECKING:
-    from uvicorn.server import ServerState
+    from servekit.foreign.uvicorn import ServerState
 
 STALLED_SECONDS = 1.0
 EVENT_STREAM = b"text/event-stream"
@@ -21,7 +21,7 @@ class Connections:
 
     def __init__(self, state: ServerState) -> None:
         self._state = state
-        self._told_to_leave: set[Any] = set()
+        self._websockets_closing: set[Any] = set()
 
     def count(self) -> int:
         return len(self._state.connections)
@@ -31,40 +31,47 @@ class Connections:
         """Requests answered since the start."""
         return self._state.total_requests
 
-    def doors(self) -> list[FrontDoor]:
-        """Return the HTTP connections; WebSockets have left the front door behind."""
-        return [door for door in self._state.connections if isinstance(door, FrontDoor)]
+    def http_connections(self) -> list[HttpProtocol]:
+        """Return the HTTP connections; WebSockets have got another protocol."""
+        return [
+            connection
+            for connection in self._state.connections
+            if isinstance(connection, HttpProtocol)
+        ]
 
-    def check_patience(self, now: float) -> None:
+    def check_timeouts(self, now: float) -> None:
         """End the connections of clients that took too long."""
-        for door in self.doors():
-            door.patience.check(now)
+        for connection in self.http_connections():
+            connection.timeouts.check(now)
 
     def make_room(self, now: float) -> None:
         """Close a quarter of the connections: those whose clients kept a place longest for nothing.
 
         A quarter, twice a second: whoever waits behind a crowd of them is let in within seconds.
         """
-        stalled = [(door.patience.stalled_seconds(now), door) for door in self.doors()]
-        stalled = [one for one in stalled if one[0] >= STALLED_SECONDS]
-        stalled.sort(key=lambda one: one[0], reverse=True)
-        for _, door in stalled[: max(1, self.count() // 4)]:
-            door.patience.end_to_make_room()
+        stalled = [
+            (connection.timeouts.stalled_seconds(now), connection)
+            for connection in self.http_connections()
+        ]
+        stalled = [entry for entry in stalled if entry[0] >= STALLED_SECONDS]
+        stalled.sort(key=lambda entry: entry[0], reverse=True)
+        for _, connection in stalled[: max(1, self.count() // 4)]:
+            connection.timeouts.close_to_make_room()
 
     def running(self) -> list[str]:
         """Return the requests under way, as `GET /path`."""
         return [
-            f"{door.cycle.scope['method']} {door.cycle.scope['path']}"
-            for door in self.doors()
-            if door.answering
+            f"{connection.cycle.scope['method']} {connection.cycle.scope['path']}"
+            for connection in self.http_connections()
+            if connection.answering
         ]
 
     def close_idle(self) -> None:
         """Close what waits for a next request, and say goodbye (1012) to every WebSocket."""
         for connection in list(self._state.connections):
-            if not isinstance(connection, FrontDoor):
-                if connection not in self._told_to_leave:
-                    self._told_to_leave.add(connection)
+            if not isinstance(connection, HttpProtocol):
+                if connection not in self._websockets_closing:
+                    self._websockets_closing.add(connection)
                     connection.shutdown()
             elif not connection.answering and not _has_unread_data(connection):
                 connection.transport.close()
@@ -73,13 +80,17 @@ class Connections:
 
     def end_streams(self) -> None:
         """End event streams, which never end by themselves, as their clients expect an end."""
-        for door in self.doors():
-            if door.answering and door.cycle.response_started and _wants_events(door.cycle.scope):
-                door.cycle.disconnected = True
-                door.cycle.message_event.set()
-                if door.cycle.chunked_encoding:
-                    door.transport.write(b"0\r\n\r\n")
-                door.transport.close()
+        for connection in self.http_connections():
+            if (
+                connection.answering
+                and connection.cycle.response_started
+                and _wants_events(connection.cycle.scope)
+            ):
+                connection.cycle.disconnected = True
+                connection.cycle.message_event.set()
+                if connection.cycle.chunked_encoding:
+                    connection.transport.write(b"0\r\n\r\n")
+                connection.transport.close()
 
     async def finish(self, seconds: float) -> bool:
         """Wait until nothing is connected and nothing runs; False when time was up first."""
@@ -104,11 +115,11 @@ def _wants_events(scope: Any) -> bool:
     return any(name == b"accept" and EVENT_STREAM in value for name, value in scope["headers"])
 
 
-def _has_unread_data(door: FrontDoor) -> bool:
+def _has_unread_data(connection: HttpProtocol) -> bool:
     """Whether a request has arrived that the loop has not seen yet: closing now would lose it."""
-    if door.in_headers:
+    if connection.in_headers:
         return True
-    handle = door.transport.get_extra_info("socket")
+    handle = connection.transport.get_extra_info("socket")
     with (
         contextlib.suppress(OSError, ValueError),
         socket.fromfd(handle.fileno(), handle.family, handle.type) as copy,

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+from servekit.foreign.uvicorn import RequestResponseCycle
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
-    from servekit.edge.protocol import FrontDoor
-
+STATUS_LINES = {
+    status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus
+}
 FIELD_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 NAMES_LIMIT = 256
@@ -27,7 +30,7 @@ COMMON_HEADERS: list[Header] = [
 
 
 class HeadWriter:
-    """Turns header fields into lines; those in `constant` are checked once, not on every answer."""
+    """Turn header fields into lines; those in `constant` are checked once, not on every answer."""
 
     def __init__(self, constant: list[Header]) -> None:
         self._names: dict[bytes, bytes] = {}
@@ -49,22 +52,21 @@ class HeadWriter:
         return prefix
 
 
-class Cycle(RequestResponseCycle):
+class FastHeadCycle(RequestResponseCycle):
     """uvicorn's request and answer; only the head of the answer is our own.
 
     uvicorn searches every name and value for bad characters, on every answer: with the security
     headers on it, that is a tenth of a small answer's cost.
     """
 
-    def __init__(self, writer: HeadWriter, **parts: Any) -> None:
-        super().__init__(**parts)
+    def __init__(self, writer: HeadWriter, **arguments: Any) -> None:
+        super().__init__(**arguments)
         self.writer = writer
-        self._head_waiting = b""
+        self._unsent_head = b""
 
     async def send(self, message: Any) -> None:
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
-            self.transport.drains += 1  # type: ignore[attr-defined] # it is our Gate
         if self.disconnected:
             return
         if not self.response_started and message["type"] == "http.response.start":
@@ -72,16 +74,16 @@ class Cycle(RequestResponseCycle):
             self.waiting_for_100_continue = False
             head = self._head(message["status"], message.get("headers", ()))
             if self.expected_content_length and self.scope["method"] != "HEAD":
-                self._head_waiting = head  # for the body: both leave in one system call
+                self._unsent_head = head  # for the body: both leave in one system call
             else:
                 self.transport.write(head)
-        elif self._head_waiting:
+        elif self._unsent_head:
             await self._send_first(message)
         else:
             await super().send(message)
 
     async def _send_first(self, message: Any) -> None:
-        head, self._head_waiting = self._head_waiting, b""
+        head, self._unsent_head = self._unsent_head, b""
         body = message.get("body", b"")
         whole = len(body) == self.expected_content_length and not message.get("more_body", False)
         if message["type"] != "http.response.body" or not whole:
@@ -99,7 +101,7 @@ class Cycle(RequestResponseCycle):
     def _head(self, status: int, headers: Any) -> bytes:
         writer = self.writer
         constant = writer.lines.get
-        head = [STATUS_LINE[status]]
+        head = [STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
         closing = False
         for field in (*self.default_headers, *headers):
             line = constant(tuple(field))
@@ -139,20 +141,11 @@ FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 BODILESS = frozenset({204, 304})
 
 
-class Gate:
-    """The transport as the cycle sees it: closing waits for a client that is still sending."""
+class ResponseTransport:
+    """The transport as uvicorn's cycle sees it: what closing means is the connection's to say."""
 
-    def __init__(self, door: FrontDoor, transport: asyncio.Transport) -> None:
-        self._door = door
-        self._transport = transport
-        self.drains = 0
-        """How often a client read so much that more could be written."""
+    def __init__(self, transport: asyncio.Transport, *, close: Callable[[], None]) -> None:
         self.write = transport.write
         self.writelines = transport.writelines
         self.is_closing = transport.is_closing
-
-    def close(self) -> None:
-        if self._door.in_body and not self._transport.is_closing():
-            self._door.linger()
-        else:
-            self._transport.close()
+        self.close = close

@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from servekit.edge.board import Cell
+    from servekit.edge.connection_counts import OwnCount
 
-PATIENCE_SECONDS = 0.005
-PATIENT_TURNS = 4
+YIELD_SECONDS = 0.005
+YIELDS_ONE_AT_A_TIME = 4
 BATCH_LIMIT = 64
 ERROR_PAUSE_SECONDS = 0.05
 
@@ -30,38 +30,38 @@ class Listener:
         listener: socket.socket,
         protocol_factory: Callable[[Listener], asyncio.Protocol],
         *,
-        cell: Cell,
+        own_count: OwnCount,
         limit: int,
-        connections: Callable[[], int],
+        open_connections: Callable[[], int],
     ) -> None:
         self._listener = listener
-        self._factory = protocol_factory
-        self._cell = cell
+        self._protocol_factory = protocol_factory
+        self._own_count = own_count
         self._limit = limit
-        self._connections = connections
+        self._open_connections = open_connections
         self._loop = asyncio.get_running_loop()
         self._opening = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._pause: asyncio.TimerHandle | None = None
+        self._resume_timer: asyncio.TimerHandle | None = None
         self.full = False
-        self._turns = 0
-        self._least_seen: int | None = None
+        self._yields = 0
+        self._least_of_others: int | None = None
         self.accepting = False
 
     def open(self) -> None:
         """Begin to accept."""
         self.accepting = True
         self.publish()
-        self._watch()
+        self._resume_accepting()
 
     def close(self) -> None:
         """Stop accepting; open connections live on."""
         if self.accepting:
             self.accepting = False
-            self._look_away()
-            self._cell.leave()
+            self._pause_accepting()
+            self._own_count.withdraw()
 
-    async def sweep(self) -> None:
+    async def accept_backlog(self) -> None:
         """Take every connection that the kernel has completed already: nobody else will."""
         while self._accept():
             pass
@@ -71,7 +71,7 @@ class Listener:
     def publish(self) -> None:
         """Tell the siblings how many connections are open."""
         if self.accepting:
-            self._cell.write(self._count())
+            self._own_count.publish(self._count())
 
     def connection_opened(self) -> None:
         """Count one less that is about to be a connection: uvicorn counts it now."""
@@ -82,59 +82,59 @@ class Listener:
         self.publish()
         if self.full and self._count() < self._limit:
             self.full = False
-            self._watch()
+            self._resume_accepting()
 
     def _count(self) -> int:
-        return self._connections() + self._opening
+        return self._open_connections() + self._opening
 
-    def _watch(self) -> None:
-        self._pause = None
+    def _resume_accepting(self) -> None:
+        self._resume_timer = None
         if self.accepting:
             self._loop.add_reader(self._listener, self._readable)
 
-    def _look_away(self) -> None:
+    def _pause_accepting(self) -> None:
         self._loop.remove_reader(self._listener)
-        if self._pause is not None:
-            self._pause.cancel()
-            self._pause = None
+        if self._resume_timer is not None:
+            self._resume_timer.cancel()
+            self._resume_timer = None
 
-    def _look_away_for(self, seconds: float, then: Callable[[], None]) -> None:
-        self._look_away()
-        self._pause = self._loop.call_later(seconds, then)
+    def _pause_accepting_for(self, seconds: float, callback: Callable[[], None]) -> None:
+        self._pause_accepting()
+        self._resume_timer = self._loop.call_later(seconds, callback)
 
     def _readable(self) -> None:
         for _ in range(BATCH_LIMIT):
             if self._is_full():
                 return
             if self._has_less_loaded_sibling():
-                self._look_away_for(PATIENCE_SECONDS, self._take_what_is_left)
+                self._pause_accepting_for(YIELD_SECONDS, self._accept_after_yielding)
                 return
-            self._turns = 0
+            self._yields = 0
             if not self._accept():
                 return
 
     def _is_full(self) -> bool:
         if self._count() >= self._limit:
             self.full = True
-            self._look_away()
+            self._pause_accepting()
         return self.full
 
     def _has_less_loaded_sibling(self) -> bool:
-        least = self._cell.least_of_others()
-        if least != self._least_seen:
-            self._least_seen, self._turns = least, 0
+        least = self._own_count.least_of_other_workers()
+        if least != self._least_of_others:
+            self._least_of_others, self._yields = least, 0
         # One more than the least, and an eighth, is even enough and saves waiting.
         return least is not None and self._count() > least + least // 8
 
-    def _take_what_is_left(self) -> None:
-        self._pause = None
+    def _accept_after_yielding(self) -> None:
+        self._resume_timer = None
         if self._has_less_loaded_sibling():
-            self._turns += 1
-            for _ in range(min(BATCH_LIMIT, 2 ** max(0, self._turns - PATIENT_TURNS))):
+            self._yields += 1
+            for _ in range(min(BATCH_LIMIT, 2 ** max(0, self._yields - YIELDS_ONE_AT_A_TIME))):
                 if self._is_full() or not self._accept():
                     break
-        if self._pause is None and not self.full:
-            self._watch()
+        if self._resume_timer is None and not self.full:
+            self._resume_accepting()
 
     def _accept(self) -> bool:
         try:
@@ -144,7 +144,7 @@ class Listener:
         except OSError:
             # No descriptor left: the connection stays in the backlog until one is free again.
             if self.accepting:
-                self._look_away_for(ERROR_PAUSE_SECONDS, self._watch)
+                self._pause_accepting_for(ERROR_PAUSE_SECONDS, self._resume_accepting)
             return False
         connection.setblocking(False)
         self._opening += 1
@@ -156,7 +156,9 @@ class Listener:
 
     async def _open(self, connection: socket.socket) -> None:
         try:
-            await self._loop.connect_accepted_socket(lambda: self._factory(self), connection)
+            await self._loop.connect_accepted_socket(
+                lambda: self._protocol_factory(self), connection
+            )
         except OSError:
             connection.close()
             self.connection_opened()

@@ -1,32 +1,48 @@
-"""The front door: uvicorn's HTTP protocol with limits and deadlines, off the hot path."""
+"""One client connection: uvicorn's HTTP protocol with limits and deadlines, off the hot path."""
 
 from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from servekit.edge.abandoned import AbandonedReads
-from servekit.edge.cycle import Cycle, Gate
-from servekit.edge.patience import Patience
+from servekit.edge.cycle import ResponseTransport
+from servekit.edge.timeouts import ConnectionTimeouts
+from servekit.foreign.uvicorn import HttpToolsProtocol, RequestResponseCycle, asks_for_websocket
 
 if TYPE_CHECKING:
-    from uvicorn import Config
-    from uvicorn.server import ServerState
+    from collections.abc import Callable
 
+    from uvicorn import Config
+
+    from servekit.edge.limits import ConnectionLimits
     from servekit.edge.listeners import Listener
-    from servekit.edge.rules import Rules
+    from servekit.foreign.uvicorn import ServerState
 
 VALID_HOST = re.compile(rb"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(:[0-9]{0,5})?")
 KNOWN_HOSTS_LIMIT = 256
 PIPELINE_LIMIT = 64
 
 
-class FrontDoor(AbandonedReads):
+@dataclass(frozen=True)
+class ProtocolOptions:
+    """What all connections of a worker share."""
+
+    limits: ConnectionLimits
+    refusals: dict[int, bytes]
+    """The whole answer of each status that the connection itself gives."""
+    make_cycle: Callable[..., RequestResponseCycle]
+    """What reads and answers one request: uvicorn's class, or one that takes the same."""
+    known_hosts: set[bytes] = field(default_factory=set)
+    """Host headers found valid, so that each is matched once."""
+
+
+class HttpProtocol(AbandonedReads):
     """One client connection.
 
     The parser's callbacks only count; the worker's sweep compares with the limits of time.
@@ -39,38 +55,43 @@ class FrontDoor(AbandonedReads):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
-        rules: Rules,
+        options: ProtocolOptions,
         listener: Listener,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self.rules = rules
-        self.limits = rules.limits
+        self.options = options
+        self.limits = options.limits
         self.listener = listener
-        self.patience = Patience(self, rules.limits)
+        self.timeouts = ConnectionTimeouts(self, options.limits)
         self.requests_begun = 0
         self.body_bytes = 0
+        self.write_resumptions = 0
         self.unparsed_bytes = 0
         self.in_headers = False
         self.in_body = False
         self.refused = False
-        self.last = False
-        self._hosts = 0
+        self.ends_after_answer = False
+        self._host_count = 0
         self._host = b""
-        self._status = 400
+        self._parse_error_status = 400
 
     # What the transport calls
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.gate = Gate(self, transport)
+        self.response_transport: Any = ResponseTransport(transport, close=self.close_after_answer)
         self.listener.connection_opened()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self.listener.connection_closed()
 
+    def resume_writing(self) -> None:
+        self.write_resumptions += 1
+        super().resume_writing()
+
     def data_received(self, data: bytes) -> None:
-        if self.refused or self.last:
+        if self.refused or self.ends_after_answer:
             return
         self.unparsed_bytes += len(data)
         try:
@@ -78,7 +99,7 @@ class FrontDoor(AbandonedReads):
         except httptools.HttpParserUpgrade:
             self._upgrade()
         except httptools.HttpParserError:
-            self.refuse(self._status)
+            self.refuse(self._parse_error_status)
         else:
             if self.unparsed_bytes > self.limits.header_bytes and self.parser is not None:
                 self._refuse_oversized()
@@ -93,14 +114,14 @@ class FrontDoor(AbandonedReads):
         HttpToolsProtocol.on_message_begin(self)  # super() is measurable here on 3.11
         self.requests_begun += 1
         self.in_headers = True
-        self._hosts = 0
+        self._host_count = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self.in_body:
             return  # a trailer: merged into the headers it could overrule what was checked
         name = name.lower()
         if name == b"host":
-            self._hosts += 1
+            self._host_count += 1
             self._host = value
         elif name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
@@ -117,9 +138,9 @@ class FrontDoor(AbandonedReads):
         version = self.parser.get_http_version()
         if version != "1.1":
             self._check_old_version(version)
-        elif self._hosts != 1:
+        elif self._host_count != 1:
             self._fail(400)
-        if self._hosts and self._host not in self.rules.known_hosts:
+        if self._host_count and self._host not in self.options.known_hosts:
             self._check_host()
         self.in_headers = False
         self.in_body = True
@@ -134,7 +155,7 @@ class FrontDoor(AbandonedReads):
         scope["method"] = self.parser.get_method().decode("ascii")
         if version != "1.1":
             scope["http_version"] = version
-        if self.parser.should_upgrade() and self._should_upgrade():
+        if self.parser.should_upgrade() and asks_for_websocket(self):
             return
         target = httptools.parse_url(self.url)
         path = target.path.decode("ascii")
@@ -142,10 +163,9 @@ class FrontDoor(AbandonedReads):
         scope["raw_path"] = target.path
         scope["query_string"] = target.query or b""
         busy = self.answering
-        self.cycle = Cycle(
-            self.rules.writer,
+        self.cycle = self.options.make_cycle(
             scope=scope,
-            transport=self.gate,
+            transport=self.response_transport,
             flow=self.flow,
             logger=self.logger,
             access_logger=self.access_logger,
@@ -160,7 +180,7 @@ class FrontDoor(AbandonedReads):
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
         else:
-            self._start_asgi_task(self.cycle, self.app)
+            self.start_request(self.cycle, self.app)
 
     def on_body(self, body: bytes) -> None:
         self.body_bytes += len(body)
@@ -180,11 +200,18 @@ class FrontDoor(AbandonedReads):
         if self.transport.is_closing() or self.refused:
             return
         self.flow.resume_reading()
-        if self.last:
+        if self.ends_after_answer:
             self.transport.close()
         elif self.pipeline:
             cycle, app = self.pipeline.pop()
-            self._start_asgi_task(cycle, app)
+            self.start_request(cycle, app)
+
+    def close_after_answer(self) -> None:
+        """Close, once a client that is still sending its body has had time to read the answer."""
+        if self.in_body and not self.transport.is_closing():
+            self.linger()
+        else:
+            self.transport.close()
 
     # What the worker calls
 
@@ -199,7 +226,7 @@ class FrontDoor(AbandonedReads):
             return
         if self.answering and (self.pipeline or not self.in_body):
             # A bad request pipelined behind a good one: the good one is still answered.
-            self.last = True
+            self.ends_after_answer = True
             self.pipeline.clear()
             return
         if self.answering:
@@ -208,7 +235,7 @@ class FrontDoor(AbandonedReads):
             if self.cycle.response_started:
                 self.transport.close()
                 return
-        self.transport.write(self.rules.refusals[status])
+        self.transport.write(self.options.refusals[status])
         self.linger()
 
     def linger(self) -> None:
@@ -220,7 +247,7 @@ class FrontDoor(AbandonedReads):
 
     def _fail(self, status: int) -> None:
         """Stop the parser from inside one of its callbacks."""
-        self._status = status
+        self._parse_error_status = status
         raise httptools.HttpParserError
 
     def _refuse_oversized(self) -> None:
@@ -232,17 +259,17 @@ class FrontDoor(AbandonedReads):
 
     def _check_old_version(self, version: str) -> None:
         framed = any(name == b"transfer-encoding" for name, _ in self.headers)
-        if version != "1.0" or self._hosts > 1 or framed:
+        if version != "1.0" or self._host_count > 1 or framed:
             self._fail(400)
 
     def _check_host(self) -> None:
         if not VALID_HOST.fullmatch(self._host):
             self._fail(400)
-        if len(self.rules.known_hosts) < KNOWN_HOSTS_LIMIT:
-            self.rules.known_hosts.add(self._host)
+        if len(self.options.known_hosts) < KNOWN_HOSTS_LIMIT:
+            self.options.known_hosts.add(self._host)
 
     def _upgrade(self) -> None:
-        if self._should_upgrade():
+        if asks_for_websocket(self):
             self.handle_websocket_upgrade()
             self.listener.connection_closed()
         elif self.cycle is not None:

@@ -1,4 +1,4 @@
-"""The front door's own answers: small problem documents for requests the application never sees."""
+"""The edge's own answers: small problem documents for requests the application never sees."""
 
 from __future__ import annotations
 

@@ -37,12 +37,16 @@ def untested(*names: str) -> dict[str, str]:
     return found
 
 
-def fast_ways() -> bool:
-    """Return whether private names of FastAPI may be used; one line in the log says why not."""
+def fast_ways(*libraries: str) -> bool:
+    """Return whether we may reach into these libraries; one line in the log says why not.
+
+    Without any they are FastAPI and Starlette.
+    """
+    libraries = libraries or ("fastapi", "starlette")
     if os.environ.get(SWITCH, "") == "off":
-        log.warning("fast_ways_off", reason=f"{SWITCH} is off")
+        log.warning("fast_ways_off", reason=f"{SWITCH} is off", libraries=libraries)
         return False
-    if versions := untested("fastapi", "starlette"):
+    if versions := untested(*libraries):
         log.warning("fast_ways_off", reason="versions that were not tested", **versions)
         return False
     return True

@@ -11,7 +11,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from servekit.context import SCOPE_KEY
 from servekit.problems import (
     TITLES,
     problem_response,
@@ -45,10 +44,8 @@ async def http_error(request: Request, error: HTTPException) -> Response:
 
 def routes_of(request: Request) -> Routes:
     """Return the table of the application that answers, which may be a mounted one."""
-    app: Any = request.app
-    if not hasattr(app.state, "service") or app.state.service is not request.scope[SCOPE_KEY]:
-        return read_routes(app)
-    routes: Routes = app.state.service.routes()
+    service = getattr(request.app.state, "service", None)
+    routes: Routes = read_routes(request.app) if service is None else service.routes()
     return routes
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import threading
 import time
 from collections import Counter, deque
@@ -24,14 +23,14 @@ from servekit.monitors.busy_clock import BusyClock, busy_clock
 from servekit.monitors.lag_window import LAG_BUCKETS, LagWindow
 
 SMOOTHING_SECONDS = 1.0
-SLOT_SECONDS = 0.1
-"""Ticks are summed up in slots, as the thread's clocks cost more than all the rest of a tick."""
+PERIOD_SECONDS = 0.1
+"""Ticks are summed up in periods, as the thread's clocks cost more than all the rest of a tick."""
 
 DOZING_INTERVALS = 5
 DOZE_AFTER_SECONDS = 1.0
 
-SlotListener = Callable[[float], None]
-"""Called in the loop with the time, at the end of each slot: a timer that costs no wake-up."""
+PeriodListener = Callable[[float], None]
+"""Called in the loop with the time, at the end of each period: a timer that costs no wake-up."""
 
 
 class LoopMonitor(Collector):
@@ -58,15 +57,13 @@ class LoopMonitor(Collector):
         """When the loop last proved alive, on the monotonic clock; readable from any thread."""
         self.last_late_tick = 0.0
         """When a tick that was overdue by its interval or more came at last."""
-        self.slot_lag_min = 0.0
-        """The least lag of the last slot: above zero, the loop never caught up in it."""
         self.dozing = False
         """Whether ticks come only each 50 ms, as there is nobody whom lag could hurt."""
         self.tick_seconds = interval_seconds
         """From the last tick to the next."""
         self.woken = threading.Event()
         """Set when ticks come each 10 ms again, for the one who waits for that and clears it."""
-        self.listeners: list[SlotListener] = []
+        self.listeners: list[PeriodListener] = []
         self.thread_id = 0
         self.native_thread_id = 0
         self.loop: asyncio.AbstractEventLoop
@@ -75,13 +72,12 @@ class LoopMonitor(Collector):
         self._busy_seconds = 0.0
         self._window = LagWindow(interval_seconds=interval_seconds, window_seconds=window_seconds)
         self._busy: deque[tuple[float, float, float]] = deque(
-            maxlen=int(utilization_seconds / SLOT_SECONDS) + 1
+            maxlen=int(utilization_seconds / PERIOD_SECONDS) + 1
         )
         self._pending: list[tuple[float, float, float]] = []
         self._woken_at = 0.0
-        self._slot_start = 0.0
-        self._slot_lag = 0.0
-        self._slot_min = math.inf
+        self._period_start = 0.0
+        self._period_lag = 0.0
         self._utilization_seconds = utilization_seconds
         self._clock: BusyClock | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -92,7 +88,7 @@ class LoopMonitor(Collector):
         self.thread_id = threading.get_ident()
         self.native_thread_id = threading.get_native_id()
         self._clock = busy_clock(self.loop)
-        self.last_tick = self._slot_start = time.monotonic()
+        self.last_tick = self._period_start = time.monotonic()
         self._timer = self.loop.call_later(self.tick_seconds, self._tick)
         return self
 
@@ -113,11 +109,11 @@ class LoopMonitor(Collector):
         """Share of the last second that the loop was busy, 0 to 1."""
         since = time.monotonic() - self._utilization_seconds
         elapsed = busy = 0.0
-        for ended, slot_elapsed, slot_busy in reversed(list(self._busy)):
+        for ended, period_elapsed, period_busy in reversed(list(self._busy)):
             if ended < since:
                 break
-            elapsed += slot_elapsed
-            busy += slot_busy
+            elapsed += period_elapsed
+            busy += period_busy
         return min(1.0, busy / elapsed) if elapsed else 0.0
 
     def doze(self) -> None:
@@ -148,35 +144,32 @@ class LoopMonitor(Collector):
         self.tick_seconds = self.interval_seconds * (DOZING_INTERVALS if self.dozing else 1)
         self._timer = self.loop.call_later(self.tick_seconds, self._tick)
         self._pending.append((now, lag if lag > 0 else 0.0, elapsed))
-        if lag >= self.interval_seconds or now - self._slot_start >= SLOT_SECONDS:
-            self._take_in(now)
+        if lag >= self.interval_seconds or now - self._period_start >= PERIOD_SECONDS:
+            self._record_pending(now)
 
-    def _take_in(self, now: float) -> None:
+    def _record_pending(self, now: float) -> None:
         for taken, lag, elapsed in self._pending:
             for _ in range(1, round((elapsed - lag) / self.interval_seconds)):
                 self._window.add(taken, 0.0)  # those that a dozing sampler did not take
             self._window.add(taken, lag)
             share = min(1.0, elapsed / SMOOTHING_SECONDS)
             self.lag_seconds += (lag - self.lag_seconds) * share
-            self._slot_lag += lag
-            self._slot_min = min(self._slot_min, lag)
+            self._period_lag += lag
             if lag >= self.interval_seconds:
                 self.last_late_tick = taken
             if lag >= self._stall_seconds:
                 self._stalled_seconds += lag
         self._pending.clear()
-        if now - self._slot_start >= SLOT_SECONDS:
-            self._end_slot(now)
+        if now - self._period_start >= PERIOD_SECONDS:
+            self._end_period(now)
 
-    def _end_slot(self, now: float) -> None:
+    def _end_period(self, now: float) -> None:
         if self._clock is None:
             return
-        elapsed = now - self._slot_start
-        busy = self._clock.busy_seconds(elapsed, self._slot_lag)
-        self.slot_lag_min = self._slot_min
-        self._slot_start = now
-        self._slot_lag = 0.0
-        self._slot_min = math.inf
+        elapsed = now - self._period_start
+        busy = self._clock.busy_seconds(elapsed, self._period_lag)
+        self._period_start = now
+        self._period_lag = 0.0
         self._busy_seconds += busy
         self._busy.append((now, elapsed, busy))
         for listener in self.listeners:

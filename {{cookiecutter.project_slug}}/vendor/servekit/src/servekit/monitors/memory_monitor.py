@@ -17,7 +17,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from servekit.monitors.leak_trend import LeakTrend
-from servekit.monitors.process_memory import pss_bytes, rss_bytes
+from servekit.process_memory import pss_bytes, rss_bytes
 
 SAMPLE_SECONDS = 10.0
 PSS_SECONDS = 10.0

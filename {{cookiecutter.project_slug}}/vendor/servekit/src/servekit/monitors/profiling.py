@@ -1,4 +1,4 @@
-"""What an operator may ask of a running worker: stacks, a CPU profile, the heap by type."""
+"""What an operator may ask of a running worker: a CPU profile, the heap by type."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ import sys
 import tempfile
 import threading
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from servekit.monitors.stack_sampler import StackSampler
-from servekit.workers.program import Command
-from servekit.workers.stacks import task_stacks
 
 PROFILE_SECONDS_MAX = 120.0
 HERTZ_MAX = 1000.0
 
+Command = Callable[[dict[str, Any]], Awaitable[bytes]]
+"""Answers an operator, who may give options by name."""
+
 
 class Profiling:
-    """The commands `stacks`, `profile`, `heap` and `memray`; one profile at a time."""
+    """The commands `profile`, `heap` and `memray`; one profile at a time."""
 
     def __init__(self) -> None:
         self._running = False
@@ -30,15 +32,10 @@ class Profiling:
     def commands(self) -> dict[str, Command]:
         """The commands by name, as `Program.commands` takes them."""
         return {
-            "stacks": self.stacks,
             "profile": self.profile,
             "heap": self.heap,
             "memray": self.memray,
         }
-
-    async def stacks(self, options: dict[str, Any]) -> bytes:  # noqa: ARG002 - a Command
-        """Return where every thread and every task stands, as text."""
-        return task_stacks().encode()
 
     async def profile(self, options: dict[str, Any]) -> bytes:
         """Sample the event loop for `seconds` (5) at `hertz` (100).

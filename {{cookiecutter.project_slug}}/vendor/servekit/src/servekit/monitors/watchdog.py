@@ -24,7 +24,7 @@ from servekit.monitors.stall_evidence import (
 )
 
 FOLLOW_SECONDS = 1.0
-LOOK_SECONDS = 0.01
+POLL_SECONDS = 0.01
 PLACES_MAX = 1000
 
 DescribeRequest = Callable[[FrameType, "asyncio.Task[Any] | None"], Mapping[str, str]]
@@ -37,7 +37,7 @@ log = structlog.get_logger()
 class Stall:
     """A time without a tick, from the moment that the watchdog armed."""
 
-    beat: float
+    last_tick: float
     """The last tick before it."""
     due: float
     """When the next tick should have come."""
@@ -104,37 +104,37 @@ class Watchdog:
         clocks = CpuClocks(self._monitor.thread_id, self._monitor.native_thread_id)
         while not self._stopped.is_set():
             self._monitor.woken.clear()
-            beat = self._monitor.last_tick
-            overdue = beat + self._monitor.tick_seconds + self._stall_seconds / 2
+            last_tick = self._monitor.last_tick
+            overdue = last_tick + self._monitor.tick_seconds + self._stall_seconds / 2
             if self._monitor.woken.wait(max(0.0, overdue - time.monotonic())):
                 continue
-            if self._monitor.last_tick == beat:
+            if self._monitor.last_tick == last_tick:
                 try:
-                    self._follow(clocks, beat)
+                    self._follow(clocks, last_tick)
                 except Exception:  # a report that fails must not end the watch
                     log.exception("watchdog_report_failed")
         clocks.close()
 
-    def _follow(self, clocks: CpuClocks, beat: float) -> None:
+    def _follow(self, clocks: CpuClocks, last_tick: float) -> None:
         armed = clocks.read()
         suspect = self._running(thread_frame(self._monitor.thread_id))
         needed = self._stall_seconds / 2
         wait = needed
         while wait > 0:
-            if self._stopped.wait(wait) or self._monitor.last_tick != beat:
+            if self._stopped.wait(wait) or self._monitor.last_tick != last_tick:
                 return
             now = clocks.read()
             wait = needed - (now.at - armed.at - now.deprived_since(armed))
-        self._report(clocks, self._look(beat, armed, suspect))
+        self._report(clocks, self._take_evidence(last_tick, armed, suspect))
 
-    def _look(self, beat: float, armed: CpuReading, suspect: object) -> Stall:
+    def _take_evidence(self, last_tick: float, armed: CpuReading, suspect: object) -> Stall:
         frame = thread_frame(self._monitor.thread_id)
         task = asyncio.current_task(self._monitor.loop)
         same = self._running(frame) is suspect
         stack = stack_lines(frame) if same else []
         request = self._describe_request(frame, task) if same and frame is not None else {}
-        due = beat + self._monitor.tick_seconds
-        return Stall(beat, due, armed, stack, task.get_name() if task else "", request)
+        due = last_tick + self._monitor.tick_seconds
+        return Stall(last_tick, due, armed, stack, task.get_name() if task else "", request)
 
     def _running(self, frame: FrameType | None) -> object:
         task = asyncio.current_task(self._monitor.loop)
@@ -144,10 +144,10 @@ class Watchdog:
         route = stall.request.get("route", "")
         self._blocked.labels(route).inc()
         until = time.monotonic() + FOLLOW_SECONDS
-        while self._monitor.last_tick == stall.beat and time.monotonic() < until:
-            if self._stopped.wait(LOOK_SECONDS):
+        while self._monitor.last_tick == stall.last_tick and time.monotonic() < until:
+            if self._stopped.wait(POLL_SECONDS):
                 break
-        ended = self._monitor.last_tick != stall.beat
+        ended = self._monitor.last_tick != stall.last_tick
         cause = clocks.read().cause_since(stall.armed) if stall.stack else "many_callbacks"
         place = own_line(stall.stack)
         suppressed = self._suppressed(f"{route} {place}")
@@ -168,8 +168,8 @@ class Watchdog:
             self._wait_for_the_end(stall)
 
     def _wait_for_the_end(self, stall: Stall) -> None:
-        while self._monitor.last_tick == stall.beat:
-            if self._stopped.wait(LOOK_SECONDS * 5):
+        while self._monitor.last_tick == stall.last_tick:
+            if self._stopped.wait(POLL_SECONDS * 5):
                 return
         log.warning(
             "event_loop_unblocked",
@@ -180,7 +180,7 @@ class Watchdog:
 
     def _length(self, stall: Stall) -> float:
         late = self._monitor.last_late_tick
-        end = late if late > stall.beat else time.monotonic()
+        end = late if late > stall.last_tick else time.monotonic()
         return end - stall.due
 
     def _suppressed(self, place: str) -> int | None:

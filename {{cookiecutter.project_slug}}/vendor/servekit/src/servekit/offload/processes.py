@@ -14,11 +14,11 @@ from prometheus_client import CollectorRegistry
 
 from servekit.deadlines import remaining
 from servekit.offload.calls import pack_call
+from servekit.offload.capacity import PoolCapacity
 from servekit.offload.errors import OffloadError, OffloadTimeout
 from servekit.offload.frames import Startup, pack
 from servekit.offload.metrics import OffloadMetrics
 from servekit.offload.process import OffloadProcess
-from servekit.offload.waiting_line import WaitingLine
 
 T = TypeVar("T")
 Args = TypeVarTuple("Args")
@@ -63,11 +63,13 @@ class Processes:
         self._startup = pack(Startup(tuple(preload), initializer, nice))
         self._pool = pool
         self._metrics = OffloadMetrics(pool, registry)
-        self._line = WaitingLine(pool=pool, places=size, length=queue, metrics=self._metrics)
+        self._capacity = PoolCapacity(
+            pool=pool, size=size, queue_limit=queue, metrics=self._metrics
+        )
         self._processes: set[OffloadProcess] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._starting = 0
-        self._seeking = 0
+        self._callers_without_process = 0
         self._open = False
 
     async def __aenter__(self) -> Self:
@@ -93,12 +95,12 @@ class Processes:
     @property
     def busy(self) -> int:
         """Processes that run a call."""
-        return self._line.busy
+        return self._capacity.busy
 
     @property
     def waiting(self) -> int:
         """Callers that wait for a process."""
-        return self._line.waiting
+        return self._capacity.waiting
 
     @property
     def pids(self) -> list[int]:
@@ -128,7 +130,7 @@ class Processes:
             raise self._timed_out(limit)
         try:
             async with asyncio.timeout(limit) as scope:
-                await self._line.acquire()
+                await self._capacity.acquire()
                 result: T = await self._run(frame)
                 return result
         except TimeoutError:
@@ -152,19 +154,19 @@ class Processes:
             finally:
                 self._put_back(process)
         finally:
-            self._line.release(time.monotonic() - started)
+            self._capacity.release(time.monotonic() - started)
 
     async def _take(self) -> OffloadProcess:
-        self._seeking += 1
+        self._callers_without_process += 1
         try:
             while True:
-                if self._idle.empty() and self._starting < self._seeking:
+                if self._idle.empty() and self._starting < self._callers_without_process:
                     self._start_one()
                 process = await self._idle.get()
                 if not process.ended:
                     return process
         finally:
-            self._seeking -= 1
+            self._callers_without_process -= 1
 
     def _put_back(self, process: OffloadProcess) -> None:
         if process.ended:
@@ -174,9 +176,9 @@ class Processes:
         if worn:
             self._end(process, kill=False)
         else:
-            self._rest(process)
+            self._make_idle(process)
 
-    def _rest(self, process: OffloadProcess) -> None:
+    def _make_idle(self, process: OffloadProcess) -> None:
         process.idle_since = time.monotonic()
         self._idle.put_nowait(process)
         if self._shrinking is None and len(self._processes) > 1:
@@ -185,9 +187,9 @@ class Processes:
     def _shrink(self) -> None:
         """End who was idle all the time; the last used is the next taken, so it stays."""
         self._shrinking = None
-        resting = [self._idle.get_nowait() for _ in range(self._idle.qsize())]
+        idle = [self._idle.get_nowait() for _ in range(self._idle.qsize())]
         since = time.monotonic() - self._idle_seconds
-        for process in reversed(resting):
+        for process in reversed(idle):
             if process.idle_since <= since and len(self._processes) > 1:
                 self._processes.discard(process)
                 self._end(process, kill=False)
@@ -205,13 +207,13 @@ class Processes:
     def _start_one(self) -> None:
         if self._open and len(self._processes) + self._starting < self.size:
             self._starting += 1
-            self._beside(self._start())
+            self._in_background(self._start())
 
     def _end(self, process: OffloadProcess, *, kill: bool) -> None:
         process.ended = True
-        self._beside(process.end(kill=kill))
+        self._in_background(process.end(kill=kill))
 
-    def _beside(self, work: Any) -> None:
+    def _in_background(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -228,7 +230,7 @@ class Processes:
                     pause = min(2 * pause, BACKOFF_SECONDS_MAX)
                 else:
                     self._processes.add(process)
-                    self._rest(process)
+                    self._make_idle(process)
                     return
         finally:
             self._starting -= 1
@@ -239,5 +241,5 @@ class Processes:
         self._processes.discard(process)
         if self._open:
             self._metrics.restarts.inc()
-            self._beside(process.end(kill=False))
+            self._in_background(process.end(kill=False))
             self._start_one()

@@ -15,9 +15,9 @@ from typing import Any, Self, TypeVar, TypeVarTuple
 from prometheus_client import CollectorRegistry
 
 from servekit.deadlines import remaining
+from servekit.offload.capacity import PoolCapacity
 from servekit.offload.errors import OffloadError, OffloadTimeout
 from servekit.offload.metrics import OffloadMetrics
-from servekit.offload.waiting_line import WaitingLine
 
 T = TypeVar("T")
 Args = TypeVarTuple("Args")
@@ -45,7 +45,9 @@ class Threads:
         self._timeout_seconds = timeout_seconds
         self._pool = pool
         self._metrics = OffloadMetrics(pool, registry)
-        self._line = WaitingLine(pool=pool, places=size, length=queue, metrics=self._metrics)
+        self._capacity = PoolCapacity(
+            pool=pool, size=size, queue_limit=queue, metrics=self._metrics
+        )
         self._threads: list[threading.Thread] = []
         self._open = False
 
@@ -73,12 +75,12 @@ class Threads:
     @property
     def busy(self) -> int:
         """Threads that run a call, abandoned ones included."""
-        return self._line.busy
+        return self._capacity.busy
 
     @property
     def waiting(self) -> int:
         """Callers that wait for a thread."""
-        return self._line.waiting
+        return self._capacity.waiting
 
     async def run(
         self,
@@ -99,7 +101,7 @@ class Threads:
             raise self._timed_out(limit)
         try:
             async with asyncio.timeout(limit) as scope:
-                await self._line.acquire()
+                await self._capacity.acquire()
                 result: T = await self._start(function, args)
                 return result
         except TimeoutError:
@@ -113,8 +115,8 @@ class Threads:
 
     def _start(self, function: Callable[..., Any], args: tuple[Any, ...]) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
-        call = _Call(function, args, loop, loop.create_future(), self._line.release)
-        if len(self._threads) < min(self.size, self._line.busy):
+        call = _Call(function, args, loop, loop.create_future(), self._capacity.release)
+        if len(self._threads) < min(self.size, self._capacity.busy):
             name = f"{self._pool}-{len(self._threads)}"
             thread = threading.Thread(target=_work, args=(self._calls,), name=name, daemon=True)
             self._threads.append(thread)

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 import uvicorn
-from uvicorn.lifespan.on import LifespanOn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from servekit.foreign.uvicorn import HttpToolsProtocol, LifespanOn, renew_default_headers
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
-    from uvicorn.server import ServerState
+
+    from servekit.foreign.uvicorn import ServerState
 
 
 log = structlog.get_logger()
@@ -80,7 +81,7 @@ class Application:
 
     async def tick(self) -> None:
         """Renew the date header; once a second."""
-        await self._server.on_tick(0)
+        await renew_default_headers(self._server)
 
     async def stop(self) -> None:
         """Run the application's shutdown."""

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from servekit.workers.launchers import Boot, Launcher, SpawnLauncher, ZygoteLauncher
+from servekit.workers.launch import ChildSpawner, Launcher, SpawnLauncher, ZygoteLauncher
 
 if TYPE_CHECKING:
     import socket
 
-    from servekit.edge.board import Board
-    from servekit.workers.options import SupervisorConfig
-    from servekit.workers.reaper import Reaper
-    from servekit.workers.worker_process import WorkerProcess
+    from servekit.edge.connection_counts import ConnectionCounts
+    from servekit.workers.launch import Reaper
+    from servekit.workers.program import SupervisorConfig
+
+
+class RunningWorker(Protocol):
+    """What a generation knows of a worker that runs its code."""
+
+    pid: int
+
+    def ended(self, status: int | None) -> None:
+        """Take note of the end of its process."""
 
 
 @dataclass(eq=False)
@@ -22,25 +30,25 @@ class Generation:
 
     number: int
     launcher: Launcher
-    workers: set[WorkerProcess] = field(default_factory=set)
+    workers: set[RunningWorker] = field(default_factory=set)
 
 
 class Generations:
-    """Loads code, remembers who runs which, and lets go of what nobody runs any more."""
+    """Loads code, remembers who runs which, and closes what nobody runs any more."""
 
     def __init__(
         self,
         config: SupervisorConfig,
         *,
         listeners: list[socket.socket],
-        board: Board,
+        counts: ConnectionCounts,
         reaper: Reaper,
     ) -> None:
         self._config = config
-        self._boot = Boot(config, listeners, board)
+        self._spawner = ChildSpawner(config, listeners, counts)
         self._reaper = reaper
         reaper.on_orphan = self._ended
-        self._known: list[Generation] = []
+        self._generations: list[Generation] = []
         self._count = 0
         self.current: Generation | None = None
 
@@ -57,33 +65,33 @@ class Generations:
         except BaseException:
             generation.launcher.close()
             raise
-        self._known.append(generation)
+        self._generations.append(generation)
         return generation
 
-    def tidy(self) -> None:
+    def close_unused(self) -> None:
         """End the launchers of code that is neither current nor run by any worker."""
-        for generation in list(self._known):
+        for generation in list(self._generations):
             if generation is not self.current and not generation.workers:
                 generation.launcher.close()
-                self._known.remove(generation)
+                self._generations.remove(generation)
 
     def close(self) -> None:
         """End every launcher; workers that still live are given a moment, then killed."""
-        for generation in self._known:
+        for generation in self._generations:
             generation.launcher.close()
 
     def _launcher(self) -> Launcher:
         if self._config.start_method == "spawn":
-            return SpawnLauncher(self._boot, self._reaper, on_exit=self._ended)
+            return SpawnLauncher(self._spawner, self._reaper, on_exit=self._ended)
         return ZygoteLauncher(
-            self._boot,
+            self._spawner,
             self._reaper,
             start_seconds=self._config.start_seconds,
             on_exit=self._ended,
         )
 
     def _ended(self, pid: int, status: int) -> None:
-        for generation in self._known:
+        for generation in self._generations:
             for worker in list(generation.workers):
                 if worker.pid == pid:
                     worker.ended(status)

@@ -1,12 +1,15 @@
-"""What a worker runs: an application, its commands and its small numbers."""
+"""What a worker runs, what the supervisor is told, and what each new worker is told."""
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Self
 
+from servekit.edge.limits import ConnectionLimits
 from servekit.import_string import find
+from servekit.workers.channel import encode
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -37,7 +40,75 @@ class Program:
     leave_worker: Callable[[], None] = lambda: None
     """Called last in every worker, after the application's shutdown."""
     error_headers: Sequence[tuple[bytes, bytes]] = ()
-    """Headers of the answers that the front door gives before the application sees a request."""
+    """Headers of the answers that the connection gives before the application sees a request."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerLimits(ConnectionLimits):
+    """Limits of one worker's connections and of its end; times in seconds, sizes in bytes."""
+
+    drain_delay_seconds: float = 0
+    drain_seconds: float = 20
+    close_seconds: float = 5
+    """Time for the application's own shutdown, after the last request."""
+
+    @property
+    def stop_seconds(self) -> float:
+        """Longest time from the request to drain to the end of the process."""
+        return self.drain_delay_seconds + self.drain_seconds + self.close_seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupervisorConfig:
+    """What to run, where, how often and for how long; times in seconds."""
+
+    program: str
+    arguments: tuple[str, ...] = ()
+    """What the function that `program` names is called with."""
+    workers: int = 1
+    start_method: Literal["fork", "spawn"] = "fork"
+    start_seconds: float = 60
+    hang_seconds: float = 10
+    recycle_requests: int = 0
+    recycle_rss_bytes: int = 0
+    sample_seconds: float = 5
+    idle_seconds: float = 1
+    """Time that an idle connection of a replaced worker stays, so that its client's next request is
+    answered and asked to reconnect."""
+    limits: WorkerLimits = field(default_factory=WorkerLimits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """A worker's place; numbers of descriptors that it inherited."""
+
+    slot: int
+    count_entry: int
+    generation: int
+    channel: int
+    stacks: int
+    counts: int
+    listeners: tuple[int, ...]
+    limits: WorkerLimits
+
+    @classmethod
+    def parse(
+        cls, assignment: dict[str, Any], boot: dict[str, Any], *, channel: int, stacks: int
+    ) -> Self:
+        """Put together what the supervisor said once and what it says for each worker."""
+        return cls(
+            **assignment,
+            channel=channel,
+            stacks=stacks,
+            counts=boot["counts"],
+            listeners=tuple(boot["listeners"]),
+            limits=WorkerLimits(**boot["limits"]),
+        )
+
+    def report_failure(self, reason: str, trace: str) -> None:
+        """Tell the supervisor why this worker cannot start, before there is a loop."""
+        with socket.socket(fileno=self.channel) as channel:
+            channel.sendall(encode({"event": "failed", "reason": reason, "trace": trace}))
 
 
 def load_program(import_string: str, arguments: Sequence[str] = ()) -> Program:

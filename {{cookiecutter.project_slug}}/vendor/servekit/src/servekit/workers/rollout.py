@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from servekit.workers.backoff import Backoff
-from servekit.workers.launchers import StartError
+from servekit.backoff import Backoff
+from servekit.workers.launch import StartError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -26,7 +26,7 @@ class Rollout:
     def __init__(self, slots: list[Slot], generations: Generations) -> None:
         self._slots = slots
         self._generations = generations
-        self._rolling = asyncio.Lock()
+        self._replacing = asyncio.Lock()
 
     async def run(self) -> None:
         """Load the code as it is now and replace every worker; try again until that works."""
@@ -36,7 +36,7 @@ class Rollout:
         """Replace a worker that grew old or large; try again until that works, or it is gone."""
 
         async def replace() -> None:
-            async with self._rolling:
+            async with self._replacing:
                 current = self._generations.current
                 if slot in self._slots and slot.worker is worker and current is not None:
                     await slot.replace(current, reason)
@@ -46,16 +46,16 @@ class Rollout:
     async def _replace_all(self) -> None:
         new = await self._generations.load()
         try:
-            async with self._rolling:
-                await self._replace_what_is_not(new)
+            async with self._replacing:
+                await self._replace_workers_not_of(new)
                 self._generations.current = new
                 # What was started meanwhile, after a crash or to scale, runs the old code.
-                await self._replace_what_is_not(new)
+                await self._replace_workers_not_of(new)
             log.info("reload_done", generation=new.number)
         finally:
-            self._generations.tidy()
+            self._generations.close_unused()
 
-    async def _replace_what_is_not(self, new: Generation) -> None:
+    async def _replace_workers_not_of(self, new: Generation) -> None:
         for slot in list(self._slots):
             is_new = slot.worker is not None and slot.worker.generation is new
             if slot in self._slots and not is_new:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from servekit.workers.backoff import Backoff
-from servekit.workers.launchers import StartError
+from servekit.backoff import Backoff
+from servekit.workers.launch import StartError
 from servekit.workers.worker_process import CommandError, WorkerProcess
 
 if TYPE_CHECKING:
-    from servekit.edge.board import Board
+    from servekit.edge.connection_counts import ConnectionCounts
     from servekit.workers.generations import Generation, Generations
-    from servekit.workers.options import SupervisorConfig
+    from servekit.workers.program import SupervisorConfig
 
 STOP_MARGIN_SECONDS = 1.0
 FORCE_SECONDS = 0.5
@@ -30,25 +30,30 @@ class Slot:
     """Keeps one worker running; a replacement is ready before the old one is told to drain."""
 
     def __init__(
-        self, number: int, config: SupervisorConfig, *, generations: Generations, board: Board
+        self,
+        number: int,
+        config: SupervisorConfig,
+        *,
+        generations: Generations,
+        counts: ConnectionCounts,
     ) -> None:
         self.number = number
         self.worker: WorkerProcess | None = None
-        self.others: set[WorkerProcess] = set()
+        self.in_transition: set[WorkerProcess] = set()
         """Workers of this slot that are still starting, or already draining."""
         self.restarts: Counter[str] = Counter()
         self._config = config
         self._generations = generations
-        self._board = board
+        self._counts = counts
         self._backoff = Backoff()
-        self._busy = asyncio.Lock()
+        self._transition = asyncio.Lock()
         self._closing = False
         self.recycle_requests = 0
 
     @property
     def workers(self) -> list[WorkerProcess]:
         """Every living process of this slot."""
-        return [*([self.worker] if self.worker else []), *self.others]
+        return [*([self.worker] if self.worker else []), *self.in_transition]
 
     async def start(self) -> None:
         """Fill the empty slot.
@@ -56,13 +61,13 @@ class Slot:
         Raises:
             StartError: The worker did not become ready.
         """
-        async with self._busy:
+        async with self._transition:
             if self.worker is None and not self._closing:
                 generation = self._generations.current
                 assert generation is not None  # noqa: S101 - slots open after the code is loaded
                 self.worker = await self._launch(generation)
 
-    async def keep(self) -> None:
+    async def keep_filled(self) -> None:
         """Refill the slot whenever its worker ends; until cancelled."""
         while True:
             if (worker := self.worker) is None:
@@ -80,7 +85,7 @@ class Slot:
         Raises:
             StartError: The new one did not become ready; the old one keeps serving.
         """
-        async with self._busy:
+        async with self._transition:
             new = await self._launch(generation)
             old, self.worker = self.worker, new
         if old is None or old.exited.done():
@@ -93,7 +98,7 @@ class Slot:
     async def close(self) -> None:
         """Drain the worker and leave the slot empty: the service shrinks."""
         self._closing = True
-        async with self._busy:
+        async with self._transition:
             old, self.worker = self.worker, None
         if old is not None:
             await self._retire(old, "scale")
@@ -126,7 +131,7 @@ class Slot:
             worker.kill()
 
     async def replace_hung(self, worker: WorkerProcess) -> None:
-        """Log where a silent worker's threads stand, then kill it; `keep` refills the slot."""
+        """Log where a silent worker's threads stand, then kill it; the slot is refilled."""
         worker.state = "hung"
         worker.end_reason = "hang"
         stacks = await worker.thread_stacks()
@@ -154,10 +159,12 @@ class Slot:
             await asyncio.sleep(delay)
 
     async def _launch(self, generation: Generation) -> WorkerProcess:
-        worker = WorkerProcess(slot=self.number, cell=self._board.take(), generation=generation)
+        worker = WorkerProcess(
+            slot=self.number, count_entry=self._counts.reserve(), generation=generation
+        )
         generation.workers.add(worker)
-        self.others.add(worker)
-        worker.exited.add_done_callback(lambda _: self._let_go(worker))
+        self.in_transition.add(worker)
+        worker.exited.add_done_callback(lambda _: self._release(worker))
         try:
             await worker.start()
             async with asyncio.timeout(self._config.start_seconds):
@@ -168,17 +175,17 @@ class Slot:
                 seconds = self._config.start_seconds
                 raise StartError(f"the worker was not ready within {seconds:g} s") from None
             raise
-        self.others.discard(worker)
+        self.in_transition.discard(worker)
         jitter = random.uniform(1 - RECYCLE_JITTER, 1 + RECYCLE_JITTER)  # noqa: S311 - spreads load
         self.recycle_requests = int(self._config.recycle_requests * jitter)
         log.info("worker_started", worker=self.number, pid=worker.pid, generation=generation.number)
         return worker
 
-    def _let_go(self, worker: WorkerProcess) -> None:
-        self.others.discard(worker)
+    def _release(self, worker: WorkerProcess) -> None:
+        self.in_transition.discard(worker)
         worker.generation.workers.discard(worker)
-        self._board.give_back(worker.cell)
-        self._generations.tidy()
+        self._counts.release(worker.count_entry)
+        self._generations.close_unused()
 
     def _note_end(self, worker: WorkerProcess, status: int | None) -> None:
         reason = worker.end_reason
@@ -193,7 +200,7 @@ class Slot:
         )
 
     async def _retire(self, worker: WorkerProcess, reason: str) -> None:
-        self.others.add(worker)
+        self.in_transition.add(worker)
         limits = self._config.limits
         idle = self._config.idle_seconds
         worker.drain(reason, accept=False, delay=idle, seconds=limits.drain_seconds)

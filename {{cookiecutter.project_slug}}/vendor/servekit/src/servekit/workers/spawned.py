@@ -11,8 +11,7 @@ import time
 import traceback
 
 from servekit.tuning import tune
-from servekit.workers.order import WorkerOrder
-from servekit.workers.program import load_program, reason_of
+from servekit.workers.program import Assignment, load_program, reason_of
 from servekit.workers.worker import ignore_terminal_signals, run_worker
 
 ORPHAN_SECONDS = 3.0
@@ -22,15 +21,17 @@ def main() -> None:
     """Import the program and run it as the worker that the boot message describes."""
     ignore_terminal_signals()
     boot = json.loads(os.environ.pop("SERVEKIT_BOOT"))
-    order = WorkerOrder.parse(boot["order"], boot, channel=boot["channel"], stacks=boot["stacks"])
-    threading.Thread(target=end_with_supervisor, args=[order.stacks], daemon=True).start()
+    assignment = Assignment.parse(
+        boot["assignment"], boot, channel=boot["channel"], stacks=boot["stacks"]
+    )
+    threading.Thread(target=end_with_supervisor, args=[assignment.stacks], daemon=True).start()
     try:
         program = load_program(boot["program"], boot["arguments"])
     except BaseException as error:  # noqa: BLE001 - whatever stops the import is the reason to report
-        order.report_failure(reason_of(error), traceback.format_exc())
+        assignment.report_failure(reason_of(error), traceback.format_exc())
         sys.exit(1)
     tune()
-    code = run_worker(program, order)
+    code = run_worker(program, assignment)
     sys.stdout.flush()
     sys.stderr.flush()
     # As a forked worker ends: a stuck thread of the application must not hold the process.

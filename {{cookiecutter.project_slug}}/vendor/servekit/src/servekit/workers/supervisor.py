@@ -10,21 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from servekit.edge.board import Board
+from servekit.edge.connection_counts import ConnectionCounts
+from servekit.edge.limits import raise_descriptor_limit
 from servekit.edge.sockets import close
-from servekit.workers.file_limit import raise_file_limit
 from servekit.workers.generations import Generations
-from servekit.workers.launchers import StartError
-from servekit.workers.reaper import Reaper, adopt_orphans
+from servekit.workers.health import HealthChecks
+from servekit.workers.launch import Reaper, StartError, adopt_orphans
 from servekit.workers.rollout import Rollout
 from servekit.workers.slots import Slot
-from servekit.workers.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from contextlib import AbstractAsyncContextManager
 
-    from servekit.workers.options import SupervisorConfig
+    from servekit.workers.program import SupervisorConfig
 
 CHILDREN_SECONDS = 1.0
 
@@ -39,38 +38,38 @@ class Supervisor:
         config: SupervisorConfig,
         listeners: list[socket.socket],
         *,
-        companion: Callable[[Supervisor], AbstractAsyncContextManager[object]] | None = None,
+        extra_services: Callable[[Supervisor], AbstractAsyncContextManager[object]] | None = None,
         on_start: Callable[[], None] = lambda: None,
     ) -> None:
         self.config = config
         self.slots: list[Slot] = []
         self.stopping = False
-        self._given_up: list[Slot] = []
+        self._removed_slots: list[Slot] = []
         self._listeners = listeners
-        self._companion = companion
+        self._companion = extra_services
         self._on_start = on_start
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._keepers: dict[Slot, asyncio.Task[None]] = {}
+        self._keeping_filled: dict[Slot, asyncio.Task[None]] = {}
         self._reload: asyncio.Task[None] | None = None
 
     async def run(self) -> int:
         """Serve until told to stop, and return the exit code."""
         adopt_orphans()
-        raise_file_limit()
+        raise_descriptor_limit()
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
         self._reaper = Reaper()
-        self._board = Board.create()
+        self._counts = ConnectionCounts.create()
         self._generations = Generations(
-            self.config, listeners=self._listeners, board=self._board, reaper=self._reaper
+            self.config, listeners=self._listeners, counts=self._counts, reaper=self._reaper
         )
-        self.rollout = Rollout(self.slots, self._generations)
+        self._rollout = Rollout(self.slots, self._generations)
         self._handle_signals()
         try:
             async with contextlib.AsyncExitStack() as stack:
                 if self._companion is not None:
                     await stack.enter_async_context(self._companion(self))
-                return await self._live()
+                return await self._serve()
         finally:
             self._generations.close()
             for listener in self._listeners:
@@ -78,7 +77,7 @@ class Supervisor:
             # A zygote holds the sockets too: who starts the service again must find the port free.
             await self._reaper.end_all(CHILDREN_SECONDS)
 
-    async def _live(self) -> int:
+    async def _serve(self) -> int:
         start = asyncio.create_task(self._start())
         stop = asyncio.create_task(wait_for(self._stop))
         await asyncio.wait([start, stop], return_when=asyncio.FIRST_COMPLETED)
@@ -87,7 +86,7 @@ class Supervisor:
         elif error := start.exception():
             return self._refuse_to_start(error)
         else:
-            self.spawn(Watch(self).run())
+            self._spawn(self._health_checks().run())
             self._on_start()
             await stop
         return await self._end()
@@ -105,18 +104,22 @@ class Supervisor:
         if len(failures) == len(results):
             raise failures[0]
         for slot in self.slots:
-            self._keep(slot)
+            self._keep_filled(slot)
 
     def _refuse_to_start(self, error: BaseException) -> int:
         trace = error.trace if isinstance(error, StartError) else ""
         log.critical("start_failed", reason=str(error), trace=trace)
         return 1
 
-    def _new_slot(self, number: int) -> Slot:
-        return Slot(number, self.config, generations=self._generations, board=self._board)
+    def _health_checks(self) -> HealthChecks:
+        recycle = self._rollout.recycle
+        return HealthChecks(self.config, self.slots, spawn=self._spawn, recycle=recycle)
 
-    def _keep(self, slot: Slot) -> None:
-        self._keepers[slot] = asyncio.create_task(slot.keep())
+    def _new_slot(self, number: int) -> Slot:
+        return Slot(number, self.config, generations=self._generations, counts=self._counts)
+
+    def _keep_filled(self, slot: Slot) -> None:
+        self._keeping_filled[slot] = asyncio.create_task(slot.keep_filled())
 
     # Signals
 
@@ -144,7 +147,7 @@ class Supervisor:
         if self._reload is not None:
             self._reload.cancel()
         log.info("reload_begins")
-        self._reload = self.spawn(self.rollout.run())
+        self._reload = self._spawn(self._rollout.run())
 
     def grow(self) -> None:
         """Add a worker."""
@@ -162,22 +165,22 @@ class Supervisor:
         while len(self.slots) < count:
             slot = self._new_slot(len(self.slots))
             self.slots.append(slot)
-            self._keep(slot)
+            self._keep_filled(slot)
         while len(self.slots) > count:
             slot = self.slots.pop()
-            self._keepers.pop(slot).cancel()
-            self._given_up = [*filter(has_workers, self._given_up), slot]
-            self.spawn(slot.close())
+            self._keeping_filled.pop(slot).cancel()
+            self._removed_slots = [*filter(has_workers, self._removed_slots), slot]
+            self._spawn(slot.close())
 
     @property
     def all_slots(self) -> list[Slot]:
         """The slots, and those given up whose workers still drain."""
-        return [*self.slots, *filter(has_workers, self._given_up)]
+        return [*self.slots, *filter(has_workers, self._removed_slots)]
 
     def dump_stacks(self) -> None:
         """Log where every thread of every worker stands."""
         for slot in self.all_slots:
-            self.spawn(self._dump_stacks(slot))
+            self._spawn(self._dump_stacks(slot))
 
     async def _dump_stacks(self, slot: Slot) -> None:
         for worker in slot.workers:
@@ -188,7 +191,7 @@ class Supervisor:
 
     async def _end(self) -> int:
         log.info("stop_begins", workers=len(self.slots))
-        for task in [*self._keepers.values(), *self._tasks]:
+        for task in [*self._keeping_filled.values(), *self._tasks]:
             task.cancel()
         drained = asyncio.create_task(self._drain_all())
         refuse = asyncio.create_task(self._refuse_late_connections())
@@ -211,7 +214,7 @@ class Supervisor:
             with contextlib.suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
 
-    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    def _spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run something beside everything else; what it raises is logged."""
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)

@@ -1,37 +1,41 @@
-"""A worker: the application behind the front door, from its first breath to its last answer."""
+"""A worker: the application behind its connections, from its start to its last answer."""
 
 from __future__ import annotations
 
 import asyncio
 import faulthandler
+import functools
+import io
 import os
 import signal
 import socket
+import sys
+import threading
 import traceback
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from servekit.edge.board import Board
+from servekit.edge.connection_counts import ConnectionCounts
 from servekit.edge.connections import Connections
-from servekit.edge.cycle import COMMON_HEADERS, HeadWriter
+from servekit.edge.cycle import COMMON_HEADERS, FastHeadCycle, HeadWriter
+from servekit.edge.limits import connection_limit
 from servekit.edge.listeners import Listener
-from servekit.edge.patience import SWEEP_SECONDS
-from servekit.edge.protocol import FrontDoor
+from servekit.edge.protocol import HttpProtocol, ProtocolOptions
 from servekit.edge.refusals import refusals
-from servekit.edge.rules import Rules
+from servekit.edge.timeouts import SWEEP_SECONDS
+from servekit.foreign.uvicorn import RequestResponseCycle
+from servekit.foreign.versions import fast_ways
 from servekit.workers.application import Application, StartFailedError
 from servekit.workers.channel import Channel
-from servekit.workers.file_limit import connection_limit
-from servekit.workers.stacks import task_stacks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from servekit.workers.order import WorkerOrder
-    from servekit.workers.program import Command, Program
+    from servekit.edge.cycle import Header
+    from servekit.workers.program import Assignment, Command, Program
 
-BEAT_SECONDS = 1.0
+HEARTBEAT_SECONDS = 1.0
 ORPHAN_SECONDS = 0.5
 TERMINAL_SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU)
 
@@ -44,17 +48,17 @@ def ignore_terminal_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def run_worker(program: Program, order: WorkerOrder) -> int:
+def run_worker(program: Program, assignment: Assignment) -> int:
     """Serve until told to stop, and return the exit code."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # Written by the C handler: it works while Python code blocks the loop.
-    faulthandler.register(signal.SIGUSR1, file=order.stacks, all_threads=True)
-    os.environ["WORKER_SLOT"] = str(order.slot)
-    program.enter_worker(order.slot)
+    faulthandler.register(signal.SIGUSR1, file=assignment.stacks, all_threads=True)
+    os.environ["WORKER_SLOT"] = str(assignment.slot)
+    program.enter_worker(assignment.slot)
     loop = new_event_loop()
     asyncio.set_event_loop(loop)
     # The loop stays open: the process ends right after, and a stuck thread must not hold it.
-    return loop.run_until_complete(Worker(program, order).run())
+    return loop.run_until_complete(Worker(program, assignment).run())
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
@@ -66,24 +70,33 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
-class Worker:
-    """One process of the service, under orders that come over its channel."""
+def cycle_factory(constant_headers: Sequence[Header]) -> Callable[..., RequestResponseCycle]:
+    """Return what makes a request's cycle: our faster one where it was tested, else uvicorn's."""
+    if not fast_ways("uvicorn"):
+        return RequestResponseCycle
+    return functools.partial(FastHeadCycle, HeadWriter([*constant_headers, *COMMON_HEADERS]))
 
-    def __init__(self, program: Program, order: WorkerOrder) -> None:
+
+class Worker:
+    """One process of the service, told what to do over its channel."""
+
+    def __init__(self, program: Program, assignment: Assignment) -> None:
         self._program = program
-        self._order = order
-        self._limits = order.limits
-        self._application = Application(program.asgi, keep_alive=order.limits.keep_alive_seconds)
+        self._assignment = assignment
+        self._limits = assignment.limits
+        self._application = Application(
+            program.asgi, keep_alive=assignment.limits.keep_alive_seconds
+        )
         self._connections = Connections(self._application.state)
         self._commands: dict[str, Command] = {
             "stacks": self._stacks,
             "requests": self._requests,
             **program.commands,
         }
-        self._rules = Rules(
-            order.limits,
+        self._options = ProtocolOptions(
+            assignment.limits,
             refusals(program.error_headers),
-            HeadWriter([*program.error_headers, *COMMON_HEADERS]),
+            cycle_factory(program.error_headers),
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._listeners: list[Listener] = []
@@ -91,49 +104,51 @@ class Worker:
     async def run(self) -> int:
         """Start, serve, drain, close; the exit code is 0 unless the application failed."""
         self._loop = asyncio.get_running_loop()
-        self._channel = await Channel.open(socket.socket(fileno=self._order.channel))
-        self._farewell: asyncio.Future[dict[str, Any]] = self._loop.create_future()
-        self._loop.add_signal_handler(signal.SIGTERM, self._end, self._default_drain())
-        self._spawn(self._obey())
+        self._channel = await Channel.open(socket.socket(fileno=self._assignment.channel))
+        self._drain_requested: asyncio.Future[dict[str, Any]] = self._loop.create_future()
+        self._loop.add_signal_handler(
+            signal.SIGTERM, self._request_drain, self._default_drain_request()
+        )
+        self._spawn(self._receive_requests())
         start = self._loop.create_task(self._start())
-        both: list[asyncio.Future[Any]] = [start, self._farewell]
+        both: list[asyncio.Future[Any]] = [start, self._drain_requested]
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         if not start.done():
             return 0
         if start.exception() is not None:
-            return await self._give_up(start.exception())
-        await self._drain(await self._farewell)
+            return await self._report_failed_start(start.exception())
+        await self._drain(await self._drain_requested)
         return await self._close()
 
     async def _start(self) -> None:
         await self._application.start()
-        board = Board(self._order.board)
-        for fd in self._order.listeners:
+        counts = ConnectionCounts(self._assignment.counts)
+        for fd in self._assignment.listeners:
             listener = Listener(
                 socket.socket(fileno=os.dup(fd)),
-                self._open_door,
-                cell=board.cell(self._order.cell),
+                self._make_protocol,
+                own_count=counts.own_count(self._assignment.count_entry),
                 limit=connection_limit(self._limits.connections),
-                connections=self._connections.count,
+                open_connections=self._connections.count,
             )
             self._listeners.append(listener)
             listener.open()
         self._program.draining.set_ready()
         self._channel.send({"event": "ready"})
-        self._spawn(self._beat())
-        self._spawn(self._sweep())
+        self._spawn(self._send_heartbeats())
+        self._spawn(self._check_connections())
 
-    def _open_door(self, listener: Listener) -> FrontDoor:
-        return FrontDoor(
+    def _make_protocol(self, listener: Listener) -> HttpProtocol:
+        return HttpProtocol(
             self._application.config,
             self._application.state,
             self._application.lifespan_state,
             self._loop,
-            rules=self._rules,
+            options=self._options,
             listener=listener,
         )
 
-    async def _give_up(self, error: BaseException | None) -> int:
+    async def _report_failed_start(self, error: BaseException | None) -> int:
         reason = str(error) if isinstance(error, StartFailedError) else repr(error)
         trace = "".join(traceback.format_exception(error))
         if isinstance(error, StartFailedError):
@@ -144,7 +159,7 @@ class Worker:
 
     # Every second, and every half
 
-    async def _beat(self) -> None:
+    async def _send_heartbeats(self) -> None:
         while True:
             status = {
                 "connections": self._connections.count(),
@@ -152,67 +167,67 @@ class Worker:
                 "running": len(self._application.state.tasks),
                 **self._program.status(),
             }
-            self._channel.send({"event": "beat", "status": status})
+            self._channel.send({"event": "heartbeat", "status": status})
             await self._application.tick()
-            await asyncio.sleep(BEAT_SECONDS)
+            await asyncio.sleep(HEARTBEAT_SECONDS)
 
-    async def _sweep(self) -> None:
+    async def _check_connections(self) -> None:
         period = min(SWEEP_SECONDS, self._limits.header_seconds / 8)
         while True:
             await asyncio.sleep(period)
-            self._connections.check_patience(self._loop.time())
+            self._connections.check_timeouts(self._loop.time())
             if any(listener.full for listener in self._listeners):
                 self._connections.make_room(self._loop.time())
             for listener in self._listeners:
                 listener.connection_closed()
 
-    # Orders
+    # What the supervisor asks
 
-    async def _obey(self) -> None:
+    async def _receive_requests(self) -> None:
         while (message := await self._channel.receive()) is not None:
-            order, _ = message
-            if order["order"] == "drain":
-                self._end(order)
+            request, _ = message
+            if request["request"] == "drain":
+                self._request_drain(request)
             else:
-                self._spawn(self._answer(order))
+                self._spawn(self._answer(request))
         # The supervisor is gone: nobody would notice if this worker hung from now on.
         orphaned = {"delay": 0, "seconds": ORPHAN_SECONDS, "reason": "orphaned"}
-        self._end(self._default_drain() | orphaned)
+        self._request_drain(self._default_drain_request() | orphaned)
 
-    async def _answer(self, order: dict[str, Any]) -> None:
-        answer = {"event": "answer", "id": order["id"], "ok": True}
+    async def _answer(self, request: dict[str, Any]) -> None:
+        answer = {"event": "answer", "id": request["id"], "ok": True}
         try:
-            body = await self._commands[order["command"]](order["arguments"])
+            body = await self._commands[request["command"]](request["arguments"])
         except Exception as error:
             known = isinstance(error, (KeyError, ValueError))
-            log.warning("command_failed", command=order["command"], exc_info=not known)
+            log.warning("command_failed", command=request["command"], exc_info=not known)
             answer["ok"], body = False, f"{type(error).__name__}: {error}".encode()
         self._channel.send(answer, body)
 
-    def _end(self, order: dict[str, Any]) -> None:
-        if not self._farewell.done():
-            self._farewell.set_result(order)
+    def _request_drain(self, request: dict[str, Any]) -> None:
+        if not self._drain_requested.done():
+            self._drain_requested.set_result(request)
 
-    def _default_drain(self) -> dict[str, Any]:
+    def _default_drain_request(self) -> dict[str, Any]:
         return {
             "accept": True,
             "delay": self._limits.drain_delay_seconds,
             "seconds": self._limits.drain_seconds,
         }
 
-    async def _drain(self, order: dict[str, Any]) -> None:
+    async def _drain(self, request: dict[str, Any]) -> None:
         """Announce the end, let the news spread, stop accepting, finish, cancel the rest."""
         self._program.draining.begin()
-        self._run_hook(self._program.begin_drain, order.get("reason", "signal"))
+        self._run_hook(self._program.begin_drain, request.get("reason", "signal"))
         self._channel.send({"event": "draining"})
-        if not order["accept"]:
+        if not request["accept"]:
             self._stop_accepting()
-        await asyncio.sleep(order["delay"])
+        await asyncio.sleep(request["delay"])
         self._stop_accepting()
         for listener in self._listeners:
-            await listener.sweep() if order["accept"] else None
+            await listener.accept_backlog() if request["accept"] else None
         self._connections.end_streams()
-        if not await self._connections.finish(order["seconds"]):
+        if not await self._connections.finish(request["seconds"]):
             log.warning("requests_cancelled", requests=self._connections.running())
             await self._connections.cancel()
 
@@ -241,7 +256,7 @@ class Worker:
         await self._channel.flush()
         return 0
 
-    # What anybody may ask
+    # Commands
 
     async def _stacks(self, _arguments: dict[str, Any]) -> bytes:
         return task_stacks().encode()
@@ -253,3 +268,14 @@ class Worker:
         task = self._loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def task_stacks() -> str:
+    """Return the stack of every thread and of every task of the running loop."""
+    out = io.StringIO()
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    for ident, frame in sys._current_frames().items():  # noqa: SLF001 - the documented way
+        out.write(f"Thread {names.get(ident, ident)}:\n{''.join(traceback.format_stack(frame))}\n")
+    for task in asyncio.all_tasks():
+        task.print_stack(file=out)
+    return out.getvalue()

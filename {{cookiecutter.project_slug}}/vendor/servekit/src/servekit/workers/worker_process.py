@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from servekit.workers.channel import Channel
-from servekit.workers.launchers import StartError
+from servekit.workers.launch import StartError
 
 if TYPE_CHECKING:
     from servekit.workers.generations import Generation
@@ -30,27 +30,27 @@ class CommandError(Exception):
 
 
 class WorkerProcess:
-    """One worker process, from the order to start it to its last sign of life."""
+    """One worker process, from its start to its end."""
 
-    def __init__(self, *, slot: int, cell: int, generation: Generation) -> None:
+    def __init__(self, *, slot: int, count_entry: int, generation: Generation) -> None:
         self.slot = slot
-        self.cell = cell
+        self.count_entry = count_entry
         self.generation = generation
         self.pid = 0
         self.state = "starting"
         self.started_at = time.monotonic()
-        self.beat_at = self.started_at
+        self.heartbeat_at = self.started_at
         self.status: dict[str, Any] = {}
         self.end_reason = "crash"
         loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[None] = loop.create_future()
         self.exited: asyncio.Future[int | None] = loop.create_future()
         self.ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())
-        self._ids = itertools.count()
-        self._answers: dict[int, asyncio.Future[tuple[bool, bytes]]] = {}
+        self._call_ids = itertools.count()
+        self._pending_calls: dict[int, asyncio.Future[tuple[bool, bytes]]] = {}
         self._stacks = bytearray()
         self._channel: Channel | None = None
-        self._listening: asyncio.Task[None] | None = None
+        self._receiving: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Have the process started; it is ready only when `ready` is.
@@ -60,10 +60,14 @@ class WorkerProcess:
         """
         ours, theirs = socket.socketpair()
         self._stacks_fd, stacks_end = os.pipe()
-        order = {"slot": self.slot, "cell": self.cell, "generation": self.generation.number}
+        assignment = {
+            "slot": self.slot,
+            "count_entry": self.count_entry,
+            "generation": self.generation.number,
+        }
         try:
             fds = [theirs.fileno(), stacks_end]
-            self.pid = await self.generation.launcher.start(order, fds)
+            self.pid = await self.generation.launcher.start(assignment, fds)
         except BaseException:
             ours.close()
             os.close(self._stacks_fd)
@@ -74,7 +78,7 @@ class WorkerProcess:
         os.set_blocking(self._stacks_fd, False)
         asyncio.get_running_loop().add_reader(self._stacks_fd, self._collect_stacks)
         self._channel = await Channel.open(ours)
-        self._listening = asyncio.create_task(self._listen(self._channel))
+        self._receiving = asyncio.create_task(self._receive_events(self._channel))
 
     @property
     def uptime_seconds(self) -> float:
@@ -83,12 +87,12 @@ class WorkerProcess:
     @property
     def silent_seconds(self) -> float:
         """Time since the last heartbeat, or since the start."""
-        return time.monotonic() - self.beat_at
+        return time.monotonic() - self.heartbeat_at
 
     def drain(self, reason: str, *, accept: bool, delay: float, seconds: float) -> None:
         """Tell the worker to end, and why; it may accept until the delay is over."""
         limits = {"accept": accept, "delay": delay, "seconds": seconds}
-        self._send({"order": "drain", "reason": reason, **limits})
+        self._send({"request": "drain", "reason": reason, **limits})
 
     def kill(self) -> None:
         """End the process at once."""
@@ -113,11 +117,11 @@ class WorkerProcess:
         Raises:
             CommandError: It failed, is unknown, or gave no answer in time.
         """
-        identity = next(self._ids)
+        identity = next(self._call_ids)
         future = asyncio.get_running_loop().create_future()
-        self._answers[identity] = future
+        self._pending_calls[identity] = future
         self._send(
-            {"order": "call", "id": identity, "command": command, "arguments": arguments or {}}
+            {"request": "call", "id": identity, "command": command, "arguments": arguments or {}}
         )
         try:
             async with asyncio.timeout(seconds):
@@ -125,7 +129,7 @@ class WorkerProcess:
         except TimeoutError:
             raise CommandError(f"worker {self.slot} gave no answer within {seconds:g} s") from None
         finally:
-            del self._answers[identity]
+            del self._pending_calls[identity]
         if not ok:
             raise CommandError(body.decode(errors="replace"))
         return bytes(body)
@@ -149,7 +153,7 @@ class WorkerProcess:
         self.exited.set_result(status)
         if not self.ready.done():
             self.ready.set_exception(StartError(f"the worker exited with status {status}"))
-        for future in self._answers.values():
+        for future in self._pending_calls.values():
             if not future.done():
                 future.set_result((False, b"the worker died"))
         asyncio.get_running_loop().remove_reader(self._stacks_fd)
@@ -161,10 +165,10 @@ class WorkerProcess:
         if self._channel is not None:
             self._channel.send(message)
 
-    async def _listen(self, channel: Channel) -> None:
+    async def _receive_events(self, channel: Channel) -> None:
         while (received := await channel.receive()) is not None:
             message, body = received
-            self._heard(message, body)
+            self._handle(message, body)
         # Dead, or as good as dead: the process that started it will soon say how it ended.
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(self.exited), EXIT_REPORT_SECONDS)
@@ -172,13 +176,13 @@ class WorkerProcess:
         self.kill()
         self.ended(None)
 
-    def _heard(self, message: dict[str, Any], body: bytes) -> None:
+    def _handle(self, message: dict[str, Any], body: bytes) -> None:
         match message["event"]:
-            case "beat":
-                self.beat_at = time.monotonic()
+            case "heartbeat":
+                self.heartbeat_at = time.monotonic()
                 self.status = message["status"]
             case "ready":
-                self.beat_at = time.monotonic()
+                self.heartbeat_at = time.monotonic()
                 self.state = "ready"
                 if not self.ready.done():
                     self.ready.set_result(None)
@@ -188,7 +192,7 @@ class WorkerProcess:
             case "draining":
                 self.state = "draining"
             case "answer":
-                future = self._answers.get(message["id"])
+                future = self._pending_calls.get(message["id"])
                 if future is not None and not future.done():
                     future.set_result((message["ok"], body))
 

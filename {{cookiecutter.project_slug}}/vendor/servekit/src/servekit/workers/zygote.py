@@ -17,8 +17,7 @@ import structlog
 
 from servekit.tuning import tune
 from servekit.workers.application import import_early
-from servekit.workers.order import WorkerOrder
-from servekit.workers.program import Program, load_program, reason_of
+from servekit.workers.program import Assignment, Program, load_program, reason_of
 from servekit.workers.worker import ignore_terminal_signals, run_worker
 
 if TYPE_CHECKING:
@@ -42,19 +41,19 @@ def main() -> None:
         program = load_program(boot["program"], boot["arguments"])
         import_early(program.asgi)
     except BaseException as error:  # noqa: BLE001 - whatever stops the import is the reason to report
-        tell(control, event="failed", reason=reason_of(error), trace=traceback.format_exc())
+        report(control, event="failed", reason=reason_of(error), trace=traceback.format_exc())
         sys.exit(1)
     if threading.active_count() > 1:
         log.warning(
             "threads_before_fork", threads=[thread.name for thread in threading.enumerate()]
         )
     tune()
-    tell(control, event="loaded", pid=os.getpid())
+    report(control, event="loaded", pid=os.getpid())
     Zygote(control, program, boot).serve()
 
 
 class Zygote:
-    """Forks a worker for each order, and reports how each one ended."""
+    """Forks a worker for each assignment that it receives, and reports how each one ended."""
 
     def __init__(self, control: socket.socket, program: Program, boot: dict[str, Any]) -> None:
         self._control = control
@@ -69,9 +68,9 @@ class Zygote:
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def serve(self) -> None:
-        """Obey the supervisor; without it, wait for the workers, kill what is left, and end."""
+        """Fork for the supervisor; without it, wait for the workers, kill the rest, and end."""
         with selectors.DefaultSelector() as selector:
-            selector.register(self._control, selectors.EVENT_READ, self._obey)
+            selector.register(self._control, selectors.EVENT_READ, self._start_worker)
             selector.register(self._wakeup, selectors.EVENT_READ, self._reap)
             while all(self._call(key.data) for key, _ in selector.select()):
                 pass
@@ -80,27 +79,27 @@ class Zygote:
     def _call(self, action: Callable[[], bool]) -> bool:
         return action()
 
-    def _obey(self) -> bool:
-        """Read one order: the supervisor sends the next only after the answer to the last."""
+    def _start_worker(self) -> bool:
+        """Read one assignment: the supervisor sends the next only after the reply to this one."""
         try:
-            line, fds, _, _ = socket.recv_fds(self._control, 65536, FDS_OF_A_WORKER)
+            message, fds, _, _ = socket.recv_fds(self._control, 65536, FDS_OF_A_WORKER)
         except OSError:
             return False
-        if not line:
+        if not message:
             return False
-        self._fork(json.loads(line), fds)
+        self._fork(json.loads(message), fds)
         return True
 
-    def _fork(self, order: dict[str, Any], fds: list[int]) -> None:
+    def _fork(self, assignment: dict[str, Any], fds: list[int]) -> None:
         pid = os.fork()
         if pid == 0:
-            self._become_worker(order, fds)
+            self._become_worker(assignment, fds)
         self._children.add(pid)
         for fd in fds:
             os.close(fd)
-        tell(self._control, event="forked", pid=pid)
+        report(self._control, event="forked", pid=pid)
 
-    def _become_worker(self, order: dict[str, Any], fds: list[int]) -> NoReturn:
+    def _become_worker(self, assignment: dict[str, Any], fds: list[int]) -> NoReturn:
         code = 1
         try:
             signal.set_wakeup_fd(-1)
@@ -108,7 +107,8 @@ class Zygote:
                 end.close()
             channel, stacks = fds
             code = run_worker(
-                self._program, WorkerOrder.parse(order, self._boot, channel=channel, stacks=stacks)
+                self._program,
+                Assignment.parse(assignment, self._boot, channel=channel, stacks=stacks),
             )
         except BaseException:  # noqa: BLE001 - a worker must never return into the zygote's loop
             traceback.print_exc()
@@ -123,7 +123,7 @@ class Zygote:
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
                 self._children.discard(pid)
-                tell(
+                report(
                     self._control,
                     event="exited",
                     pid=pid,
@@ -143,7 +143,7 @@ class Zygote:
             time.sleep(0.02)
 
 
-def tell(control: socket.socket, **message: object) -> None:
+def report(control: socket.socket, **message: object) -> None:
     """Send one line to the supervisor; it may be gone."""
     try:
         control.sendall(json.dumps(message).encode() + b"\n")

@@ -1,8 +1,9 @@
-"""Two ways to start a worker: forked from a zygote, or in an interpreter of its own."""
+"""Starts child processes, forked from a zygote or in interpreters of their own, and reaps them."""
 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import os
 import signal
@@ -17,9 +18,10 @@ import structlog
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from servekit.edge.board import Board
-    from servekit.workers.options import SupervisorConfig
-    from servekit.workers.reaper import Reaper
+    from servekit.edge.connection_counts import ConnectionCounts
+    from servekit.workers.program import SupervisorConfig
+
+PR_SET_CHILD_SUBREAPER = 36
 
 log = structlog.get_logger()
 
@@ -38,31 +40,31 @@ class Launcher(Protocol):
     async def open(self) -> None:
         """Load the code; raises StartError."""
 
-    async def start(self, order: dict[str, Any], fds: list[int]) -> int:
+    async def start(self, assignment: dict[str, Any], fds: list[int]) -> int:
         """Start a worker with these descriptors and return its pid; raises StartError."""
 
     def close(self) -> None:
         """Start no more workers."""
 
 
-class Boot:
-    """What every child is told once, and how it is started."""
+class ChildSpawner:
+    """Starts children with what all of them are told: program, limits and inherited sockets."""
 
     def __init__(
-        self, config: SupervisorConfig, listeners: list[socket.socket], board: Board
+        self, config: SupervisorConfig, listeners: list[socket.socket], counts: ConnectionCounts
     ) -> None:
-        self._fds = [*(listener.fileno() for listener in listeners), board.fd]
+        self._fds = [*(listener.fileno() for listener in listeners), counts.fd]
         self._message = {
             "program": config.program,
             "arguments": config.arguments,
             "listeners": [listener.fileno() for listener in listeners],
-            "board": board.fd,
+            "counts": counts.fd,
             "limits": asdict(config.limits),
         }
 
-    def start(self, module: str, fds: list[int], **more: object) -> subprocess.Popen[bytes]:
+    def start(self, module: str, fds: list[int], **details: object) -> subprocess.Popen[bytes]:
         """Start a Python module as a child that inherits the sockets and these descriptors."""
-        environment = os.environ | {"SERVEKIT_BOOT": json.dumps(self._message | more)}
+        environment = os.environ | {"SERVEKIT_BOOT": json.dumps(self._message | details)}
         return subprocess.Popen(
             [sys.executable, "-m", module], pass_fds=[*self._fds, *fds], env=environment
         )
@@ -73,63 +75,63 @@ class ZygoteLauncher:
 
     def __init__(
         self,
-        boot: Boot,
+        spawner: ChildSpawner,
         reaper: Reaper,
         *,
         start_seconds: float,
         on_exit: Callable[[int, int], None],
     ) -> None:
-        self._boot = boot
+        self._spawner = spawner
         self._reaper = reaper
         self._start_seconds = start_seconds
         self._on_exit = on_exit
         self._control: socket.socket | None = None
-        self._answers: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self._busy = asyncio.Lock()
+        self._replies: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._one_at_a_time = asyncio.Lock()
         self._listening: asyncio.Task[None] | None = None
         self.pid: int | None = None
 
     async def open(self) -> None:
-        async with self._busy:
+        async with self._one_at_a_time:
             await self._open()
 
     async def _open(self) -> None:
         self._control, theirs = socket.socketpair()
         with theirs:
-            process = self._boot.start(
+            process = self._spawner.start(
                 "servekit.workers.zygote", [theirs.fileno()], control=theirs.fileno()
             )
         self.pid = process.pid
         exited = self._reaper.watch(process.pid)
         exited.add_done_callback(lambda future: setattr(process, "returncode", future.result()))
         self._control.setblocking(False)
-        self._answers = asyncio.Queue()
-        self._listening = asyncio.create_task(self._listen(self._control, self._answers))
+        self._replies = asyncio.Queue()
+        self._listening = asyncio.create_task(self._listen(self._control, self._replies))
         try:
-            answer = await self._answer(self._start_seconds)
+            reply = await self._next_reply(self._start_seconds)
         except BaseException:
             # It may hang in an import, and hears nothing until that is done.
             if not exited.done():
                 os.kill(process.pid, signal.SIGKILL)
             raise
-        if answer["event"] != "loaded":
+        if reply["event"] != "loaded":
             self.close()
-            raise StartError(answer["reason"], answer.get("trace", ""))
+            raise StartError(reply["reason"], reply.get("trace", ""))
 
-    async def start(self, order: dict[str, Any], fds: list[int]) -> int:
-        async with self._busy:
+    async def start(self, assignment: dict[str, Any], fds: list[int]) -> int:
+        async with self._one_at_a_time:
             if self._control is None:
                 await self._open()
             assert self._control is not None  # noqa: S101 - open() made it or raised
-            line = json.dumps(order).encode() + b"\n"
+            line = json.dumps(assignment).encode() + b"\n"
             try:
                 socket.send_fds(self._control, [line], fds)
             except OSError as error:
                 raise StartError(f"the zygote is gone: {error}") from error
-            answer = await self._forked()
-            if answer["event"] != "forked":
-                raise StartError(answer.get("reason", "the zygote did not fork"))
-            return int(answer["pid"])
+            reply = await self._fork_reply()
+            if reply["event"] != "forked":
+                raise StartError(reply.get("reason", "the zygote did not fork"))
+            return int(reply["pid"])
 
     def close(self) -> None:
         """Let the zygote end; it does as soon as it has no workers."""
@@ -139,23 +141,23 @@ class ZygoteLauncher:
             self._control.close()
             self._control = None
 
-    async def _forked(self) -> dict[str, Any]:
-        """Wait for the answer even when cancelled: the next caller would take it for its own."""
-        answer = asyncio.create_task(self._answer(self._start_seconds))
+    async def _fork_reply(self) -> dict[str, Any]:
+        """Wait for the reply even when cancelled: the next caller would take it for its own."""
+        reply = asyncio.create_task(self._next_reply(self._start_seconds))
         try:
-            return await asyncio.shield(answer)
+            return await asyncio.shield(reply)
         finally:
-            await asyncio.wait([answer])
+            await asyncio.wait([reply])
 
-    async def _answer(self, seconds: float) -> dict[str, Any]:
+    async def _next_reply(self, seconds: float) -> dict[str, Any]:
         try:
             async with asyncio.timeout(seconds):
-                return await self._answers.get()
+                return await self._replies.get()
         except TimeoutError:
             self.close()
             raise StartError(f"the code was not loaded within {seconds:g} s") from None
 
-    async def _listen(self, control: socket.socket, answers: asyncio.Queue[dict[str, Any]]) -> None:
+    async def _listen(self, control: socket.socket, replies: asyncio.Queue[dict[str, Any]]) -> None:
         reader, writer = await asyncio.open_unix_connection(sock=control.dup())
         try:
             while line := await reader.readline():
@@ -163,13 +165,13 @@ class ZygoteLauncher:
                 if message["event"] == "exited":
                     self._on_exit(message["pid"], message["status"])
                 else:
-                    answers.put_nowait(message)
+                    replies.put_nowait(message)
         except OSError:
             pass
         finally:
             writer.close()
         log.warning("zygote_died", pid=self.pid)
-        answers.put_nowait({"event": "failed", "reason": "the zygote died"})
+        replies.put_nowait({"event": "failed", "reason": "the zygote died"})
         if self._control is control:
             control.close()
             self._control = None
@@ -178,18 +180,20 @@ class ZygoteLauncher:
 class SpawnLauncher:
     """Starts each worker in a fresh interpreter."""
 
-    def __init__(self, boot: Boot, reaper: Reaper, *, on_exit: Callable[[int, int], None]) -> None:
-        self._boot = boot
+    def __init__(
+        self, spawner: ChildSpawner, reaper: Reaper, *, on_exit: Callable[[int, int], None]
+    ) -> None:
+        self._spawner = spawner
         self._reaper = reaper
         self._on_exit = on_exit
 
     async def open(self) -> None:
         """Load nothing: each worker does that itself."""
 
-    async def start(self, order: dict[str, Any], fds: list[int]) -> int:
+    async def start(self, assignment: dict[str, Any], fds: list[int]) -> int:
         channel, stacks = fds
-        process = self._boot.start(
-            "servekit.workers.spawned", fds, order=order, channel=channel, stacks=stacks
+        process = self._spawner.start(
+            "servekit.workers.spawned", fds, assignment=assignment, channel=channel, stacks=stacks
         )
 
         def ended(future: asyncio.Future[int]) -> None:
@@ -201,3 +205,45 @@ class SpawnLauncher:
 
     def close(self) -> None:
         """Nothing is kept between starts."""
+
+
+class Reaper:
+    """Collects every child that ended and tells whoever waits for it."""
+
+    def __init__(self) -> None:
+        self.on_orphan: Callable[[int, int], None] = lambda _pid, _code: None
+        """Called with a child that nobody watches: a worker whose zygote died, or a stranger."""
+        self._waiting: dict[int, asyncio.Future[int]] = {}
+
+    def watch(self, pid: int) -> asyncio.Future[int]:
+        """Return the future exit code of a child; negative for a signal."""
+        return self._waiting.setdefault(pid, asyncio.get_running_loop().create_future())
+
+    async def end_all(self, seconds: float) -> None:
+        """Wait until every watched child has ended; kill those that have not when time is up."""
+        if self._waiting:
+            await asyncio.wait(self._waiting.values(), timeout=seconds)
+        for pid in self._waiting:
+            os.kill(pid, signal.SIGKILL)
+
+    def reap(self) -> None:
+        """Collect all that ended; call it on SIGCHLD."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            future = self._waiting.pop(pid, None)
+            code = os.waitstatus_to_exitcode(status)
+            if future is None:
+                self.on_orphan(pid, code)
+            elif not future.done():
+                future.set_result(code)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of workers whose zygote died; Linux only, elsewhere init takes them."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

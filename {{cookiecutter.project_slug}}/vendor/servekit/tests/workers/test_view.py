@@ -1,7 +1,7 @@
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from servekit.workers.scrape import merge
+from servekit.workers.view import merge
 
 
 def text_of(amount):

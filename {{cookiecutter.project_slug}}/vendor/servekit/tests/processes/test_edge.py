@@ -2,12 +2,17 @@ import asyncio
 import json
 import socket
 import time
+from typing import Any
 
 import pytest
+import pytest_asyncio
+
+from servekit.foreign.versions import SWITCH
+from tests.processes.running import Service
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "limits": {
         "header_seconds": 1,
         "body_seconds": 1,
@@ -17,6 +22,18 @@ CONFIG = {
         "uri_bytes": 512,
     }
 }
+FAST_WAYS = {"our cycle": "on", "uvicorn's cycle": "off"}
+
+
+@pytest_asyncio.fixture(
+    scope="module", loop_scope="module", params=FAST_WAYS.values(), ids=FAST_WAYS
+)
+async def service(request):
+    """The same service twice: answers are written by our own cycle, and by uvicorn's."""
+    async with Service(environment={SWITCH: request.param}, **CONFIG) as starting:
+        yield await starting.started()
+
+
 GET = b"GET / HTTP/1.1\r\nHost: test\r\n"
 BAD_REQUESTS = {
     "no host": b"GET / HTTP/1.1\r\n\r\n",
@@ -202,3 +219,18 @@ async def test_the_client_may_wait_for_100_continue(service):
         assert b"100 Continue" in await connection.reader.readuntil(b"\r\n\r\n")
         connection.send(b"abc")
         assert (await connection.answer())[2] == b"3"
+
+
+async def test_both_ways_of_writing_give_the_same_answer_and_the_slower_one_is_logged():
+    answers = {}
+    for way in ("on", "off"):
+        async with Service(environment={SWITCH: way}, workers=1) as starting:
+            service = await starting.started()
+            async with service.connection() as connection:
+                connection.ask("/pieces/1")
+                head = await connection.reader.readuntil(b"\r\n\r\n")
+            answers[way] = [line for line in head.split(b"\r\n") if not line.startswith(b"date:")]
+            lines = service.events("fast_ways_off")
+            assert [line["libraries"] for line in lines] == ([["uvicorn"]] if way == "off" else [])
+    assert answers["on"] == answers["off"]
+    assert answers["on"][0] == b"HTTP/1.1 200 OK"

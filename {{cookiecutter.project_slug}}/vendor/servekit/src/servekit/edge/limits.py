@@ -1,16 +1,31 @@
-"""File descriptors: as many as the system allows, and some kept back from clients."""
+"""What one worker allows its clients: time, sizes, and how many connections there may be."""
 
 from __future__ import annotations
 
 import contextlib
 import resource
+from dataclasses import dataclass
 
 KEPT_BACK = 100
 """Descriptors for stores, files and pools, which must not fail because clients took all."""
 
 
-def raise_file_limit() -> None:
-    """Raise this process's soft limit to the hard one; children inherit it."""
+@dataclass(frozen=True, kw_only=True)
+class ConnectionLimits:
+    """Limits of one worker's connections; times in seconds, sizes in bytes."""
+
+    header_seconds: float = 10
+    body_seconds: float = 30
+    body_bytes_per_second: int = 500
+    keep_alive_seconds: float = 75
+    header_bytes: int = 32_768
+    header_count: int = 100
+    uri_bytes: int = 8192
+    connections: int = 1000
+
+
+def raise_descriptor_limit() -> None:
+    """Raise this process's soft limit of descriptors to the hard one; children inherit it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     # macOS reports no limit and then refuses it.
     with contextlib.suppress(ValueError, OSError):

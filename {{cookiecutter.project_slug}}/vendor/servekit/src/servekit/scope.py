@@ -1,0 +1,3 @@
+"""The name under which the scope of a request holds its service."""
+
+SCOPE_KEY = "servekit.service"

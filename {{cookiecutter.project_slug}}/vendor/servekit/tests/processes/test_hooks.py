@@ -1,0 +1,70 @@
+import signal
+
+from tests.processes.running import Service, alive, eventually
+
+
+class Hooked(Service):
+    """A service whose workers write down each call of a hook."""
+
+    def __init__(self, folder, **environment):
+        self.file = folder / "hooks"
+        self.file.touch()
+        environment = {"HOOKS_FILE": str(self.file), **environment}
+        super().__init__("hooked", environment=environment, idle_seconds=0.1)
+
+    def calls(self, pid: int) -> list[str]:
+        """Return what a worker's hooks were called with, in order."""
+        lines = [line.split(" ", 1) for line in self.file.read_text().splitlines()]
+        return [text for owner, text in lines if int(owner) == pid]
+
+    async def pids(self) -> list[int]:
+        return [row["pid"] for row in await self.workers()]
+
+
+async def test_a_stop_calls_the_hooks_of_every_worker(tmp_path):
+    async with Hooked(tmp_path) as service:
+        await service.started()
+        pids = await service.pids()
+        service.process.send_signal(signal.SIGTERM)
+        assert await service.exit_code() == 0
+        for slot, pid in enumerate(pids):
+            assert service.calls(pid) == [f"enter {slot}", "drain stop", "leave"]
+
+
+async def test_a_reload_calls_the_hooks_of_the_replaced_and_not_of_the_new(tmp_path):
+    async with Hooked(tmp_path) as service:
+        await service.started()
+        old = await service.pids()
+        service.process.send_signal(signal.SIGHUP)
+        await eventually(lambda: service.events("reload_done"), 20)
+        await eventually(lambda: not any(map(alive, old)))
+        assert [service.calls(pid)[1:] for pid in old] == [["drain reload", "leave"]] * 2
+        new = await service.pids()
+        assert [service.calls(pid) for pid in new] == [["enter 0"], ["enter 1"]]
+
+
+async def test_scaling_down_calls_the_hooks_of_the_worker_that_goes(tmp_path):
+    async with Hooked(tmp_path) as service:
+        await service.started()
+        stays, goes = await service.pids()
+        service.process.send_signal(signal.SIGTTOU)
+        await eventually(lambda: not alive(goes))
+        assert service.calls(goes) == ["enter 1", "drain scale", "leave"]
+        assert service.calls(stays) == ["enter 0"]
+
+
+async def test_a_hook_that_raises_is_logged_and_stops_nothing(tmp_path):
+    async with Hooked(tmp_path, HOOKS_RAISE="1") as service:
+        await service.started()
+        pids = await service.pids()
+        async with service.connection() as connection:
+            connection.ask("/sleep/0.5")
+            await service.get()
+            service.process.send_signal(signal.SIGTERM)
+            assert (await connection.answer())[0] == 200
+        assert await service.exit_code() == 0
+        assert all(service.calls(pid)[1:] == ["drain stop", "leave"] for pid in pids)
+        failures = [event["exception"] for event in service.events("hook_failed")]
+        assert len(failures) == 4
+        assert sum("drain stop failed" in failure for failure in failures) == 2
+        assert sum("leave failed" in failure for failure in failures) == 2
