@@ -5,14 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from time import perf_counter
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "src"))
 
 import uvloop
 from fastapi import Depends, FastAPI
@@ -24,6 +20,7 @@ from servekit.cache.cache import Cache
 from servekit.redis.clients import RedisClients
 from servekit.redis.embedded import EmbeddedServer
 from servekit.response_cache.layer import ResponseCacheMiddleware, cache_response
+from servekit.routing.routes import read_routes
 
 SMALL, LARGE = 10, 100_000
 CHUNK = 1000
@@ -100,7 +97,8 @@ def page_of(cache: Cache) -> Call:
     async def read_products(page: int = 1) -> list[Product]:
         return [Product(id=n, name=str(page), price=1, tags=[]) for n in range(20)]
 
-    layer = ResponseCacheMiddleware(app, cache=cache, routes=lambda: app.routes)
+    routes = read_routes(app)
+    layer = ResponseCacheMiddleware(app, cache=cache, routes=lambda: routes)
     headers = [(b"host", b"localhost"), (b"accept-encoding", b"gzip, br")]
     common = {"type": "http", "method": "GET", "scheme": "http", "path": "/products"}
 
