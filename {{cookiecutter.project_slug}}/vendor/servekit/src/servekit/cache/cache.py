@@ -83,7 +83,6 @@ class Cache(Values):
         trace: TracebackType | None,
     ) -> None:
         await self._writer.close()
-        await self._reader.close()
         await self._coherence.__aexit__(kind, error, trace)
         await self._leases.close()
 

@@ -95,7 +95,6 @@ class Cached(Generic[P, R]):
             and self._local.trusted(entry)
         ):
             self._stats.hits_local += 1
-            entry.used = True
             return entry
         return None
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
 from servekit.cache.debts import Debts
 from servekit.cache.keys import ENTRY, TAG, KeySpace
-from servekit.cache.local_tier import LocalEntry, LocalTier
-from servekit.cache.policy import Policy
+from servekit.cache.local_tier import LocalTier
 from servekit.cache.redis_tier import RedisTier
 from servekit.cache.single_flight import SingleFlight
 from servekit.cache.wakes import Wakes
@@ -31,8 +29,6 @@ class Coherence:
         self.flights: SingleFlight[Any] = SingleFlight()
         self.wakes = Wakes()
         self.debts = Debts(self._pay)
-        self.refill: Callable[[str, Policy], None] | None = None
-        """Fetches what was in use when another process wrote it, before anyone asks again."""
         self._clients = clients
         self._redis = redis
         self._keys = keys
@@ -67,15 +63,11 @@ class Coherence:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    def written(self, key: str) -> LocalEntry | None:
-        """Forget the key everywhere in this process: what is known or being read is out of date.
-
-        Return what the local tier had.
-        """
-        dropped = self.local.invalidate(key)
+    def written(self, key: str) -> None:
+        """Forget the key everywhere in this process: what is known or being read is out of date."""
+        self.local.invalidate(key)
         self.flights.forget(key)
         self.wakes.wake(key)
-        return dropped
 
     def tag_written(self, tag: str) -> None:
         self.local.invalidate_tag(tag)
@@ -90,9 +82,7 @@ class Coherence:
         for raw in raws:
             kind, name = self._keys.split(raw)
             if kind == ENTRY:
-                dropped = self.written(name)
-                if dropped is not None and dropped.used and self.refill is not None:
-                    self.refill(name, dropped.policy)
+                self.written(name)
             elif kind == TAG:
                 self.tag_written(name)
             else:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cachebox import LRUCache
 
 from servekit.cache.metrics import CacheStats
 from servekit.redis.marks import Mark, Marks
-
-if TYPE_CHECKING:
-    from servekit.cache.policy import Policy
 
 ENTRY_BYTES = 600
 """About what an entry costs beside its value: the object, its key and its place in the table."""
@@ -36,19 +33,16 @@ class LocalEntry:
         "fresh_until",
         "good_until",
         "local_until",
-        "policy",
         "refresh_at",
         "size",
         "stats",
         "tags",
         "usable_until",
-        "used",
         "value",
     )
 
     value: Any
     codec: object
-    policy: Policy
     stats: CacheStats
     tags: tuple[tuple[str, bytes], ...]
     size: int
@@ -60,8 +54,6 @@ class LocalEntry:
     refresh_at: float
     good_until: float
     """The first of the times that ends a plain hit; the hot path compares this one only."""
-    used: bool
-    """Whether anyone asked for it since it came from Redis: if so it is fetched anew when told."""
 
 
 class LocalTier:
@@ -120,8 +112,6 @@ class LocalTier:
         if mark.spoiled or entry.size > self._limit_bytes:
             return
         entry.epoch = mark.epoch if mark.epoch == self.epoch != UNTRUSTED else NEVER
-        before = self.entries.get(mark.name, None)
-        entry.used |= before is not None and before.used
         self.entries[mark.name] = entry
         entry.stats.writes_local += 1
 
@@ -139,13 +129,12 @@ class LocalTier:
                 return False
         return True
 
-    def invalidate(self, key: str) -> LocalEntry | None:
-        """Drop the key, and whatever is being read for it; return what was dropped."""
+    def invalidate(self, key: str) -> None:
+        """Drop the key, and whatever is being read for it."""
         self._marks.spoil(key)
         entry: LocalEntry | None = self.entries.pop(key, None)
         if entry is not None:
             entry.stats.invalidations_local += 1
-        return entry
 
     def invalidate_tag(self, tag: str) -> None:
         self._marks.spoil(f"\0{tag}")

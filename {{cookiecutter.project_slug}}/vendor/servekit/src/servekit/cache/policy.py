@@ -74,7 +74,6 @@ class Policy:
         shift = now - time.time()
         local = LocalEntry()
         local.value, local.codec, local.stats = value, self.codec, self.stats
-        local.policy, local.used = self, False
         local.tags, local.epoch = entry.tags, NEVER
         local.size = ENTRY_BYTES + len(entry.payload) * (
             1 if isinstance(value, bytes) else VALUE_FACTOR

@@ -181,7 +181,6 @@ class ReadThrough:
             # What is stored without the versions of its tags would outlive them.
             kept = await self._writer.keep(mark, policy, entry, None if tags is None else token)
             local = policy.localize(entry, value)
-            local.used = True  # Somebody asked for it.
         except NotEncodable as error:
             log.error("cache_value_not_encodable", cache=policy.name, error=str(error))  # noqa: TRY400 - says all
             return policy.uncached(value)

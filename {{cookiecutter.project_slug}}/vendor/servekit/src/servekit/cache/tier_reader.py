@@ -14,9 +14,6 @@ from servekit.cache.redis_tier import RedisTier
 from servekit.errors import StoreUnavailable
 from servekit.redis.marks import Mark
 
-REFILLS_MAX = 1000
-"""Fetches in the background at a time, of keys that others wrote."""
-
 Tags = tuple[tuple[str, bytes], ...]
 
 
@@ -27,8 +24,6 @@ class TierReader:
         self.redis = redis
         self.local = coherence.local
         self._reads: dict[tuple[str, object], tuple[Mark, asyncio.Future[LocalEntry | None]]] = {}
-        self._refills: set[asyncio.Task[LocalEntry | None]] = set()
-        coherence.refill = self._refill
 
     def near(self, key: str, policy: Policy) -> LocalEntry | None:
         """Return the local entry if it is as Redis has it."""
@@ -37,7 +32,6 @@ class TierReader:
             return None
         if time.monotonic() >= entry.local_until or not self.local.trusted(entry):
             return None
-        entry.used = True
         return entry
 
     def left(self, key: str, policy: Policy) -> LocalEntry | None:
@@ -139,24 +133,6 @@ class TierReader:
         finally:
             for mark in marks:
                 self.local.end(mark)
-
-    def _refill(self, key: str, policy: Policy) -> None:
-        """Fetch a key in the background; it is no loss if there are too many or Redis is away."""
-        if len(self._refills) < REFILLS_MAX:
-            task = asyncio.get_running_loop().create_task(self.fetch(key, policy, ()))
-            self._refills.add(task)
-            task.add_done_callback(self._refilled)
-
-    def _refilled(self, task: asyncio.Task[LocalEntry | None]) -> None:
-        self._refills.discard(task)
-        if not task.cancelled():
-            task.exception()  # Seen: whoever asks next meets it too.
-
-    async def close(self) -> None:
-        """End what still runs in the background."""
-        for task in self._refills:
-            task.cancel()
-        await asyncio.gather(*self._refills, return_exceptions=True)
 
     async def tag_versions(self, tags: Sequence[str]) -> Tags:
         """Return the tags' versions now, to be stored with what is read from here on."""
