@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,6 +11,9 @@ if TYPE_CHECKING:
     from servekit.service import Service
 
 SCOPE_KEY = "servekit.service"
+
+current_service: ContextVar[Service | None] = ContextVar("current_service", default=None)
+"""The service whose request or lifespan runs here; tasks that these start inherit it."""
 
 
 def service_of(connection: HTTPConnection) -> Service:
@@ -25,3 +29,19 @@ def service_of(connection: HTTPConnection) -> Service:
         )
     found: Service = service
     return found
+
+
+def require_current_service() -> Service:
+    """Return the service whose request or lifespan runs here.
+
+    Raises:
+        RuntimeError: This is neither a request nor a lifespan of an application with a service.
+    """
+    service = current_service.get()
+    if service is None:
+        raise RuntimeError(
+            "No service runs this. Call it in a request or in the lifespan of an application that "
+            "has one (`Service(settings).install(app)`), or in a task that these start; elsewhere, "
+            "bind the function to a cache of your own: `function.bound_to(cache)`."
+        )
+    return service
