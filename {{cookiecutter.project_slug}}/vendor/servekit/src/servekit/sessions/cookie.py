@@ -102,7 +102,7 @@ class SessionCookie:
         self.name = name or ("__Host-session" if secure else "session")
         self._signer = signer
         # Header fields whose cookie has a good signature: checking one again takes 10 us.
-        self._known: LRUCache[bytes, VerifiedCookie] = LRUCache(
+        self._verified_fields: LRUCache[bytes, VerifiedCookie] = LRUCache(
             KNOWN_BYTES, getsizeof=lambda field, _: len(field) + VERIFIED_BYTES
         )
         self._prefix = self.name.encode() + b"="
@@ -116,15 +116,15 @@ class SessionCookie:
         """
         fields = [value for name, value in headers if name == b"cookie"]
         if len(fields) == 1:
-            known = self._known.get(fields[0], None)
-            if known is not None:
-                return True, known
+            cached = self._verified_fields.get(fields[0], None)
+            if cached is not None:
+                return True, cached
         candidates = {value for field in fields for value in self._values(field)}
         if len(candidates) != 1:
             return bool(candidates), None
         verified = self._signer.verify(candidates.pop())
         if verified is not None and len(fields) == 1:
-            self._known[fields[0]] = verified
+            self._verified_fields[fields[0]] = verified
         return True, verified
 
     def _values(self, field: bytes) -> list[bytes]:

@@ -51,7 +51,9 @@ class SessionStore:
             channel_up=lambda: self.coherent,
             local_bytes=lambda: self._local.size_bytes,
         )
-        self._found, self._unknown = map(self.metrics.loads.labels, ("found", "unknown"))
+        self._loads_found, self._loads_unknown = map(
+            self.metrics.loads.labels, ("found", "unknown")
+        )
         self.touch_seconds = min(TOUCH_SECONDS_MAX, idle_seconds / TOUCHES_PER_IDLE_TIME)
         self._clients = clients
         self._idle_ms = int(idle_seconds * 1000)
@@ -93,7 +95,7 @@ class SessionStore:
             self.metrics.local_hits += 1
             return record
         record = visible_to(await self._fetch(token.ref), token)
-        (self._found if record else self._unknown).inc()
+        (self._loads_found if record else self._loads_unknown).inc()
         return record
 
     async def _fetch(self, ref: str) -> SessionRecord | None:
