@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from servekit.scope import SCOPE_KEY
+from servekit.scope import SCOPE_KEY, current_service
 
 if TYPE_CHECKING:
     from starlette.requests import HTTPConnection
@@ -25,3 +25,19 @@ def service_of(connection: HTTPConnection) -> Service:
         )
     found: Service = service
     return found
+
+
+def require_current_service() -> Service:
+    """Return the service whose request or lifespan runs here.
+
+    Raises:
+        RuntimeError: This is neither a request nor a lifespan of an application with a service.
+    """
+    service: Service | None = current_service.get()
+    if service is None:
+        raise RuntimeError(
+            "No service runs this. Call it in a request or in the lifespan of an application that "
+            "has one (`Service(settings).install(app)`), or in a task that these start; elsewhere, "
+            "bind the function to a cache of your own: `function.bound_to(cache)`."
+        )
+    return service

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, Protocol
 
@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from servekit.foreign.versions import fast_ways
 from servekit.layers.exception_handlers import problem_handlers
 from servekit.routing.routes import Routes, read_routes
-from servekit.scope import SCOPE_KEY
+from servekit.scope import SCOPE_KEY, current_service
 from servekit.stack import Composition, layers
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
@@ -97,6 +97,7 @@ class Installation:
         @contextlib.asynccontextmanager
         async def run(app: Any) -> AsyncIterator[Any]:
             async with AsyncExitStack() as stack:
+                stack.enter_context(current(service))
                 for part in service.parts:
                     await stack.enter_async_context(part)
                 state = await stack.enter_async_context(own(app))
@@ -116,16 +117,32 @@ class Inner:
         return self.app(scope, receive, send)
 
 
+@contextlib.contextmanager
+def current(service: Installed) -> Iterator[None]:
+    """Make the service the current one for the body."""
+    token = current_service.set(service)
+    try:
+        yield
+    finally:
+        # A lifespan may end in another context than it began: then this one has nothing to undo.
+        with contextlib.suppress(ValueError):
+            current_service.reset(token)
+
+
 class Entrance:
-    """Names the service in the scope of every request, for what routes depend on."""
+    """Names the service to every request: in its scope, for dependencies, and as the current."""
 
     def __init__(self, app: ASGIApp, service: Installed) -> None:
         self.app = app
         self._service = service
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[SCOPE_KEY] = self._service
-        return self.app(scope, receive, send)
+        token = current_service.set(self._service)
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            current_service.reset(token)
 
 
 def answer_problems(app: FastAPI, service: Installed) -> None:

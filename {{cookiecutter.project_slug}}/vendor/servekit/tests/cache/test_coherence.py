@@ -36,24 +36,6 @@ async def test_another_workers_write_drops_the_local_value(url):
         assert (await second.lookup(7)).tier == "local"
 
 
-async def test_what_is_in_use_is_fetched_as_soon_as_another_worker_writes_it(redis_url):
-    source = Source()
-    async with worker(redis_url) as a, worker(redis_url) as b:
-        first, second = source.cached(a), source.cached(b)
-        local = b._reader.local.entries
-        await first.set(Product(id=7), 7)
-        await second(7)
-        await second(7)
-
-        await first.set(Product(id=7, name="Table"), 7)
-
-        await until(lambda: "product:7" in local and local["product:7"].value.name == "Table", 0.5)
-        await first.set(Product(id=7, name="Desk"), 7)
-        await until(lambda: "product:7" not in local, 0.5)
-        await asyncio.sleep(0.05)
-        assert "product:7" not in local, "nobody has asked since"
-
-
 async def test_a_key_that_is_loaded_ahead_stays_local_in_every_worker(redis_url):
     source = Source(0.01)
     async with worker(redis_url) as a, worker(redis_url) as b:

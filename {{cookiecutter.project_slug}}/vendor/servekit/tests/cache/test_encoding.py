@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from pydantic import BaseModel, Field, computed_field
 
-from servekit.cache.encoding import Codec, Entry, NotEncodable, pack, unpack
+from servekit.cache.entries import Codec, Entry, NotEncodable, pack, unpack
 
 PRINT = b"12345678"
 times = st.floats(allow_nan=False, allow_infinity=False)

@@ -3,7 +3,7 @@ from redis.exceptions import ConnectionError as RawConnectionError, ResponseErro
 
 from servekit.breaker import CLOSED, HALF_OPEN, OPEN
 from servekit.errors import StoreUnavailable, WorkerBusy
-from servekit.redis.breaker import RedisBreaker
+from servekit.redis.command_budget import RedisBreaker
 
 
 class Clock:

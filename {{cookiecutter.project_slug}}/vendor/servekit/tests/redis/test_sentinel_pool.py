@@ -4,7 +4,7 @@ import pytest
 from prometheus_client import Histogram
 from redis.asyncio.sentinel import MasterNotFoundError
 
-from servekit.redis.sentinel_pool import BoundedSentinelPool
+from servekit.redis.pools import BoundedSentinelPool
 
 
 class Sentinel:

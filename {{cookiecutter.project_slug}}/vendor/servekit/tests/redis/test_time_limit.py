@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from servekit.redis.time_limit import TimeLimit
+from servekit.redis.command_budget import TimeLimit
 
 
 async def time_out(seconds, *, lively):

@@ -1,5 +1,4 @@
-from servekit.sessions.cookie import KNOWN_BYTES, SessionCookie
-from servekit.sessions.tokens import SessionSigner, SessionToken
+from servekit.sessions.cookie import KNOWN_BYTES, SessionCookie, SessionSigner, SessionToken
 
 
 class CountingSigner(SessionSigner):

@@ -5,8 +5,7 @@ from pydantic import BaseModel
 
 from servekit.redis.clients import RedisClients
 from servekit.sessions.cookie import SessionCookie
-from servekit.sessions.handle import Session
-from servekit.sessions.keys import SessionKey
+from servekit.sessions.session import Session, SessionKey
 from servekit.sessions.store import SessionStore
 
 

@@ -11,8 +11,8 @@ from servekit.errors import StoreUnavailable
 from servekit.problems import problem_response
 from servekit.redis.clients import RedisClients
 from servekit.sessions.cookie import SessionCookie
-from servekit.sessions.handle import Session
 from servekit.sessions.layer import SessionDep, SessionMiddleware, UserDep
+from servekit.sessions.session import Session
 from servekit.sessions.store import SessionStore
 from tests.stores.workers import until
 

@@ -23,7 +23,7 @@ async def proxy(redis_server, redis_url):
 
 
 def has_copy(store, token):
-    return store._local.find(token.ref) is not None
+    return store._local.get(token.ref) is not None
 
 
 async def settled(store, token):

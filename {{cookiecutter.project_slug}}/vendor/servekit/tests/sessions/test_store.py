@@ -5,8 +5,8 @@ from prometheus_client import CollectorRegistry
 
 from servekit.errors import StoreUnavailable
 from servekit.redis.clients import RedisClients
+from servekit.sessions.cookie import SessionToken
 from servekit.sessions.store import SessionStore
-from servekit.sessions.tokens import SessionToken
 from tests.stores.workers import until
 
 KEYS = ["first-key-of-the-tests-0123456789"]

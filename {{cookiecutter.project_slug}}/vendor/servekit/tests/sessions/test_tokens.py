@@ -1,6 +1,6 @@
 import pytest
 
-from servekit.sessions.tokens import (
+from servekit.sessions.cookie import (
     COOKIE_LENGTH,
     SessionSigner,
     SessionToken,

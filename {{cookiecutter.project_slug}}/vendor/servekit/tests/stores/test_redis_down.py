@@ -135,9 +135,12 @@ async def test_the_cache_recovers_soon_after_redis(proxy):
 
         await proxy.accept()
         await until(lambda: cache.coherent)
-        await product(7)
-        assert (await product.lookup(7)).state == "hit"
+        await until(lambda: _is_hit(product))
         assert clients.breakers["cache"].state == CLOSED
+
+
+async def _is_hit(product):
+    return (await product.lookup(7)).state == "hit"
 
 
 async def test_removals_are_made_up_for_before_the_cache_is_trusted(proxy, redis_url):

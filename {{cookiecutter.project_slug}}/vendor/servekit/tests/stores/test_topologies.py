@@ -42,7 +42,7 @@ async def test_on_a_cluster_a_logout_is_told_and_a_copy_lives_a_second_as_slots_
             async def known():
                 for token in tokens:
                     await b.read(token)
-                return all(b._local.find(token.ref) for token in tokens)
+                return all(b._local.get(token.ref) for token in tokens)
 
             async def forgotten():
                 return not any([await b.read(token) for token in tokens])
@@ -51,8 +51,8 @@ async def test_on_a_cluster_a_logout_is_told_and_a_copy_lives_a_second_as_slots_
             assert await a.delete_all("ada", keep=tokens[0].ref) == 9
             await until(lambda: _only(b, tokens, 0), seconds=0.1)
 
-            b._local._told = b._local._channel._on_keys = lambda _: None
-            await until(lambda: b._local.find(tokens[0].ref))
+            b._local._channel._on_keys = lambda _: None
+            await until(lambda: b._local.get(tokens[0].ref))
             await a.delete(tokens[0].ref, user_id="ada")
             await until(forgotten, seconds=1.2)
 

@@ -17,16 +17,14 @@ from typing import ParamSpec, Self, TypeVar
 import structlog
 from prometheus_client import CollectorRegistry
 
-from servekit.cache.cached import Cached, return_type
 from servekit.cache.coherence import Coherence
+from servekit.cache.functions import Cached, Declaration, FunctionOptions
 from servekit.cache.keys import KeySpace
-from servekit.cache.leases import Leases
 from servekit.cache.metrics import CacheMetrics
-from servekit.cache.policy import Policy
 from servekit.cache.read_through import ReadThrough
 from servekit.cache.redis_tier import RedisTier
-from servekit.cache.tier_reader import TierReader
-from servekit.cache.tier_writer import TierWriter
+from servekit.cache.single_flight import Leases
+from servekit.cache.tiers import TierReader, TierWriter
 from servekit.cache.values import Values
 from servekit.redis.clients import RedisClients
 
@@ -40,7 +38,7 @@ class Cache(Values):
     """A cache over `clients.cache`; no method of it raises for want of Redis.
 
     While Redis is away, values that this process has are served stale until their hard end, loads
-    run, and removals are made up for later. `enabled=False` sends every call to its source.
+    run, and removals are sent later. `enabled=False` sends every call to its source.
     """
 
     def __init__(  # noqa: PLR0913 - each is a knob of its own
@@ -57,11 +55,11 @@ class Cache(Values):
         keys = KeySpace(namespace)
         redis = RedisTier(clients, keys, lease_seconds=lease_seconds)
         self._coherence = Coherence(clients, redis, keys, local_bytes=local_bytes)
-        reader = TierReader(redis, self._coherence)
+        local = self._coherence.local
+        reader = TierReader(redis, local)
         writer = TierWriter(redis, reader, self._coherence)
         self._leases = Leases(redis, seconds=lease_seconds)
         engine = ReadThrough(reader, writer, self._coherence, self._leases)
-        local = self._coherence.local
         metrics = CacheMetrics(
             channel_up=lambda: self.coherent, local_bytes=lambda: local.size_bytes
         )
@@ -83,14 +81,13 @@ class Cache(Values):
         trace: TracebackType | None,
     ) -> None:
         await self._writer.close()
-        await self._reader.close()
         await self._coherence.__aexit__(kind, error, trace)
         await self._leases.close()
 
     @property
     def coherent(self) -> bool:
-        """Whether the local tier is in use: other processes' writes are told."""
-        return self._coherence.told
+        """Whether the local tier is in use: other processes' writes are heard of."""
+        return self._coherence.channel_up
 
     def cached(  # noqa: PLR0913 - each is a choice of its own
         self,
@@ -105,39 +102,39 @@ class Cache(Values):
         tags: Sequence[str] = (),
         version: str = "",
     ) -> Callable[[Callable[P, Awaitable[R]]], Cached[P, R]]:
-        """Return a decorator that caches an async function under keys such as `product:{id}`.
+        """Return a decorator that caches an async function in this cache.
 
-        Key and tags are templates over the function's parameters; a parameter that the key does not
-        name must not change the result. The type comes from the return annotation. `name` labels
-        the metrics (default: the key's first word); a new `version` makes old entries misses.
+        It is `servekit.cache.cached`, for a cache that is at hand where the function is declared.
         """
+        options = FunctionOptions(
+            key=key,
+            ttl_seconds=ttl_seconds,
+            stale_seconds=stale_seconds,
+            negative_ttl_seconds=negative_ttl_seconds,
+            local_ttl_seconds=local_ttl_seconds,
+            jitter=jitter,
+            name=name,
+            tags=tags,
+            version=version,
+        )
 
         def decorate(function: Callable[P, Awaitable[R]]) -> Cached[P, R]:
-            kind = return_type(function)
-            policy = Policy(
-                name or key.split(":", maxsplit=1)[0],
-                self._codec(kind, version),
-                self._metrics.stats(name or key.split(":", maxsplit=1)[0]),
-                ttl_seconds,
-                stale_seconds,
-                negative_ttl_seconds,
-                local_ttl_seconds,
-                jitter,
-                self._compress_bytes,
-            )
-            return Cached(
-                function,
-                key=key,
-                tags=tags,
-                policy=policy,
-                reader=self._reader,
-                writer=self._writer,
-                engine=self._engine,
-                bypassed=self._bypassed,
-                enabled=self._enabled,
-            )
+            return self.bind(Declaration(function, options))
 
         return decorate
+
+    def bind(self, declaration: Declaration[P, R]) -> Cached[P, R]:
+        """Return a declared function, cached here."""
+        stats = self._metrics.stats(declaration.name)
+        return Cached(
+            declaration,
+            declaration.policy(stats, compress_bytes=self._compress_bytes),
+            reader=self._reader,
+            writer=self._writer,
+            engine=self._engine,
+            bypassed=self._bypassed,
+            enabled=self._enabled,
+        )
 
     async def delete(self, *keys: str, name: str = "values") -> None:
         """Remove keys everywhere."""

@@ -1,45 +1,47 @@
-"""Keeps the local tier as Redis is: follows the invalidations, and bypasses it without them."""
+"""Keeps the local tier as Redis is: follows invalidations, and sends those that Redis missed."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import random
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Self
 
-from servekit.cache.debts import Debts
+import structlog
+
 from servekit.cache.keys import ENTRY, TAG, KeySpace
-from servekit.cache.local_tier import LocalEntry, LocalTier
-from servekit.cache.policy import Policy
+from servekit.cache.local_tier import LocalTier
 from servekit.cache.redis_tier import RedisTier
-from servekit.cache.single_flight import SingleFlight
-from servekit.cache.wakes import Wakes
+from servekit.cache.single_flight import SingleFlight, Waiters
+from servekit.deadlines import without_deadline
+from servekit.errors import StoreUnavailable
 from servekit.redis.clients import RedisClients
 from servekit.redis.invalidation import InvalidationChannel
 
-TAG_SECONDS = 30 * 86_400
-"""Life of a tag's version; an entry that outlives its tag is a miss."""
+log = structlog.get_logger()
+
+OUTBOX_LIMIT = 10_000
+OUTBOX_PAUSE_SECONDS = 0.25
 
 
 class Coherence:
-    """The local tier and all that must hear of a write: marks, runs under way, waiters."""
+    """The local tier and all that a write makes out of date: reads, runs under way, waiters."""
 
     def __init__(
         self, clients: RedisClients, redis: RedisTier, keys: KeySpace, *, local_bytes: int
     ) -> None:
         self.local = LocalTier(local_bytes)
         self.flights: SingleFlight[Any] = SingleFlight()
-        self.wakes = Wakes()
-        self.debts = Debts(self._pay)
-        self.refill: Callable[[str, Policy], None] | None = None
-        """Fetches what was in use when another process wrote it, before anyone asks again."""
+        self.waiters = Waiters()
+        self.outbox = InvalidationOutbox(self._deliver)
         self._clients = clients
         self._redis = redis
         self._keys = keys
         self._channel = InvalidationChannel(
             clients.invalidation_connections,
             prefix=keys.prefix,
-            on_keys=self._told,
+            on_keys=self._on_invalidations,
             on_up=self._trust,
             on_down=self._distrust,
             on_silent=clients.suspect,
@@ -47,8 +49,8 @@ class Coherence:
         self._task: asyncio.Task[None] | None = None
 
     @property
-    def told(self) -> bool:
-        """Whether other processes' writes are told."""
+    def channel_up(self) -> bool:
+        """Whether other processes' writes are heard of."""
         return self._channel.up
 
     async def __aenter__(self) -> Self:
@@ -62,56 +64,99 @@ class Coherence:
         trace: TracebackType | None,
     ) -> None:
         await self.flights.close()
-        await self.debts.close()
+        await self.outbox.close()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    def written(self, key: str) -> LocalEntry | None:
-        """Forget the key everywhere in this process: what is known or being read is out of date.
-
-        Return what the local tier had.
-        """
-        dropped = self.local.invalidate(key)
+    def invalidate(self, key: str) -> None:
+        """Forget the key everywhere in this process: what is known or being read is out of date."""
+        self.local.invalidate(key)
         self.flights.forget(key)
-        self.wakes.wake(key)
-        return dropped
+        self.waiters.notify(key)
 
-    def tag_written(self, tag: str) -> None:
+    def invalidate_tag(self, tag: str) -> None:
         self.local.invalidate_tag(tag)
         self.flights.forget_all()
 
-    def _told(self, raws: list[bytes] | None) -> None:
+    def _on_invalidations(self, raws: list[bytes] | None) -> None:
         if raws is None:
             self.local.clear()
             self.flights.forget_all()
-            self.wakes.wake_all()
+            self.waiters.notify_all()
             return
         for raw in raws:
             kind, name = self._keys.split(raw)
             if kind == ENTRY:
-                dropped = self.written(name)
-                if dropped is not None and dropped.used and self.refill is not None:
-                    self.refill(name, dropped.policy)
+                self.invalidate(name)
             elif kind == TAG:
-                self.tag_written(name)
+                self.invalidate_tag(name)
             else:
-                self.wakes.wake(name)
+                self.waiters.notify(name)
 
     async def _trust(self) -> None:
         await self._clients.recovered()
-        await self.debts.pay()
+        await self.outbox.flush()
         self.local.trust()
 
     def _distrust(self) -> None:
         self.local.distrust()
-        self.wakes.wake_all()
+        self.waiters.notify_all()
 
-    async def _pay(self, kind: str, name: str) -> None:
+    async def _deliver(self, kind: str, name: str) -> None:
         if kind == ENTRY:
             await self._redis.remove([name])
         elif kind == TAG:
-            await self._redis.new_tag_version(name, ttl_seconds=TAG_SECONDS)
+            await self._redis.new_tag_version(name)
         else:
             async for keys in self._redis.scan(name):
                 await self._redis.remove(keys)
+
+
+class InvalidationOutbox:
+    """Removals that Redis missed, as pairs of kind and name: at most OUTBOX_LIMIT.
+
+    `deliver` makes one; all are made in the background as soon as Redis answers, and before the
+    local tier is trusted again.
+    """
+
+    def __init__(self, deliver: Callable[[str, str], Awaitable[None]]) -> None:
+        self._deliver = deliver
+        self._pending: dict[tuple[str, str], object] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def add(self, kind: str, name: str, error: Exception) -> None:
+        """Remember a removal that failed; the oldest is given up when there are too many."""
+        if not self._pending:
+            log.warning("cache_invalidation_deferred", kind=kind, key=name, error=str(error))
+        self._pending[kind, name] = object()
+        if len(self._pending) > OUTBOX_LIMIT:
+            oldest = next(iter(self._pending))
+            del self._pending[oldest]
+            log.error("cache_invalidation_lost", kind=oldest[0], key=oldest[1])
+        if self._task is None or self._task.done():
+            loop = asyncio.get_running_loop()
+            self._task = loop.create_task(self._flush_later(), context=without_deadline())
+
+    async def flush(self) -> None:
+        """Make every removal; raises StoreUnavailable with the rest still pending."""
+        if self._pending:
+            log.info("cache_invalidations_delivered_late", number=len(self._pending))
+        while self._pending:
+            (kind, name), removal = next(iter(self._pending.items()))
+            await self._deliver(kind, name)
+            if self._pending.get((kind, name)) is removal:  # Else it was added again meanwhile.
+                del self._pending[kind, name]
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _flush_later(self) -> None:
+        while self._pending:
+            await asyncio.sleep(OUTBOX_PAUSE_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311 - jitter
+            try:
+                await self.flush()
+            except StoreUnavailable:
+                continue

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from string import Formatter
 from typing import Any
 
-ENTRY, LEASE, TAG = "e", "l", "t"
+ENTRY, LEASE, TAG, PATTERN = "e", "l", "t", "pattern"
+"""Kinds of what is removed; but for the last, they stand in the keys of Redis."""
 
 
 class KeySpace:

@@ -3,65 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
 
 from cachebox import LRUCache
 
-from servekit.cache.metrics import CacheStats
-from servekit.redis.marks import Mark, Marks
-
-if TYPE_CHECKING:
-    from servekit.cache.policy import Policy
-
-ENTRY_BYTES = 600
-"""About what an entry costs beside its value: the object, its key and its place in the table."""
-
-VALUE_FACTOR = 3
-"""Decoded objects take about three times the bytes of their JSON (measured on pydantic models)."""
+from servekit.cache.entries import NO_EPOCH, LocalEntry
+from servekit.redis.invalidation import ReadFence, ReadFences
 
 UNTRUSTED = -1
-"""The epoch while nobody tells of other processes' writes."""
-
-NEVER = -2
-"""The epoch of an entry that is no hit in any: Redis does not have it."""
-
-
-class LocalEntry:
-    """A decoded value and its times, in seconds of the monotonic clock."""
-
-    __slots__ = (
-        "codec",
-        "created_at",
-        "epoch",
-        "fresh_until",
-        "good_until",
-        "local_until",
-        "policy",
-        "refresh_at",
-        "size",
-        "stats",
-        "tags",
-        "usable_until",
-        "used",
-        "value",
-    )
-
-    value: Any
-    codec: object
-    policy: Policy
-    stats: CacheStats
-    tags: tuple[tuple[str, bytes], ...]
-    size: int
-    epoch: int
-    created_at: float
-    fresh_until: float
-    usable_until: float
-    local_until: float
-    refresh_at: float
-    good_until: float
-    """The first of the times that ends a plain hit; the hot path compares this one only."""
-    used: bool
-    """Whether anyone asked for it since it came from Redis: if so it is fetched anew when told."""
+"""The epoch while other processes' writes may go unnoticed."""
 
 
 class LocalTier:
@@ -74,7 +23,7 @@ class LocalTier:
         self.epoch = UNTRUSTED
         self._epochs = 0
         self._limit_bytes = limit_bytes
-        self._marks = Marks()
+        self._fences = ReadFences()
         # 0 would mean "no bound" to cachebox.
         self.entries: LRUCache[str, LocalEntry] = LRUCache(
             max(limit_bytes, 1), getsizeof=lambda _, entry: entry.size
@@ -86,50 +35,48 @@ class LocalTier:
         return self.entries.current_size()
 
     def trust(self) -> None:
-        """Begin an epoch: from now on every write of others is told."""
+        """Begin an epoch: from now on every write of another process is heard of."""
         self._epochs += 1
         self.epoch = self._epochs
         self.tag_versions.clear()
 
     def distrust(self) -> None:
-        """End the epoch: writes of others may go unnoticed."""
+        """End the epoch: writes of other processes may go unnoticed."""
         if self.epoch == UNTRUSTED:
             return  # Loads since then are kept, however often the channel fails to come back.
         self.epoch = UNTRUSTED
-        self._marks.spoil_all()
+        self._fences.invalidate_all()
         self.tag_versions.clear()
 
     def clear(self) -> None:
         """Forget everything: the database was emptied."""
-        self._marks.spoil_all()
+        self._fences.invalidate_all()
         self.entries.clear()
         self.tag_versions.clear()
 
-    def begin(self, key: str) -> Mark:
-        """Note that the key is being read, before it is; finish with `end`."""
-        return self._marks.begin(key, self.epoch)
+    def begin_read(self, key: str) -> ReadFence:
+        """Fence a read of the key, before it is sent; finish with `end_read`."""
+        return self._fences.begin(key, self.epoch)
 
-    def begin_tag(self, tag: str) -> Mark:
-        return self._marks.begin(f"\0{tag}", self.epoch)
+    def begin_tag_read(self, tag: str) -> ReadFence:
+        return self._fences.begin(f"\0{tag}", self.epoch)
 
-    def end(self, mark: Mark) -> None:
-        self._marks.end(mark)
+    def end_read(self, fence: ReadFence) -> None:
+        self._fences.end(fence)
 
-    def fill(self, mark: Mark, entry: LocalEntry) -> None:
-        """Keep what was read under the mark, unless an invalidation came in between."""
-        if mark.spoiled or entry.size > self._limit_bytes:
+    def fill(self, fence: ReadFence, entry: LocalEntry) -> None:
+        """Keep what was read behind the fence, unless an invalidation came in between."""
+        if fence.invalidated or entry.size > self._limit_bytes:
             return
-        entry.epoch = mark.epoch if mark.epoch == self.epoch != UNTRUSTED else NEVER
-        before = self.entries.get(mark.name, None)
-        entry.used |= before is not None and before.used
-        self.entries[mark.name] = entry
+        entry.epoch = fence.epoch if fence.epoch == self.epoch != UNTRUSTED else NO_EPOCH
+        self.entries[fence.key] = entry
         entry.stats.writes_local += 1
 
-    def fill_tag(self, mark: Mark, tag: str, version: bytes) -> None:
-        if not mark.spoiled and mark.epoch == self.epoch != UNTRUSTED:
+    def fill_tag(self, fence: ReadFence, tag: str, version: bytes) -> None:
+        if not fence.invalidated and fence.epoch == self.epoch != UNTRUSTED:
             self.tag_versions[tag] = version
 
-    def trusted(self, entry: LocalEntry) -> bool:
+    def current(self, entry: LocalEntry) -> bool:
         """Return whether the entry is as Redis has it, tags included."""
         if entry.epoch != self.epoch:
             return False
@@ -139,21 +86,27 @@ class LocalTier:
                 return False
         return True
 
-    def invalidate(self, key: str) -> LocalEntry | None:
-        """Drop the key, and whatever is being read for it; return what was dropped."""
-        self._marks.spoil(key)
+    def get_current(self, key: str, codec: object) -> LocalEntry | None:
+        """Return the entry of the key if it is as Redis has it."""
+        entry = self.entries.get(key, None)
+        if entry is None or entry.codec is not codec or time.monotonic() >= entry.local_until:
+            return None
+        return entry if self.current(entry) else None
+
+    def get_usable(self, key: str, codec: object) -> LocalEntry | None:
+        """Return what may be served while Redis is away, if anything."""
+        entry = self.entries.get(key, None)
+        if entry is None or entry.codec is not codec or time.monotonic() >= entry.usable_until:
+            return None
+        return entry
+
+    def invalidate(self, key: str) -> None:
+        """Drop the key, and whatever is being read for it."""
+        self._fences.invalidate(key)
         entry: LocalEntry | None = self.entries.pop(key, None)
         if entry is not None:
             entry.stats.invalidations_local += 1
-        return entry
 
     def invalidate_tag(self, tag: str) -> None:
-        self._marks.spoil(f"\0{tag}")
+        self._fences.invalidate(f"\0{tag}")
         self.tag_versions.pop(tag, None)
-
-    def stale(self, key: str) -> LocalEntry | None:
-        """Return what may be served while Redis is away, if anything."""
-        entry = self.entries.get(key, None)
-        if entry is None or time.monotonic() >= entry.usable_until:
-            return None
-        return entry

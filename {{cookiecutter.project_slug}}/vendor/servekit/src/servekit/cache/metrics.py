@@ -50,7 +50,7 @@ class CacheMetrics(Collector):
             yield family
         yield GaugeMetricFamily(
             "cache_invalidation_channel_up",
-            "1 while other processes' writes are told; else the local tier is bypassed.",
+            "1 while other processes' writes are heard of; else the local tier is bypassed.",
             float(self._channel_up()),
         )
         yield GaugeMetricFamily(

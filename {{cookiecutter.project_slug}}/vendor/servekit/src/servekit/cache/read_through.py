@@ -13,13 +13,18 @@ import structlog
 from cachebox import LRUCache
 
 from servekit.cache.coherence import Coherence
-from servekit.cache.encoding import NotEncodable
-from servekit.cache.leases import Leases
-from servekit.cache.local_tier import NEVER, LocalEntry
-from servekit.cache.policy import CacheResult, Policy, State, Tier
-from servekit.cache.tier_reader import Tags, TierReader
-from servekit.cache.tier_writer import TierWriter
-from servekit.cache.wakes import wait_for_word
+from servekit.cache.entries import (
+    NO_EPOCH,
+    CachePolicy,
+    CacheResult,
+    LocalEntry,
+    NotEncodable,
+    State,
+    TagVersions,
+    Tier,
+)
+from servekit.cache.single_flight import Leases, wait_for_notification
+from servekit.cache.tiers import TierReader, TierWriter
 from servekit.errors import StoreUnavailable
 
 log = structlog.get_logger()
@@ -27,16 +32,16 @@ log = structlog.get_logger()
 PAUSE_SECONDS = 1.0
 """Least time between two refreshes of a key that failed, or that Redis could not coordinate."""
 
-PAUSE_SECONDS_TAKEN = 0.25
+PAUSE_SECONDS_LEASED = 0.25
 """Time before a refresh is tried again while another process is at it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """A lookup: the key, its policy and tags, and how to load the value."""
+class Lookup:
+    """What is looked up: the key, its policy and tags, and how to load the value."""
 
     key: str
-    policy: Policy
+    policy: CachePolicy
     tags: Sequence[str]
     load: Callable[[], Awaitable[Any]]
 
@@ -55,145 +60,148 @@ class ReadThrough:
         leases: Leases,
     ) -> None:
         self._reader = reader
+        self._local = reader.local
         self._writer = writer
         self._coherence = coherence
         self._leases = leases
         self._flights = coherence.flights
-        self._pauses: LRUCache[str, float] = LRUCache(10_000)
+        self._paused_until: LRUCache[str, float] = LRUCache(10_000)
 
-    async def find(self, key: str, policy: Policy) -> CacheResult[Any] | None:
+    async def get(self, key: str, policy: CachePolicy) -> CacheResult[Any] | None:
         """Return what the tiers have, without loading; stale values say so."""
-        entry = self._reader.near(key, policy)
+        entry = self._local.get_current(key, policy.codec)
         if entry is not None:
             return _result(entry, "local")
         policy.stats.misses_local += 1
         try:
             entry = await self._reader.fetch(key, policy, ())
         except StoreUnavailable:
-            left = self._reader.left(key, policy)
-            return None if left is None else _result(left, "local", stale=True)
+            usable = self._local.get_usable(key, policy.codec)
+            return None if usable is None else _result(usable, "local", stale=True)
         if entry is None:
             policy.stats.misses_redis += 1
             return None
         return _result(entry, "redis")
 
-    async def lookup(self, request: Request) -> CacheResult[Any]:
+    async def get_or_load(self, lookup: Lookup) -> CacheResult[Any]:
         """Return the value: fresh, stale while it is loaded anew, or loaded now."""
-        key, policy = request.key, request.policy
-        entry = self._reader.near(key, policy)
+        key, policy = lookup.key, lookup.policy
+        entry = self._local.get_current(key, policy.codec)
         if entry is not None:
-            return self._serve(entry, request, "local")
+            return self._serve(entry, lookup, "local")
         policy.stats.misses_local += 1
         # What may be served stale waits for no probe of Redis: its refresh is one.
-        left = None if self._reader.redis.answering else self._reader.left(key, policy)
-        if left is not None:
-            return self._serve_left(left, request)
+        answering = self._reader.redis.answering
+        usable = None if answering else self._local.get_usable(key, policy.codec)
+        if usable is not None:
+            return self._serve_without_redis(usable, lookup)
         try:
-            entry = await self._reader.fetch(key, policy, request.tags)
+            entry = await self._reader.fetch(key, policy, lookup.tags)
         except StoreUnavailable:
-            left = self._reader.left(key, policy)
-            if left is not None:
-                return self._serve_left(left, request)
-            loaded = await self._flights.join(key, lambda: self._load(request, None))
+            usable = self._local.get_usable(key, policy.codec)
+            if usable is not None:
+                return self._serve_without_redis(usable, lookup)
+            loaded = await self._flights.join(key, lambda: self._load(lookup, None))
             return CacheResult(loaded.value, "miss")
         if entry is not None:
-            return self._serve(entry, request, "redis")
+            return self._serve(entry, lookup, "redis")
         policy.stats.misses_redis += 1
         while True:
-            loaded = await self._flights.join(key, lambda: self._load_once(request))
+            loaded = await self._flights.join(key, lambda: self._load_once(lookup))
             if loaded is not None:
                 return CacheResult(loaded.value, "miss")
             # A refresh was under way that left the load to another process.
 
-    def _serve(self, entry: LocalEntry, request: Request, tier: Tier) -> CacheResult[Any]:
+    def _serve(self, entry: LocalEntry, lookup: Lookup, tier: Tier) -> CacheResult[Any]:
         if time.monotonic() >= entry.refresh_at:
-            self._refresh_soon(request)
+            self._refresh_in_background(lookup)
         return _result(entry, tier)
 
-    def _serve_left(self, entry: LocalEntry, request: Request) -> CacheResult[Any]:
-        self._refresh_soon(request)
+    def _serve_without_redis(self, entry: LocalEntry, lookup: Lookup) -> CacheResult[Any]:
+        self._refresh_in_background(lookup)
         return _result(entry, "local", stale=True)
 
-    def _refresh_soon(self, request: Request) -> None:
-        key = request.key
-        if self._flights.running(key) or time.monotonic() < self._pauses.get(key, 0.0):
+    def _refresh_in_background(self, lookup: Lookup) -> None:
+        key = lookup.key
+        if self._flights.running(key) or time.monotonic() < self._paused_until.get(key, 0.0):
             return
-        self._flights.begin(key, lambda: self._refresh(request))
+        self._flights.begin(key, lambda: self._refresh(lookup))
 
     def _pause(self, key: str, seconds: float) -> None:
-        self._pauses[key] = time.monotonic() + seconds * random.uniform(1, 1.5)  # noqa: S311 - jitter
+        jitter = random.uniform(1, 1.5)  # noqa: S311 - no secret
+        self._paused_until[key] = time.monotonic() + seconds * jitter
 
-    async def _refresh(self, request: Request) -> LocalEntry | None:
+    async def _refresh(self, lookup: Lookup) -> LocalEntry | None:
         """Load anew what is still served, unless another process does or did."""
-        key, token = request.key, None
+        key, token = lookup.key, None
         try:
             token = await self._leases.take(key)
             if token is None:
-                self._pause(key, PAUSE_SECONDS_TAKEN)
+                self._pause(key, PAUSE_SECONDS_LEASED)
                 return None
-            entry = await self._reader.fetch(key, request.policy, request.tags, anew=True)
+            entry = await self._reader.fetch(key, lookup.policy, lookup.tags, shared=False)
             if entry is not None and time.monotonic() < entry.refresh_at:
-                self._leases.give_back(key, token)
+                self._leases.release(key, token)
                 return entry
         except StoreUnavailable:
             self._pause(key, PAUSE_SECONDS)
         try:
-            return await self._load(request, token)
+            return await self._load(lookup, token)
         except Exception as error:
             self._pause(key, PAUSE_SECONDS)
-            log.warning("cache_refresh_failed", cache=request.policy.name, error=repr(error))
+            log.warning("cache_refresh_failed", cache=lookup.policy.name, error=repr(error))
             raise
 
-    async def _load_once(self, request: Request) -> LocalEntry:
+    async def _load_once(self, lookup: Lookup) -> LocalEntry:
         """Load under the lease, or wait for the process that has it."""
-        key, deadline = request.key, time.monotonic() + self._leases.seconds
+        key, deadline = lookup.key, time.monotonic() + self._leases.seconds
         token = None
-        with self._coherence.wakes.watch(key) as event:
+        with self._coherence.waiters.waiting(key) as event:
             while True:
                 try:
                     token = await self._leases.take(key)
-                    # Anew: a read from before the lease may have missed what was stored since.
-                    entry = await self._reader.fetch(key, request.policy, request.tags, anew=True)
+                    # A read from before the lease may have missed what was stored since.
+                    entry = await self._reader.fetch(key, lookup.policy, lookup.tags, shared=False)
                 except StoreUnavailable:
                     break
                 if entry is not None and (token is None or time.monotonic() < entry.fresh_until):
-                    self._leases.give_back(key, token)
+                    self._leases.release(key, token)
                     return entry
                 if token is not None or time.monotonic() >= deadline:
                     break
-                await wait_for_word(event, told=self._coherence.told)
-        return await self._load(request, token)
+                await wait_for_notification(event, channel_up=self._coherence.channel_up)
+        return await self._load(lookup, token)
 
-    async def _load(self, request: Request, token: bytes | None) -> LocalEntry:
-        """Load and keep; without a lease, only here and only for want of better."""
-        key, policy = request.key, request.policy
-        mark = self._reader.local.begin(key)
-        kept = False
+    async def _load(self, lookup: Lookup, token: bytes | None) -> LocalEntry:
+        """Load and store; without a lease, only here and only for want of better."""
+        key, policy = lookup.key, lookup.policy
+        fence = self._local.begin_read(key)
+        stored = False
         try:
-            tags: Tags | None = None
+            tags: TagVersions | None = None
             if token is not None:
                 with contextlib.suppress(StoreUnavailable):
-                    tags = await self._reader.tag_versions(request.tags)
+                    tags = await self._reader.tag_versions(lookup.tags)
             started = time.perf_counter()
             with self._leases.renewed(key, token):
-                value = await request.load()
+                value = await lookup.load()
             entry = policy.entry(value, tags or (), time.perf_counter() - started)
             # What is stored without the versions of its tags would outlive them.
-            kept = await self._writer.keep(mark, policy, entry, None if tags is None else token)
+            lease = None if tags is None else token
+            stored = await self._writer.write_leased(key, policy, entry, lease)
             local = policy.localize(entry, value)
-            local.used = True  # Somebody asked for it.
         except NotEncodable as error:
             log.error("cache_value_not_encodable", cache=policy.name, error=str(error))  # noqa: TRY400 - says all
             return policy.uncached(value)
         else:
-            if not kept:
-                mark.epoch = NEVER  # Redis does not have it: nobody would tell of its end.
-            self._reader.local.fill(mark, local)
+            if not stored:
+                fence.epoch = NO_EPOCH  # Redis does not have it: nobody would say when it ends.
+            self._local.fill(fence, local)
             return local
         finally:
-            self._reader.local.end(mark)
-            if not kept:
-                self._leases.give_back(key, token)
+            self._local.end_read(fence)
+            if not stored:
+                self._leases.release(key, token)
 
 
 def _result(entry: LocalEntry, tier: Tier, *, stale: bool = False) -> CacheResult[Any]:

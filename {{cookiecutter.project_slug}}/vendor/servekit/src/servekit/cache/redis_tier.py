@@ -1,22 +1,26 @@
-"""The tier in Redis: entries, the leases of their loads, and removal by key or pattern."""
+"""The tier in Redis: entries, leases of their loads, tag versions, removal by key or pattern."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from servekit.breaker import CLOSED
-from servekit.cache.batched_reads import BatchedReads
 from servekit.cache.keys import KeySpace
+from servekit.deadlines import without_deadline
 from servekit.redis.clients import RedisClients
 
 if TYPE_CHECKING:
     from redis.commands.core import AsyncScript
 
-BATCH = 500
+REMOVE_BATCH = 500
+READ_BATCH = 100
+
+TAG_SECONDS = 30 * 86_400
+"""Life of a tag's version; an entry that outlives its tag is a miss."""
 
 WRITE = """
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
@@ -99,38 +103,38 @@ class RedisTier:
     async def remove(self, keys: Iterable[str]) -> None:
         """Remove entries, in batches."""
         if self._clients.is_cluster:
-            # As a plain command: the method would make a pipeline of it, past the guard.
+            # As a plain command: the method would make a pipeline of it, past the budget.
             unlink = partial(self._clients.cache.execute_command, "UNLINK")
             await asyncio.gather(*(unlink(*self._pair(key)) for key in keys))
             return
         names = [name for key in keys for name in self._pair(key)]
-        for start in range(0, len(names), BATCH):
-            await self._clients.cache.unlink(*names[start : start + BATCH])
+        for start in range(0, len(names), REMOVE_BATCH):
+            await self._clients.cache.unlink(*names[start : start + REMOVE_BATCH])
 
     async def scan(self, pattern: str) -> AsyncIterator[list[str]]:
         """Yield the keys that match a glob pattern, in batches; one written meanwhile may miss."""
         batch: list[str] = []
         # One server's cursor, or every primary's: redis-py walks both the same way.
         async for raw in self._clients.cache.scan_iter(
-            match=self._keys.entry(pattern), count=BATCH
+            match=self._keys.entry(pattern), count=REMOVE_BATCH
         ):
             batch.append(self._keys.split(raw)[1])
-            if len(batch) >= BATCH // 2:
+            if len(batch) >= REMOVE_BATCH // 2:
                 yield batch
                 batch = []
         if batch:
             yield batch
 
-    async def new_tag_version(self, tag: str, *, ttl_seconds: int) -> bytes:
+    async def new_tag_version(self, tag: str) -> bytes:
         """Give the tag a version it never had."""
         version = secrets.token_bytes(8)
-        await self._clients.cache.set(self._keys.tag(tag), version, ex=ttl_seconds)
+        await self._clients.cache.set(self._keys.tag(tag), version, ex=TAG_SECONDS)
         return version
 
-    async def first_tag_version(self, tag: str, *, ttl_seconds: int) -> bytes:
+    async def first_tag_version(self, tag: str) -> bytes:
         """Return the tag's version; give it one if it has none."""
         name, version = self._keys.tag(tag), secrets.token_bytes(8)
-        if await self._clients.cache.set(name, version, nx=True, ex=ttl_seconds):
+        if await self._clients.cache.set(name, version, nx=True, ex=TAG_SECONDS):
             return version
         return cast("bytes | None", await self._clients.cache.get(name)) or version
 
@@ -150,6 +154,60 @@ class RedisTier:
         if script is None:
             script = self._scripts[text] = self._clients.cache.register_script(text)
         return await script(keys=keys, args=arguments)
+
+
+class BatchedReads:
+    """Gathers single reads into `read_all(names)`; a worker under load needs few round trips.
+
+    A single read is sent at once; those that come before its reply are sent together, each turn of
+    the event loop. A batch runs in a task of its own: a caller who is cancelled takes nobody along.
+    """
+
+    def __init__(self, read_all: Callable[[list[str]], Awaitable[Sequence[bytes | None]]]) -> None:
+        self._read_all = read_all
+        self._queue: list[tuple[str, asyncio.Future[bytes | None]]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._single_under_way = False
+
+    async def get(self, name: str) -> bytes | None:
+        """Return what `read_all` returns for the name, or raise what it raises."""
+        if not self._single_under_way:  # A batch of one would only cost its task.
+            self._single_under_way = True
+            try:
+                return (await self._read_all([name]))[0]
+            finally:
+                self._single_under_way = False
+        loop = asyncio.get_running_loop()
+        if not self._queue:
+            loop.call_soon(self._send)
+        future: asyncio.Future[bytes | None] = loop.create_future()
+        self._queue.append((name, future))
+        return await future
+
+    def _send(self) -> None:
+        queue, self._queue = self._queue, []
+        for start in range(0, len(queue), READ_BATCH):
+            work = self._read(queue[start : start + READ_BATCH])
+            task = asyncio.get_running_loop().create_task(work, context=without_deadline())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _read(self, batch: list[tuple[str, asyncio.Future[bytes | None]]]) -> None:
+        try:
+            values = await self._read_all([name for name, _ in batch])
+        except BaseException as error:
+            for _, future in batch:
+                if not future.done():
+                    if isinstance(error, Exception):
+                        future.set_exception(error)
+                    else:
+                        future.cancel()
+            if not isinstance(error, Exception):
+                raise
+        else:
+            for (_, future), data in zip(batch, values, strict=True):
+                if not future.done():
+                    future.set_result(data)
 
 
 def _milliseconds(seconds: float) -> int:

@@ -1,14 +1,23 @@
-"""One run at a time for each key in a process, however many ask."""
+"""One load of a key at a time: shared in a process, leased among processes, awaited by the rest."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import contextlib
+import random
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Generic, TypeVar
 
+from servekit.cache.redis_tier import RedisTier
 from servekit.deadlines import without_deadline
+from servekit.errors import StoreUnavailable
 
 T = TypeVar("T")
+
+RELEASE_ATTEMPTS = 4
+RELEASE_PAUSE_SECONDS = 0.25
+POLL_SECONDS = 0.5
+POLL_SECONDS_CHANNEL_DOWN = 0.05
 
 
 class SingleFlight(Generic[T]):
@@ -58,4 +67,106 @@ class SingleFlight(Generic[T]):
         if self._runs.get(key) is run:
             del self._runs[key]
         if not run.cancelled():
-            run.exception()  # Seen: nobody may be left to hear of it.
+            run.exception()  # Retrieved: there may be nobody who waits for it.
+
+
+class Leases:
+    """The right to load a key, of `seconds`, which one process holds and a dead one loses.
+
+    It is renewed while a load takes longer.
+    """
+
+    def __init__(self, redis: RedisTier, *, seconds: float) -> None:
+        self.seconds = seconds
+        self._redis = redis
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def take(self, key: str) -> bytes | None:
+        """Return a token, or None while another holds the lease; may raise StoreUnavailable."""
+        return await self._redis.lease(key)
+
+    def release(self, key: str, token: bytes | None) -> None:
+        """Let others load the key at once; in the background, for Redis may be slow to reply."""
+        if token is not None:
+            self._start(self._release(key, token))
+
+    @contextlib.contextmanager
+    def renewed(self, key: str, token: bytes | None) -> Iterator[None]:
+        """Keep the lease during the body."""
+        if token is None:
+            yield
+            return
+        loop, tasks = asyncio.get_running_loop(), []
+
+        # Most loads are over before: they pay for a timer, not for a task.
+        timer = loop.call_later(
+            self.seconds / 3, lambda: tasks.append(self._start(self._renew(key, token)))
+        )
+        try:
+            yield
+        finally:
+            timer.cancel()
+            for task in tasks:
+                task.cancel()
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _release(self, key: str, token: bytes) -> None:
+        for _ in range(RELEASE_ATTEMPTS):
+            with contextlib.suppress(StoreUnavailable):
+                await self._redis.release(key, token)
+                return
+            await asyncio.sleep(RELEASE_PAUSE_SECONDS)
+
+    async def _renew(self, key: str, token: bytes) -> None:
+        held = True
+        while held:
+            with contextlib.suppress(StoreUnavailable):
+                held = await self._redis.renew(key, token)
+            await asyncio.sleep(self.seconds / 3)
+
+
+class Waiters:
+    """Those who wait for a key to be written by another process; the channel notifies them."""
+
+    def __init__(self) -> None:
+        self._events: dict[str, set[asyncio.Event]] = {}
+
+    @contextlib.contextmanager
+    def waiting(self, key: str) -> Iterator[asyncio.Event]:
+        """Give an event that is set at each notification of the key."""
+        event = asyncio.Event()
+        self._events.setdefault(key, set()).add(event)
+        try:
+            yield event
+        finally:
+            events = self._events[key]
+            events.discard(event)
+            if not events:
+                del self._events[key]
+
+    def notify(self, key: str) -> None:
+        for event in self._events.get(key, ()):
+            event.set()
+
+    def notify_all(self) -> None:
+        for key in self._events:
+            self.notify(key)
+
+
+async def wait_for_notification(event: asyncio.Event, *, channel_up: bool) -> None:
+    """Return at the next notification, or after a while in case it was lost."""
+    pause = POLL_SECONDS if channel_up else POLL_SECONDS_CHANNEL_DOWN
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(pause * random.uniform(0.75, 1.25)):  # noqa: S311 - jitter
+            await event.wait()
+    event.clear()

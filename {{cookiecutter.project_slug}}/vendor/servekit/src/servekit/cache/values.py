@@ -7,12 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
-from servekit.cache.encoding import BytesCodec, Codec
+from servekit.cache.entries import CachePolicy, CacheResult, codec_of
 from servekit.cache.metrics import CacheMetrics
-from servekit.cache.policy import CacheResult, Policy
 from servekit.cache.read_through import ReadThrough
-from servekit.cache.tier_reader import TierReader
-from servekit.cache.tier_writer import TierWriter
+from servekit.cache.tiers import TierReader, TierWriter
 from servekit.errors import StoreUnavailable
 
 T = TypeVar("T")
@@ -38,7 +36,6 @@ class Values:
         self._metrics = metrics
         self._enabled = enabled
         self._compress_bytes = compress_bytes
-        self._codecs: dict[object, Codec[Any]] = {(bytes, ""): BytesCodec()}
         self._bypassed: ContextVar[bool] = ContextVar("cache_bypassed", default=False)
 
     async def lookup(
@@ -47,14 +44,14 @@ class Values:
         """Return what is cached under the key with its state, age and tier; None if nothing is."""
         if self._off():
             return None
-        return await self._engine.find(key, self._policy(kind, name))
+        return await self._engine.get(key, self._policy(kind, name))
 
     async def get(
         self, key: str, kind: type[T], default: D | None = None, *, name: str = "values"
     ) -> T | D | None:
         """Return the value under the key, stale or not, or the default."""
-        found = await self.lookup(key, kind, name=name)
-        return default if found is None else found.value
+        result = await self.lookup(key, kind, name=name)
+        return default if result is None else result.value
 
     async def set(  # noqa: PLR0913 - times and labels, by keyword
         self,
@@ -86,27 +83,23 @@ class Values:
         self, keys: Iterable[str], kind: type[T], *, name: str = "values"
     ) -> dict[str, T]:
         """Return the values that are cached under the keys, in at most one round trip."""
-        policy, found, missing = self._policy(kind, name), {}, []
         if self._off():
             return {}
-        for key in dict.fromkeys(keys):
-            entry = self._reader.near(key, policy)
-            if entry is None:
-                missing.append(key)
-            else:
-                found[key] = entry.value
-        policy.stats.hits_local += len(found)
+        policy, local = self._policy(kind, name), self._reader.local
+        entries = {key: local.get_current(key, policy.codec) for key in dict.fromkeys(keys)}
+        missing = [key for key, entry in entries.items() if entry is None]
+        policy.stats.hits_local += len(entries) - len(missing)
         policy.stats.misses_local += len(missing)
         if missing:
             try:
                 fetched = await self._reader.fetch_many(missing, policy)
             except StoreUnavailable:
-                left = {key: self._reader.left(key, policy) for key in missing}
-                return found | {key: entry.value for key, entry in left.items() if entry}
-            policy.stats.hits_redis += len(fetched)
-            policy.stats.misses_redis += len(missing) - len(fetched)
-            found |= {key: entry.value for key, entry in fetched.items()}
-        return found
+                entries |= {key: local.get_usable(key, policy.codec) for key in missing}
+            else:
+                policy.stats.hits_redis += len(fetched)
+                policy.stats.misses_redis += len(missing) - len(fetched)
+                entries |= fetched
+        return {key: entry.value for key, entry in entries.items() if entry is not None}
 
     async def set_many(  # noqa: PLR0913 - the same
         self,
@@ -122,9 +115,12 @@ class Values:
         """Store values of one type in one round trip."""
         if not values or not self._enabled:
             return
-        kinds = kind or type(next(iter(values.values())))
         policy = self._policy(
-            kinds, name, ttl_seconds, local_ttl_seconds=local_ttl_seconds, jitter=jitter
+            kind or type(next(iter(values.values()))),
+            name,
+            ttl_seconds,
+            local_ttl_seconds=local_ttl_seconds,
+            jitter=jitter,
         )
         await self._writer.write_many(dict(values), policy, tags)
 
@@ -134,8 +130,8 @@ class Values:
 
     async def get_bytes(self, key: str, *, name: str = "bytes") -> bytes | None:
         """Return the bytes under the key while they are fresh."""
-        found = await self.lookup(key, bytes, name=name)
-        return found.value if found is not None and found.state == "hit" else None
+        result = await self.lookup(key, bytes, name=name)
+        return result.value if result is not None and result.state == "hit" else None
 
     async def set_bytes(  # noqa: PLR0913 - the same
         self,
@@ -163,13 +159,6 @@ class Values:
     def _off(self) -> bool:
         return not self._enabled or self._bypassed.get()
 
-    def _codec(self, kind: Any, version: str = "") -> Codec[Any]:
-        """Return the one codec of the type: local entries are told apart by it."""
-        codec = self._codecs.get((kind, version))
-        if codec is None:
-            codec = self._codecs[kind, version] = Codec(kind, version=version)
-        return codec
-
     def _policy(  # noqa: PLR0913 - as a policy has
         self,
         kind: Any,
@@ -179,10 +168,10 @@ class Values:
         stale_seconds: float = 0,
         local_ttl_seconds: float = math.inf,
         jitter: float = 0,
-    ) -> Policy:
-        return Policy(
+    ) -> CachePolicy:
+        return CachePolicy(
             name,
-            self._codec(kind),
+            codec_of(kind),
             self._metrics.stats(name),
             ttl_seconds,
             stale_seconds,

@@ -19,13 +19,9 @@ from redis.driver_info import DriverInfo
 from redis.maint_notifications import MaintNotificationsConfig
 
 from servekit.breaker import CLOSED
-from servekit.redis.breaker import RedisBreaker
-from servekit.redis.guard import Guard
-from servekit.redis.guarded import GuardedRedis
-from servekit.redis.guarded_cluster import GuardedCluster
-from servekit.redis.pool import BoundedPool
-from servekit.redis.sentinel_pool import BoundedSentinelPool
-from servekit.redis.time_limit import STRETCH
+from servekit.redis.budgeted_clients import BudgetedCluster, BudgetedRedis
+from servekit.redis.command_budget import STRETCH, CommandBudget, RedisBreaker
+from servekit.redis.pools import BoundedPool, BoundedSentinelPool
 from servekit.redis.url import RedisUrl, parse_redis_url
 from servekit.retry_budget import RetryBudget
 
@@ -118,16 +114,15 @@ class RedisClients:
         retries = RetryBudget(taken=self._retried)
         for name in self._limits:
             client = self._open(name)
-            guard = Guard(
+            client.budget = CommandBudget(
                 self.breakers[name],
                 timeout_seconds=self._limits[name],
                 duration=self._duration,
                 retries=retries if name == "sessions" else None,
                 on_read_only=self._forget_idle(client),
             )
-            client.guard = guard
-            if isinstance(client, GuardedCluster):
-                client.learn()  # in the background: it takes longer than a command may
+            if isinstance(client, BudgetedCluster):
+                client.load_layout()  # in the background: it takes longer than a command may
             self._stack.push_async_callback(client.aclose)
             setattr(self, name, client)
         return self
@@ -182,12 +177,12 @@ class RedisClients:
             raise
         return opened
 
-    def _open(self, name: str) -> GuardedRedis | GuardedCluster:
+    def _open(self, name: str) -> BudgetedRedis | BudgetedCluster:
         options = {
             # A busy worker, one that starts, must not take itself for a silent server.
             "socket_connect_timeout": self._connect_timeout_seconds * STRETCH,
-            # The guard limits the whole command; a second timer on each read costs 20 us. The rate
-            # limiter's library takes the pool without its guard.
+            # The budget limits the whole command; a second timer on each read costs 20 us. The rate
+            # limiter's library takes the pool without its budget.
             "socket_timeout": self._limits[name] if name == "rate_limit" else None,
             "retry": Retry(NoBackoff(), 0),
             "driver_info": DRIVER,
@@ -196,7 +191,7 @@ class RedisClients:
         }
         if self._url.kind == "cluster":
             tls = {"ssl": True} if self._url.tls else {}
-            return GuardedCluster(
+            return BudgetedCluster(
                 **(options | tls | self._url.options),
                 max_connections=self._connections,
                 wait=self._wait.labels(name),
@@ -213,11 +208,11 @@ class RedisClients:
         pool = BoundedPool(
             **({"connection_class": Connection} | options | bounds | self._url.options)
         )
-        return cast("GuardedRedis", GuardedRedis.from_pool(pool))
+        return cast("BudgetedRedis", BudgetedRedis.from_pool(pool))
 
     def _open_sentinel(
         self, url: RedisUrl, options: dict[str, Any], bounds: dict[str, Any]
-    ) -> GuardedRedis:
+    ) -> BudgetedRedis:
         settings = dict(url.options)
         own = {
             "socket_timeout": self._connect_timeout_seconds,
@@ -231,12 +226,12 @@ class RedisClients:
         self._stack.push_async_callback(sentinel.aclose)
         tls = {"ssl": True} if url.tls else {}
         pool = BoundedSentinelPool(url.service, sentinel, **(options | bounds | tls | settings))
-        return cast("GuardedRedis", GuardedRedis.from_pool(pool))
+        return cast("BudgetedRedis", BudgetedRedis.from_pool(pool))
 
     @staticmethod
-    def _forget_idle(client: GuardedRedis | GuardedCluster) -> Callable[[], Awaitable[None]]:
+    def _forget_idle(client: BudgetedRedis | BudgetedCluster) -> Callable[[], Awaitable[None]]:
         async def forget() -> None:
-            if isinstance(client, GuardedRedis):
+            if isinstance(client, BudgetedRedis):
                 await client.connection_pool.disconnect(inuse_connections=False)
 
         return forget

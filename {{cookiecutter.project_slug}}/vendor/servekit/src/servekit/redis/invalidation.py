@@ -1,4 +1,4 @@
-"""The channel on which Redis tells of every write under a prefix, and its state."""
+"""Invalidations: the channel that brings them, and fences around the reads that they overtake."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from redis.exceptions import ConnectionError as RawConnectionError
 
 log = structlog.get_logger()
 
-LAST_READ_SECONDS = 0.02
-"""Time for an answer that lies unread in this worker, when its time was up."""
+FINAL_READ_SECONDS = 0.02
+"""Time for a reply that lies unread in this worker, when its time was up."""
 
 Connect = Callable[[], Awaitable[list[AbstractConnection]]]
 
@@ -26,8 +26,8 @@ class InvalidationChannel:
 
     `on_up` runs before the channel counts as up and may refuse by raising; `on_keys` gets the keys
     of each write, None when the database was emptied; `on_down` runs as soon as the connection is
-    lost, `on_silent` before it when Redis stopped answering. Redis is asked every
-    `heartbeat_seconds`, and given up when silent for as long again. Our own writes are told too: to
+    lost, `on_silent` before it when Redis stopped replying. Redis is asked every
+    `heartbeat_seconds`, and given up when silent for as long again. Our own writes come too: to
     filter them loses the writes of others.
     """
 
@@ -45,7 +45,7 @@ class InvalidationChannel:
     ) -> None:
         self.up = False
         self.proven_until = 0.0
-        """Until then (monotonic) no write that was not told is older than two heartbeats."""
+        """Until then (monotonic) no write that did not come yet is older than two heartbeats."""
         self._proofs: dict[AbstractConnection, float] = {}
         self._connect = connect
         self._prefix = prefix
@@ -59,8 +59,8 @@ class InvalidationChannel:
 
     async def run(self) -> None:
         """Keep the channel up until cancelled."""
-        own = asyncio.current_task()
-        assert own is not None  # noqa: S101 - a coroutine is run by a task
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine is run by a task
         while True:
             try:
                 # Each in a task of its own: before Python 3.11.4, a group that failed leaves its
@@ -74,7 +74,7 @@ class InvalidationChannel:
                         error=repr(errors.exceptions),
                     )
             # A group that fails in the moment it is cancelled raises its errors and no more.
-            if own.cancelling():
+            if task.cancelling():
                 raise asyncio.CancelledError
             self._pause = min(self._pause * 2 or 0.02, self._pause_seconds_max)
             await asyncio.sleep(self._pause * random.uniform(0.5, 1))  # noqa: S311 - jitter
@@ -87,9 +87,9 @@ class InvalidationChannel:
                 connections = await self._connect()
             async with asyncio.timeout(2 * self._heartbeat_seconds):
                 for connection in connections:
-                    asked_at = time.monotonic()
+                    sent_at = time.monotonic()
                     await self._track(connection)
-                    self._prove(connection, asked_at)
+                    self._prove(connection, sent_at)
                 await self._on_up()
             self.up, self._pause = True, 0.0
             log.info("invalidation_channel_up", prefix=self._prefix)
@@ -108,36 +108,79 @@ class InvalidationChannel:
                 await connection.disconnect(nowait=True)
 
     async def _track(self, connection: AbstractConnection) -> None:
-        async def told(message: list[Any]) -> list[Any]:
+        async def on_push(message: list[Any]) -> list[Any]:
             self._on_keys(message[1])
             return message
 
         # Private, and the only way: redis-py drops these messages when no handler is set.
         parser: Any = connection._parser  # noqa: SLF001
-        parser.set_invalidation_push_handler(told)
+        parser.set_invalidation_push_handler(on_push)
         await connection.send_command("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", self._prefix)
         await connection.read_response()
 
     async def _listen(self, connection: AbstractConnection) -> None:
-        asked_at, answered = -math.inf, True
+        ping_sent_at, replied = -math.inf, True
         while True:
-            left = asked_at + self._heartbeat_seconds - time.monotonic()
-            if left <= 0 and answered:
-                asked_at, answered, left = time.monotonic(), False, self._heartbeat_seconds
+            wait_seconds = ping_sent_at + self._heartbeat_seconds - time.monotonic()
+            if wait_seconds <= 0 and replied:
+                ping_sent_at, replied, wait_seconds = (
+                    time.monotonic(),
+                    False,
+                    self._heartbeat_seconds,
+                )
                 await connection.send_command("PING")
             # However late this worker is, what lies unread is read before silence is judged.
-            answer = await connection.read_response(
-                timeout=max(left, LAST_READ_SECONDS), push_request=True
+            reply = await connection.read_response(
+                timeout=max(wait_seconds, FINAL_READ_SECONDS), push_request=True
             )
-            if answer is None:
-                if not answered and time.monotonic() >= asked_at + self._heartbeat_seconds:
+            if reply is None:
+                if not replied and time.monotonic() >= ping_sent_at + self._heartbeat_seconds:
                     self._on_silent()
                     raise RawConnectionError("The invalidation channel is silent.")
-            elif not isinstance(answer, list):
-                answered = True
-                self._prove(connection, asked_at)
+            elif not isinstance(reply, list):
+                replied = True
+                self._prove(connection, ping_sent_at)
 
-    def _prove(self, connection: AbstractConnection, asked_at: float) -> None:
-        """Note that all writes before the question were told: answers keep their order."""
-        self._proofs[connection] = asked_at
+    def _prove(self, connection: AbstractConnection, sent_at: float) -> None:
+        """Note that all writes before a command was sent have come: replies keep their order."""
+        self._proofs[connection] = sent_at
         self.proven_until = min(self._proofs.values()) + 2 * self._heartbeat_seconds
+
+
+class ReadFence:
+    """A read under way; an invalidation of its key on the way makes what it read unfit to keep."""
+
+    __slots__ = ("epoch", "invalidated", "key")
+
+    def __init__(self, key: str, epoch: int = 0) -> None:
+        self.key = key
+        self.epoch = epoch
+        self.invalidated = False
+
+
+class ReadFences:
+    """The reads under way by key, so that a late invalidation is never overwritten."""
+
+    def __init__(self) -> None:
+        self._fences: dict[str, set[ReadFence]] = {}
+
+    def begin(self, key: str, epoch: int = 0) -> ReadFence:
+        """Fence a read, before it is sent; finish with `end`."""
+        fence = ReadFence(key, epoch)
+        self._fences.setdefault(key, set()).add(fence)
+        return fence
+
+    def end(self, fence: ReadFence) -> None:
+        fences = self._fences.get(fence.key)
+        if fences is not None:
+            fences.discard(fence)
+            if not fences:
+                del self._fences[fence.key]
+
+    def invalidate(self, key: str) -> None:
+        for fence in self._fences.pop(key, ()):
+            fence.invalidated = True
+
+    def invalidate_all(self) -> None:
+        for key in list(self._fences):
+            self.invalidate(key)

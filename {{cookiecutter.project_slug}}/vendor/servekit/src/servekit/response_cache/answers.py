@@ -16,7 +16,7 @@ CONDITIONS = frozenset({b"if-none-match", b"if-modified-since"})
 def cache_status(stored: StoredResponse, exchange: Exchange) -> bytes:
     """Return the Cache-Status of an answer (RFC 9211)."""
     if exchange.ran:
-        return b"fwd=request; stored" if exchange.forced else b"fwd=uri-miss; stored"
+        return b"fwd=request; stored" if exchange.refetched else b"fwd=uri-miss; stored"
     if exchange.is_new(stored):
         return b"fwd=uri-miss; collapsed"
     return hit_status(stored, exchange.age(stored))
@@ -24,8 +24,8 @@ def cache_status(stored: StoredResponse, exchange: Exchange) -> bytes:
 
 def hit_status(stored: StoredResponse, age: float) -> bytes:
     """Return the Cache-Status of an answer from the cache."""
-    left = stored.lifetimes.fresh - age
-    return b"hit; ttl=%d" % left if left > 0 else b"hit; ttl=%d; detail=stale" % left
+    ttl = stored.lifetimes.fresh - age
+    return b"hit; ttl=%d" % ttl if ttl > 0 else b"hit; ttl=%d; detail=stale" % ttl
 
 
 async def answer(send: Send, stored: StoredResponse, exchange: Exchange, status: bytes) -> None:
@@ -70,13 +70,13 @@ async def respond(  # noqa: PLR0913 - what an answer is made of
     await send({"type": "http.response.body", "body": body})
 
 
-def noted(send: Send, status: bytes) -> Send:
+def with_cache_status(send: Send, status: bytes) -> Send:
     """Return a send that says in Cache-Status why the cache had no part in an answer."""
 
-    async def send_noted(message: Message) -> None:
+    async def send_with_status(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = [*message["headers"], (b"cache-status", b"service; " + status)]
             message = {**message, "headers": headers}
         await send(message)
 
-    return send_noted
+    return send_with_status

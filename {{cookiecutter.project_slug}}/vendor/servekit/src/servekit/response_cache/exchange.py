@@ -11,6 +11,7 @@ from hashlib import blake2b
 
 from starlette.types import ASGIApp, Message, Scope
 
+from servekit.cache.dependencies import EXCHANGE_KEY, CacheResponse
 from servekit.layers.http_headers import Headers, add_vary, header_value, replace_header
 from servekit.response_cache.rfc9111 import (
     ERROR_STATUSES,
@@ -23,7 +24,7 @@ from servekit.response_cache.rfc9111 import (
     sorted_query,
     vary_names,
 )
-from servekit.response_cache.routes import SLOT, CacheableRoute, CacheResponse
+from servekit.response_cache.routes import CacheableRoute
 from servekit.response_cache.stored import StoredResponse
 
 RUN_SECONDS = 60.0
@@ -51,7 +52,12 @@ class Unstorable(Exception):  # noqa: N818 - an outcome, not a failure
 
 @dataclass(slots=True, eq=False)
 class Exchange:
-    """A request to a cacheable route; `fields` holds what the key and the conditions need."""
+    """A request to a cacheable route; `fields` holds what the key and the conditions need.
+
+    `ran` says that the route ran for this request, `in_background` that it has its answer already,
+    `refetched` that it asked for more than a stored one; `answered_by` is the policy of the route
+    that ran in fact, which a router inside may have chosen otherwise.
+    """
 
     app: ASGIApp
     scope: Scope
@@ -61,9 +67,9 @@ class Exchange:
     limit_bytes: int
     started_at: float
     ran: bool = False
-    answered: bool = False
-    forced: bool = False
-    confirmed: CacheResponse | None = None
+    in_background: bool = False
+    refetched: bool = False
+    answered_by: CacheResponse | None = None
     remove: Callable[[str, Exchange], Awaitable[None]] | None = None
 
     def __str__(self) -> str:
@@ -77,8 +83,8 @@ class Exchange:
     @property
     def params(self) -> dict[str, str]:
         """The path's parameters, for tags."""
-        found = self.route.pattern.match(self.scope["path"])
-        return found.groupdict() if found is not None else {}
+        match = self.route.pattern.match(self.scope["path"])
+        return match.groupdict() if match is not None else {}
 
     def age(self, stored: StoredResponse) -> float:
         """Return the seconds since the response was made, when this request came."""
@@ -95,7 +101,7 @@ class Exchange:
         Raises:
             Unstorable: It is not for all, or an error.
         """
-        self.ran = not self.answered
+        self.ran = not self.in_background
         capture = Capture(self.limit_bytes)
         # Callers leave at their own deadlines; this ends a run that none of them waits for.
         async with asyncio.timeout(RUN_SECONDS):
@@ -110,25 +116,31 @@ class Exchange:
 
     def _inner_scope(self) -> Scope:
         # Conditions are ours to check, and a field outside the key must not shape the answer.
-        headers = [item for item in self.scope["headers"] if item[0] in self.route.seen]
-        return {**self.scope, "method": "GET", "headers": headers, "extensions": {}, SLOT: self}
+        headers = [item for item in self.scope["headers"] if item[0] in self.route.visible_fields]
+        return {
+            **self.scope,
+            "method": "GET",
+            "headers": headers,
+            "extensions": {},
+            EXCHANGE_KEY: self,
+        }
 
     def _judge(self, capture: Capture) -> StoredResponse:
-        wish, headers = self.route.wish, capture.headers
+        policy, headers = self.route.policy, capture.headers
         # What a route took from elsewhere may have been old when it came (RFC 9111 4.2.3).
         age = seconds_of(header_value(headers, b"age"))
         headers = [item for item in headers if item[0] not in NOT_KEPT]
         made_at = time.time() - age
         response = StoredResponse(capture.status, headers, capture.body, made_at, Lifetimes(0))
-        if self.confirmed is not wish or not may_store(capture.status, headers):
+        if self.answered_by is not policy or not may_store(capture.status, headers):
             raise Unstorable(self, response)
-        unknown = vary_names(headers) - self.route.vary - {b"accept-encoding"}
-        if unknown:
-            self.route.learn(unknown)
+        new_fields = vary_names(headers) - self.route.vary - {b"accept-encoding"}
+        if new_fields:
+            self.route.add_vary(new_fields)
             raise Unstorable(self, response)
         negative = capture.status in NEGATIVE_STATUSES
-        ttl = wish.negative_ttl_seconds if negative else wish.ttl_seconds
-        stale = 0 if negative else wish.stale_seconds
+        ttl = policy.negative_ttl_seconds if negative else policy.ttl_seconds
+        stale = 0 if negative else policy.stale_seconds
         times = lifetimes(headers, default=Lifetimes(ttl, stale, stale))
         # Nobody but the route's author may make us keep an answer for longer.
         times = replace(times, fresh=min(times.fresh, ttl))
@@ -136,7 +148,7 @@ class Exchange:
             raise Unstorable(self, response)
         return StoredResponse(
             capture.status,
-            announced(headers, capture.body, wish, times, self.route.vary),
+            announced(headers, capture.body, policy, times, self.route.vary),
             capture.body,
             response.created_at,
             times,
@@ -172,18 +184,18 @@ class Capture:
 
 
 def announced(
-    headers: Headers, body: bytes, wish: CacheResponse, times: Lifetimes, vary: frozenset[bytes]
+    headers: Headers, body: bytes, policy: CacheResponse, times: Lifetimes, vary: frozenset[bytes]
 ) -> Headers:
     """Return headers that tell other caches what this one does, where the route was silent."""
     if not header_value(headers, b"cache-control"):
-        seconds = times.fresh if wish.client_seconds is None else wish.client_seconds
+        seconds = times.fresh if policy.client_seconds is None else policy.client_seconds
         value = b"public, max-age=%d" % seconds
-        if times.while_revalidating and wish.client_seconds is None:
+        if times.while_revalidating and policy.client_seconds is None:
             stale = (times.while_revalidating, times.on_error)
             value += b", stale-while-revalidate=%d, stale-if-error=%d" % stale
         headers = replace_header(headers, b"cache-control", value)
-    if wish.cdn_seconds is not None:
-        value = b"max-age=%d" % wish.cdn_seconds
+    if policy.cdn_seconds is not None:
+        value = b"max-age=%d" % policy.cdn_seconds
         headers = replace_header(headers, b"cdn-cache-control", value)
     if not header_value(headers, b"etag"):
         headers = replace_header(headers, b"etag", entity_tag(body))
@@ -212,16 +224,16 @@ def page_key(scope: Scope, route: CacheableRoute, fields: dict[bytes, bytes]) ->
         scope["query_string"],
         fields.get(b"accept-encoding", b""),
         # Absent is not empty.
-        *[part for name in route.selecting for part in (name, fields.get(name, b"\n"))],
+        *[part for name in route.key_fields for part in (name, fields.get(name, b"\n"))],
     )
 
 
 @lru_cache(maxsize=512)
 def _key(
-    scheme: str, host: bytes, path: bytes, query: bytes, codings: bytes, *selecting: bytes
+    scheme: str, host: bytes, path: bytes, query: bytes, codings: bytes, *key_fields: bytes
 ) -> str:
     parts = [scheme.encode(), host.lower(), path, sorted_query(query), accepted_codings(codings)]
-    return "http:" + blake2b(b"\n".join([*parts, *selecting]), digest_size=16).hexdigest()
+    return "http:" + blake2b(b"\n".join([*parts, *key_fields]), digest_size=16).hexdigest()
 
 
 def uri_name(scope: Scope) -> str:
@@ -233,10 +245,10 @@ class NoBody:
     """An ASGI receive without a client: an empty body, then silence."""
 
     def __init__(self) -> None:
-        self._asked = False
+        self._received = False
 
     async def __call__(self) -> Message:
-        if self._asked:
+        if self._received:
             await asyncio.Event().wait()
-        self._asked = True
+        self._received = True
         return {"type": "http.request", "body": b"", "more_body": False}

@@ -10,15 +10,16 @@ from cachebox import LRUCache
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from servekit.cache.cache import Cache
-from servekit.cache.cached import Cached
+from servekit.cache.dependencies import cache_response
+from servekit.cache.functions import Cached
 from servekit.problems import about, send_problem
 from servekit.response_cache.answers import (
     CONDITIONS,
     answer,
     cache_status,
     hit_status,
-    noted,
     respond,
+    with_cache_status,
 )
 from servekit.response_cache.exchange import Exchange, Unstorable, page_key, uri_name
 from servekit.response_cache.rfc9111 import (
@@ -27,7 +28,7 @@ from servekit.response_cache.rfc9111 import (
     parse_cache_control,
     usable_for,
 )
-from servekit.response_cache.routes import CacheableRoute, CacheableRoutes, cache_response
+from servekit.response_cache.routes import CacheableRoute, CacheableRoutes
 from servekit.response_cache.stored import ResponseCodec, ResponsePolicy, StoredResponse
 from servekit.routing.routes import Routes
 
@@ -40,7 +41,9 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 BYPASSING = frozenset(
     {b"authorization", b"range", b"if-range", b"if-match", b"if-unmodified-since"}
 )
-WANTED = CONDITIONS | BYPASSING | {b"host", b"accept-encoding", b"cache-control", b"pragma"}
+SELECTED_FIELDS = (
+    CONDITIONS | BYPASSING | {b"host", b"accept-encoding", b"cache-control", b"pragma"}
+)
 NAME = "http"
 TOO_LONG_SECONDS = 60
 """Time for which a page that was too long to keep is not tried again: its route would run twice."""
@@ -73,7 +76,7 @@ class ResponseCacheMiddleware:
         self._too_long: LRUCache[str, float] = LRUCache(1000)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        route = self._routes.find(scope) if scope["type"] == "http" else None
+        route = self._routes.match(scope) if scope["type"] == "http" else None
         if route is not None and scope["method"] in {"GET", "HEAD"}:
             return self._read(route, scope, receive, send)
         if route is not None and scope["method"] not in SAFE_METHODS:
@@ -89,31 +92,31 @@ class ResponseCacheMiddleware:
             fields.get(b"cache-control") or fields.get(b"pragma") or b""
         )
         if "no-store" in directives or BYPASSING & fields.keys():
-            await self._app(scope, receive, noted(send, b"fwd=bypass"))
+            await self._app(scope, receive, with_cache_status(send, b"fwd=bypass"))
             return
         key, now = page_key(scope, route, fields), time.time()
         cached = self._cached.get(route.path) or self._register(route)
-        near = None if directives or cached.bypassed else cached.near(key)
-        if near is not None:  # All that follows would come to the same, for 4 us more.
-            page: StoredResponse = near.value
+        local = None if directives or cached.bypassed else cached.local_hit(key)
+        if local is not None:  # All that follows would come to the same, for 4 us more.
+            page: StoredResponse = local.value
             age = max(0.0, now - page.created_at)
             method, status = scope["method"], hit_status(page, age)
             await respond(send, page, method=method, fields=fields, status=status, age=age)
             return
         exchange = Exchange(self._app, scope, route, fields, key, self._limit_bytes, now)
         try:
-            stored = await self._find(cached, exchange, directives)
+            stored = await self._lookup(cached, exchange, directives)
         except Unstorable as outcome:
             await self._send_unstorable(outcome, exchange, receive, send)
             return
         exchange.remove = cached.delete
-        exchange.answered = True  # a run that comes later is a refresh in the background
+        exchange.in_background = True  # a run that comes later is a refresh
         if stored is None:
             await send_problem(send, 504, detail="Not in the cache.", **about(scope))
         else:
             await answer(send, stored, exchange, cache_status(stored, exchange))
 
-    async def _find(
+    async def _lookup(
         self, cached: CachedResponse, exchange: Exchange, directives: Directives
     ) -> StoredResponse | None:
         """Return what answers the request; None: nothing, and the route is not to be asked.
@@ -125,8 +128,8 @@ class ResponseCacheMiddleware:
         if self._too_long.get(key, 0.0) > exchange.started_at:
             raise Unstorable(exchange, None)
         if "only-if-cached" in directives:
-            found = await cached.get_cached(key, exchange)
-            stored = found.value if found is not None else None
+            result = await cached.get_cached(key, exchange)
+            stored = result.value if result is not None else None
             if stored is None or not usable_for(directives, stored.lifetimes, exchange.age(stored)):
                 return None
             return stored
@@ -136,7 +139,7 @@ class ResponseCacheMiddleware:
         if not usable_for(directives, stored.lifetimes, exchange.age(stored)):
             if directives:
                 # Removed first: so whatever ends the page meanwhile also ends this run's answer.
-                exchange.forced = True
+                exchange.refetched = True
                 await cached.delete(key, exchange)
                 return await cached(key, exchange)
             return await self._fresh_or_stale(stored, exchange)
@@ -165,7 +168,7 @@ class ResponseCacheMiddleware:
         if response is not None and (own or response.status in ERROR_STATUSES):
             await answer(send, response, exchange, b"fwd=uri-miss")
         else:
-            await self._app(exchange.scope, receive, noted(send, b"fwd=uri-miss"))
+            await self._app(exchange.scope, receive, with_cache_status(send, b"fwd=uri-miss"))
 
     async def _write(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def invalidate_then_send(message: Message) -> None:
@@ -176,20 +179,21 @@ class ResponseCacheMiddleware:
         await self._app(scope, receive, invalidate_then_send)
 
     def _register(self, route: CacheableRoute) -> CachedResponse:
-        wish = route.wish
-        templates = [tag.replace("{", "{exchange.params[").replace("}", "]}") for tag in wish.tags]
+        policy = route.policy
+        templates = [
+            tag.replace("{", "{exchange.params[").replace("}", "]}") for tag in policy.tags
+        ]
         cached: CachedResponse = self._cache.cached(
             "{key}",
-            ttl_seconds=wish.ttl_seconds,
-            stale_seconds=wish.stale_seconds,
+            ttl_seconds=policy.ttl_seconds,
+            stale_seconds=policy.stale_seconds,
             name=NAME,
             tags=["uri:{exchange.uri}", *templates],
         )(run_route)
         cached.key = own_key
-        plain = cached.policy
         # The cache's own codecs are for values with a schema; a response brings its own.
-        cached.policy = ResponsePolicy(NAME, self._codec, plain.stats, wish.ttl_seconds)
-        cached._codec = self._codec  # noqa: SLF001
+        stats = cached.policy.stats
+        cached.use_policy(ResponsePolicy(NAME, self._codec, stats, policy.ttl_seconds))
         self._cached[route.path] = cached
         return cached
 
@@ -204,7 +208,7 @@ async def run_route(key: str, exchange: Exchange) -> StoredResponse:
     try:
         return await exchange.run()
     except Unstorable as outcome:
-        if exchange.answered and not outcome.is_error and exchange.remove is not None:
+        if exchange.in_background and not outcome.is_error and exchange.remove is not None:
             # A refresh in the background: the route took its page back.
             await exchange.remove(key, exchange)
         raise
@@ -213,8 +217,8 @@ async def run_route(key: str, exchange: Exchange) -> StoredResponse:
 def selected(scope: Scope, route: CacheableRoute) -> dict[bytes, bytes]:
     """Return the request fields that matter here; repeated ones are joined."""
     fields: dict[bytes, bytes] = {}
-    wanted, selecting = WANTED, route.vary
+    vary = route.vary
     for name, value in scope["headers"]:
-        if name in wanted or name in selecting:
+        if name in SELECTED_FIELDS or name in vary:
             fields[name] = fields[name] + b", " + value if name in fields else value
     return fields

@@ -112,9 +112,9 @@ def usable_for(directives: Directives, times: Lifetimes, age: float) -> bool:
 
     Stale ones are served while they are revalidated, unless the request forbids it.
     """
-    left = times.fresh - age
+    ttl = times.fresh - age
     if not directives:
-        return left > -times.while_revalidating
+        return ttl > -times.while_revalidating
     if "no-cache" in directives:
         return False
     max_age = directive_seconds(directives, "max-age")
@@ -122,8 +122,8 @@ def usable_for(directives: Directives, times: Lifetimes, age: float) -> bool:
         return False
     min_fresh = directive_seconds(directives, "min-fresh")
     if min_fresh is not None:
-        return left >= min_fresh
-    return left > -times.while_revalidating
+        return ttl >= min_fresh
+    return ttl > -times.while_revalidating
 
 
 @lru_cache(maxsize=512)
@@ -167,18 +167,18 @@ def sorted_query(query: bytes) -> bytes:
 
 def accepted_codings(value: bytes) -> bytes:
     """Return the compressions that an Accept-Encoding takes, in one spelling for all clients."""
-    taken, refused, rest = set(), set(), False
+    accepted, refused, any_other = set(), set(), False
     for part in value.lower().split(b","):
         coding, _, parameters = part.partition(b";")
         coding = coding.strip()
         if _quality(parameters) <= 0:
             refused.add(coding)
         elif coding == b"*":
-            rest = True
+            any_other = True
         else:
-            taken.add(coding)
+            accepted.add(coding)
     known = {b"br", b"gzip", b"zstd"}
-    return b",".join(sorted((known if rest else taken & known) - refused))
+    return b",".join(sorted((known if any_other else accepted & known) - refused))
 
 
 def _quality(parameters: bytes) -> float:

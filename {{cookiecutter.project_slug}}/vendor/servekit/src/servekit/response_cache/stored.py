@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
-from servekit.cache.encoding import Codec, Entry
-from servekit.cache.local_tier import ENTRY_BYTES, LocalEntry
-from servekit.cache.policy import Policy
+from servekit.cache.entries import ENTRY_BYTES, CachePolicy, Codec, Entry, LocalEntry
 from servekit.layers.http_headers import Headers, header_value
 from servekit.response_cache.rfc9111 import Lifetimes
 
@@ -84,7 +82,7 @@ def split_line(line: bytes) -> tuple[bytes, bytes]:
     return name, value
 
 
-class ResponsePolicy(Policy):
+class ResponsePolicy(CachePolicy):
     """Takes an entry's times from the response itself."""
 
     __slots__ = ()

@@ -41,10 +41,10 @@ class SessionIndex:
         members = await ENROL(self._client, PREFIX + user_id, ref, self._absolute_ms)
         if not 0 < self._limit < len(members):
             return 0
-        others = [member.decode() for member in members if member != ref.encode()]
-        alive = await self._each(others, lambda pipe, key: pipe.exists(key))
-        dead = [other for other, exists in zip(others, alive, strict=True) if not exists]
-        living = [other for other in others if other not in dead]
+        older = [member.decode() for member in members if member != ref.encode()]
+        exists = await self._each(older, lambda pipe, key: pipe.exists(key))
+        dead = [each for each, alive in zip(older, exists, strict=True) if not alive]
+        living = [each for each in older if each not in dead]
         oldest = living[: len(living) - (self._limit - 1)] if len(living) >= self._limit else []
         await self._end(user_id, oldest)
         await self._forget(user_id, dead)

@@ -11,7 +11,7 @@ from servekit.errors import StoreUnavailable
 from servekit.layers.http_headers import Headers, add_vary, header_value, replace_header
 from servekit.problems import about, retry_after, send_problem
 from servekit.sessions.cookie import SessionCookie
-from servekit.sessions.handle import Session
+from servekit.sessions.session import Session
 from servekit.sessions.store import SessionStore
 
 NO_STORE = (b"cache-control", b"no-store")
@@ -66,7 +66,7 @@ async def nothing() -> None:
 
 
 def uncached(headers: Headers) -> Headers:
-    """Return headers that keep an answer out of caches; a stricter or private wish stands."""
+    """Return headers that keep an answer out of caches; a stricter or private directive stands."""
     names = [name.lower() for name, _ in headers]
     if b"cache-control" not in names and b"vary" not in names:
         return [*headers, NO_STORE, VARY]

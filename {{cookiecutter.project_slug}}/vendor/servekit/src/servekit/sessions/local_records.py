@@ -1,4 +1,4 @@
-"""The worker's own copies of sessions, used only while every write is told and proven to be."""
+"""The worker's own copies of sessions, used only while invalidations are proven to arrive."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from typing import Self
 from cachebox import LRUCache
 
 from servekit.redis.clients import RedisClients
-from servekit.redis.invalidation import InvalidationChannel
-from servekit.redis.marks import Mark, Marks
+from servekit.redis.invalidation import InvalidationChannel, ReadFence, ReadFences
 from servekit.sessions.record import SessionRecord
 
 RECORD_BYTES = 1000
@@ -24,32 +23,32 @@ FIELD_BYTES = 150
 MOVING_SECONDS = 1.0
 """Life of a copy where keys may move, on a Cluster or by Sentinel, to a server not followed yet."""
 
-Held = tuple[SessionRecord, float]
+Copy = tuple[SessionRecord, float]
 """A record and when Redis ends it, in seconds of the monotonic clock."""
 
 
 class LocalRecords:
     """Records as Redis has them; a write by anyone drops its record here within milliseconds.
 
-    When Redis has not proven for a second that it tells of all writes (cut off, silent, or this
-    worker stood still), nothing is found here and every read goes to Redis.
+    When the invalidation channel is not proven within a second (cut off, silent, or this worker
+    stood still), there are none here and every read goes to Redis.
     """
 
     def __init__(self, clients: RedisClients, *, prefix: str, limit_bytes: int) -> None:
         self._cut = len(prefix)
         self._limit_bytes = limit_bytes
         self._seconds_max = MOVING_SECONDS if clients.may_move else math.inf
-        self._marks = Marks()
+        self._fences = ReadFences()
         # 0 would mean "no bound" to cachebox.
-        self._held: LRUCache[str, Held] = LRUCache(
-            max(limit_bytes, 1), getsizeof=lambda _, held: size_of(held[0])
+        self._copies: LRUCache[str, Copy] = LRUCache(
+            max(limit_bytes, 1), getsizeof=lambda _, copy: size_of(copy[0])
         )
         self._recovered = clients.recovered
         self._channel = InvalidationChannel(
             clients.invalidation_connections,
             prefix=prefix,
-            on_keys=self._told,
-            on_up=self._begin_anew,
+            on_keys=self._on_invalidations,
+            on_up=self._restart,
             on_down=self.clear,
         )
         self._task: asyncio.Task[None] | None = None
@@ -71,53 +70,55 @@ class LocalRecords:
 
     @property
     def coherent(self) -> bool:
-        """Whether records may be found here."""
+        """Whether copies may be used."""
         return time.monotonic() < self._channel.proven_until
 
     @property
     def size_bytes(self) -> int:
-        return self._held.current_size()
+        return self._copies.current_size()
 
-    def find(self, ref: str) -> SessionRecord | None:
+    def get(self, ref: str) -> SessionRecord | None:
         """Return a record that lives in Redis, as far as is proven, or None: ask Redis."""
-        held: Held | None = self._held.get(ref, None)
+        copy: Copy | None = self._copies.get(ref, None)
         now = time.monotonic()
-        if held is None or now >= held[1] or now >= self._channel.proven_until:
+        if copy is None or now >= copy[1] or now >= self._channel.proven_until:
             return None
-        return held[0]
+        return copy[0]
 
-    def begin(self, ref: str) -> Mark:
-        """Note that a record is being read, before it is; finish with `end`."""
-        return self._marks.begin(ref)
+    def begin_read(self, ref: str) -> ReadFence:
+        """Fence a read of a record, before it is sent; finish with `end_read`."""
+        return self._fences.begin(ref)
 
-    def keep(self, mark: Mark, record: SessionRecord, *, asked_at: float, seconds: float) -> None:
-        """Keep what was asked for under the mark, unless it was written in between.
+    def fill(
+        self, fence: ReadFence, record: SessionRecord, *, sent_at: float, ttl_seconds: float
+    ) -> None:
+        """Keep what was read behind the fence, unless it was written in between.
 
-        Redis ends the session `seconds` later, if nobody writes before.
+        Redis ends the session `ttl_seconds` after the read was sent, if nobody writes before.
         """
-        if self._channel.up and not mark.spoiled and size_of(record) <= self._limit_bytes:
-            self._held[mark.name] = (record, asked_at + min(seconds, self._seconds_max))
+        if self._channel.up and not fence.invalidated and size_of(record) <= self._limit_bytes:
+            self._copies[fence.key] = (record, sent_at + min(ttl_seconds, self._seconds_max))
 
-    def end(self, mark: Mark) -> None:
-        self._marks.end(mark)
+    def end_read(self, fence: ReadFence) -> None:
+        self._fences.end(fence)
 
-    def drop(self, ref: str) -> None:
-        """Forget a record, and whatever is being read for it."""
-        self._marks.spoil(ref)
-        self._held.pop(ref, None)
+    def invalidate(self, ref: str) -> None:
+        """Drop a record, and whatever is being read for it."""
+        self._fences.invalidate(ref)
+        self._copies.pop(ref, None)
 
     def clear(self) -> None:
-        self._marks.spoil_all()
-        self._held.clear()
+        self._fences.invalidate_all()
+        self._copies.clear()
 
-    def _told(self, keys: list[bytes] | None) -> None:
+    def _on_invalidations(self, keys: list[bytes] | None) -> None:
         if keys is None:
             self.clear()
             return
         for key in keys:
-            self.drop(key[self._cut :].decode(errors="replace"))
+            self.invalidate(key[self._cut :].decode(errors="replace"))
 
-    async def _begin_anew(self) -> None:
+    async def _restart(self) -> None:
         await self._recovered()
         self.clear()
 

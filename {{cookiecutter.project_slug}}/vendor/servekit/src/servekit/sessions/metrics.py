@@ -64,12 +64,12 @@ class _LocalMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         yield CounterMetricFamily(
             "session_local_hits_total",
-            "Sessions found among the worker's own copies.",
+            "Sessions read from the worker's own copies.",
             self._metrics.local_hits,
         )
         yield GaugeMetricFamily(
             "session_invalidation_channel_up",
-            "1 while writes of other processes are told; else every read goes to Redis.",
+            "1 while writes of other processes are heard of; else every read goes to Redis.",
             float(self._channel_up()),
         )
         yield GaugeMetricFamily(

@@ -11,12 +11,12 @@ from typing import Any, Self
 from prometheus_client import CollectorRegistry
 
 from servekit.redis.clients import RedisClients
+from servekit.sessions.cookie import SessionSigner, SessionToken
 from servekit.sessions.index import SessionIndex
 from servekit.sessions.local_records import LocalRecords
 from servekit.sessions.metrics import SessionMetrics
 from servekit.sessions.record import Changes, SessionInfo, SessionRecord, arguments, parse
 from servekit.sessions.scripts import CREATE, READ, ROTATE, UPDATE, Script
-from servekit.sessions.tokens import SessionSigner, SessionToken
 
 TOUCHES_PER_IDLE_TIME = 30
 TOUCH_SECONDS_MAX = 60.0
@@ -51,7 +51,9 @@ class SessionStore:
             channel_up=lambda: self.coherent,
             local_bytes=lambda: self._local.size_bytes,
         )
-        self._found, self._unknown = map(self.metrics.loads.labels, ("found", "unknown"))
+        self._loads_found, self._loads_unknown = map(
+            self.metrics.loads.labels, ("found", "unknown")
+        )
         self.touch_seconds = min(TOUCH_SECONDS_MAX, idle_seconds / TOUCHES_PER_IDLE_TIME)
         self._clients = clients
         self._idle_ms = int(idle_seconds * 1000)
@@ -62,7 +64,7 @@ class SessionStore:
             record_prefix=PREFIX,
             absolute_ms=self._absolute_ms,
             limit=limit_per_user,
-            on_end=self._local.drop,
+            on_end=self._local.invalidate,
         )
 
     async def __aenter__(self) -> Self:
@@ -88,26 +90,26 @@ class SessionStore:
         The id before a rotation opens it for the grace time; the one before a login does not: its
         record is marked `superseded`, and is to be treated as empty.
         """
-        record = opened(self._local.find(token.ref), token)
+        record = visible_to(self._local.get(token.ref), token)
         if record is not None:
             self.metrics.local_hits += 1
             return record
-        record = opened(await self._fetch(token.ref), token)
-        (self._found if record else self._unknown).inc()
+        record = visible_to(await self._fetch(token.ref), token)
+        (self._loads_found if record else self._loads_unknown).inc()
         return record
 
     async def _fetch(self, ref: str) -> SessionRecord | None:
-        mark = self._local.begin(ref)
+        fence = self._local.begin_read(ref)
         try:
-            asked_at = time.monotonic()
-            left_ms, parts = await READ(self._client, PREFIX + ref)
+            sent_at = time.monotonic()
+            ttl_ms, parts = await READ(self._client, PREFIX + ref)
             if not parts:
                 return None
             record = parse(parts)
-            self._local.keep(mark, record, asked_at=asked_at, seconds=left_ms / 1000)
+            self._local.fill(fence, record, sent_at=sent_at, ttl_seconds=ttl_ms / 1000)
             return record
         finally:
-            self._local.end(mark)
+            self._local.end_read(fence)
 
     async def create(
         self, changes: Changes, *, user_id: str | None = None, device: str = ""
@@ -172,7 +174,7 @@ class SessionStore:
         try:
             existed = bool(await self._client.delete(PREFIX + ref))
         finally:
-            self._local.drop(ref)
+            self._local.invalidate(ref)
         if user_id is not None:
             await self._index.remove(user_id, ref)
         self.metrics.revoked.labels(reason).inc(existed)
@@ -198,14 +200,14 @@ class SessionStore:
         try:
             return await script(self._client, PREFIX + ref, *arguments)
         finally:  # Redis first; and what failed here may have been done there.
-            self._local.drop(ref)
+            self._local.invalidate(ref)
 
     @property
     def _client(self) -> Any:
         return self._clients.sessions
 
 
-def opened(record: SessionRecord | None, token: SessionToken) -> SessionRecord | None:
+def visible_to(record: SessionRecord | None, token: SessionToken) -> SessionRecord | None:
     """Return what a token may see of its record."""
     if record is None or hmac.compare_digest(record.digest, token.digest):
         return record

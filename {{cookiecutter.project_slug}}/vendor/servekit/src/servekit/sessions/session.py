@@ -1,20 +1,22 @@
-"""The session of one request: loaded when asked for, written when the response starts."""
+"""The session of one request, loaded when asked for and written with its answer; typed fields."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 import orjson
+from pydantic import TypeAdapter, ValidationError
 from starlette.types import Scope
 
 from servekit.errors import StoreUnavailable
 from servekit.layers.http_headers import Headers
-from servekit.sessions.cookie import SessionCookie
+from servekit.sessions.cookie import SessionCookie, SessionToken
 from servekit.sessions.record import Changes, SessionInfo, SessionRecord
 from servekit.sessions.store import SessionStore
-from servekit.sessions.tokens import SessionToken
+
+T = TypeVar("T")
 
 DEVICE_LENGTH = 200
 
@@ -63,7 +65,7 @@ class Session:
     @property
     def user_id(self) -> str | None:
         """The user who is logged in here."""
-        self._demand()
+        self._require_loaded()
         return self._record.user_id if self._record is not None else None
 
     @property
@@ -83,20 +85,20 @@ class Session:
         if self._changes or self._issued or self._ended or self._outdated:
             return False
         record = self._record
-        return record is None or record.superseded or not self._use_is_due(record)
+        return record is None or record.superseded or not self._touch_is_due(record)
 
     @property
     def ref(self) -> str | None:
         """The session's reference, as `list` names it."""
-        self._demand()
+        self._require_loaded()
         return self._token.ref if self._token is not None else None
 
     def __getitem__(self, name: str) -> Any:
-        self._demand()
+        self._require_loaded()
         return orjson.loads(self._data[name])
 
     def __setitem__(self, name: str, value: Any) -> None:
-        self._demand()
+        self._require_loaded()
         if self._ended:
             raise RuntimeError("This session has ended: log in before writing to it.")
         text = orjson.dumps(value)
@@ -104,21 +106,21 @@ class Session:
             self._data[name] = self._changes[name] = text
 
     def __delitem__(self, name: str) -> None:
-        self._demand()
+        self._require_loaded()
         del self._data[name]
         self._changes[name] = None
 
     def __contains__(self, name: object) -> bool:
-        self._demand()
+        self._require_loaded()
         return name in self._data
 
     def __iter__(self) -> Iterator[str]:
-        self._demand()
+        self._require_loaded()
         return iter(list(self._data))
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return a field's value or `default`."""
-        self._demand()
+        self._require_loaded()
         text = self._data.get(name)
         return default if text is None else orjson.loads(text)
 
@@ -134,7 +136,7 @@ class Session:
         token = await self._store.login(self._token, user_id, changes, device=self._device())
         if self._token is None or token.ref != self._token.ref:
             kept = {}
-        self._become(token, user_id, kept, changes)
+        self._adopt(token, user_id, kept, changes)
 
     async def rotate(self, **fields: Any) -> None:
         """Give the session a new id, as a change of privileges demands; `fields` are written too.
@@ -150,7 +152,7 @@ class Session:
             self._data |= {name: text for name, text in changes.items() if text is not None}
             self._changes = changes
         else:
-            self._become(token, self._record.user_id, self._data, changes)
+            self._adopt(token, self._record.user_id, self._data, changes)
 
     async def logout(self) -> None:
         """End the session for good, its ids in grace too, and take the cookie away."""
@@ -194,7 +196,7 @@ class Session:
             self._issued = True
 
     async def _update(self, token: SessionToken, record: SessionRecord) -> None:
-        if not (self._changes or self._outdated or self._use_is_due(record)):
+        if not (self._changes or self._outdated or self._touch_is_due(record)):
             return
         try:
             _, current = await self._store.update(token, self._changes)
@@ -213,7 +215,7 @@ class Session:
         self._data, self._changes = {}, {}
         self._ended, self._issued = True, False
 
-    def _become(
+    def _adopt(
         self, token: SessionToken, user_id: str | None, kept: dict[str, bytes], changes: Changes
     ) -> None:
         texts = kept | {name: text for name, text in changes.items() if text is not None}
@@ -221,13 +223,13 @@ class Session:
         self._token, self._data, self._changes = token, dict(texts), {}
         self._issued, self._ended, self._outdated = True, False, False
 
-    def _use_is_due(self, record: SessionRecord) -> bool:
+    def _touch_is_due(self, record: SessionRecord) -> bool:
         return time.time() - record.last_used >= self._store.touch_seconds
 
     async def _user(self) -> str:
         return (await self.load()).user
 
-    def _demand(self) -> None:
+    def _require_loaded(self) -> None:
         if not self._loaded:
             raise RuntimeError("`await session.load()` first, or depend on SessionDep.")
 
@@ -235,3 +237,34 @@ class Session:
         agents = (value for name, value in self._scope["headers"] if name == b"user-agent")
         text = next(agents, b"").decode("latin-1")[:DEVICE_LENGTH]
         return "".join(letter for letter in text if letter.isprintable())
+
+
+class SessionKey(Generic[T]):
+    """A field of a session with a type: `BASKET = SessionKey("basket", list[int], default=[])`.
+
+    What an older version of the service wrote and the type no longer takes reads as the default.
+    """
+
+    def __init__(self, name: str, kind: Any, *, default: T) -> None:
+        self.name = name
+        self._adapter: TypeAdapter[T] = TypeAdapter(kind)
+        self._default = self._adapter.dump_json(default)
+
+    def get(self, session: Session) -> T:
+        """Return the field's value, a copy; set it to keep a change."""
+        value = session.get(self.name)
+        if value is not None:
+            try:
+                return self._adapter.validate_python(value)
+            except ValidationError:
+                pass
+        return self._adapter.validate_json(self._default)
+
+    def set(self, session: Session, value: T) -> None:
+        """Change the field; the session is written when the response starts."""
+        session[self.name] = self._adapter.dump_python(value, mode="json")
+
+    def remove(self, session: Session) -> None:
+        """Remove the field, if it is there."""
+        if self.name in session:
+            del session[self.name]

@@ -1,0 +1,80 @@
+"""What routes say of the cache: that they use it, and that their answers are kept in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection, Request
+
+from servekit.cache.cache import Cache
+from servekit.context import service_of
+
+EXCHANGE_KEY = "response_cache"
+"""Where the response cache puts the run of a route in its scope."""
+
+
+async def get_cache(connection: HTTPConnection) -> Cache:
+    """Return the cache of this worker, for `Depends`."""
+    return service_of(connection).cache
+
+
+CacheDep = Annotated[Cache, Depends(get_cache)]
+"""The cache of this worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheResponse:
+    """How a route's answers are cached, as a dependency of the route; see `cache_response`."""
+
+    ttl_seconds: float
+    stale_seconds: float
+    tags: tuple[str, ...]
+    vary: tuple[str, ...]
+    client_seconds: float | None
+    cdn_seconds: float | None
+    negative_ttl_seconds: float
+
+    async def __call__(self, request: Request) -> None:
+        """Note that it is a route of this policy that answers."""
+        exchange = request.scope.get(EXCHANGE_KEY)
+        if exchange is not None:
+            exchange.answered_by = self
+
+
+def cache_response(  # noqa: PLR0913 - each is a knob of its own
+    *,
+    ttl_seconds: float,
+    stale_seconds: float = 0,
+    tags: Sequence[str] = (),
+    vary: Sequence[str] = (),
+    client_seconds: float | None = None,
+    cdn_seconds: float | None = None,
+    negative_ttl_seconds: float = 0,
+) -> CacheResponse:
+    """Return a dependency that lets a GET route be answered from the shared response cache.
+
+    `@app.get("/products/{id}", dependencies=[Depends(cache_response(ttl_seconds=30))])`
+
+    An answer is fresh for `ttl_seconds`; for `stale_seconds` more it is served while the route runs
+    anew, or fails. What the route says in Cache-Control goes before both. `tags` are templates over
+    the path parameters (`product:{id}`) for `cache.invalidate_tag`. Browsers keep it as long as we
+    do unless `client_seconds` says otherwise; `cdn_seconds` adds CDN-Cache-Control. 404 and 410 are
+    kept for `negative_ttl_seconds`.
+
+    The route sees only the request headers that are part of the key: those in `vary` and those that
+    it declares with `Header()` or `Cookie()`.
+    """
+    if ttl_seconds <= 0:
+        raise ValueError("ttl_seconds must be above zero; without caching, drop cache_response.")
+    return CacheResponse(
+        ttl_seconds,
+        stale_seconds,
+        tuple(tags),
+        tuple(vary),
+        client_seconds,
+        cdn_seconds,
+        negative_ttl_seconds,
+    )

@@ -1,0 +1,297 @@
+"""Reads and writes through both tiers: reads fill the local one, writes reach every worker."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Sequence
+from fnmatch import fnmatchcase
+from typing import Any, TypeVar
+
+from servekit.cache.coherence import Coherence
+from servekit.cache.entries import (
+    NO_EPOCH,
+    CachePolicy,
+    Entry,
+    LocalEntry,
+    TagVersions,
+    unpack,
+)
+from servekit.cache.keys import ENTRY, PATTERN, TAG
+from servekit.cache.local_tier import LocalTier
+from servekit.cache.redis_tier import RedisTier
+from servekit.deadlines import without_deadline
+from servekit.errors import StoreUnavailable
+from servekit.redis.invalidation import ReadFence
+
+T = TypeVar("T")
+
+CHUNK = 1000
+"""Keys that are looked at before the event loop gets a turn."""
+
+Read = tuple[ReadFence, "asyncio.Future[LocalEntry | None]"]
+"""A read under way, and what comes of it for all who share it."""
+
+
+class TierReader:
+    """Reads entries and tag versions; raises StoreUnavailable when Redis is needed and away."""
+
+    def __init__(self, redis: RedisTier, local: LocalTier) -> None:
+        self.redis = redis
+        self.local = local
+        self._reads: dict[tuple[str, object], Read] = {}
+
+    async def fetch(
+        self, key: str, policy: CachePolicy, tags: Sequence[str], *, shared: bool = True
+    ) -> LocalEntry | None:
+        """Return the usable entry in Redis; callers share a read under way, if it is `shared`.
+
+        Raises:
+            StoreUnavailable: Redis did not answer.
+        """
+        name = (key, policy.codec)  # what one type reads is nothing to another
+        while shared and (pending := self._reads.get(name)) and not pending[0].invalidated:
+            try:
+                return await asyncio.shield(pending[1])
+            except asyncio.CancelledError:
+                if not pending[1].cancelled():
+                    raise  # This caller was cancelled, not the one who reads.
+        fence = self.local.begin_read(key)
+        future: asyncio.Future[LocalEntry | None] = asyncio.get_running_loop().create_future()
+        self._reads[name] = read = (fence, future)
+        try:
+            entry = await self._read(fence, policy, tags)
+        except StoreUnavailable as error:
+            future.set_exception(error)
+            future.exception()  # Retrieved: there may be nobody who shares it.
+            raise
+        except BaseException:
+            future.cancel()
+            raise
+        else:
+            future.set_result(entry)
+            return entry
+        finally:
+            self.local.end_read(fence)
+            if self._reads.get(name) is read:
+                del self._reads[name]
+
+    async def _read(
+        self, fence: ReadFence, policy: CachePolicy, tags: Sequence[str]
+    ) -> LocalEntry | None:
+        local_versions = self.local.tag_versions
+        missing = [tag for tag in tags if tag not in local_versions]
+        if missing:
+            data, versions = await self._read_with_tags([fence.key], missing)
+        else:
+            data, versions = [await self.redis.get(fence.key)], {}
+        return await self._admit(fence, policy, data[0], versions)
+
+    async def _admit(
+        self,
+        fence: ReadFence,
+        policy: CachePolicy,
+        data: bytes | None,
+        versions: dict[str, bytes | None],
+    ) -> LocalEntry | None:
+        """Return the entry if it is usable and its tags are current, and keep it locally."""
+        entry = unpack(data, policy.codec.fingerprint) if data is not None else None
+        if entry is None or time.time() >= entry.usable_until:
+            return None
+        local_versions = self.local.tag_versions
+        tags = [tag for tag, _ in entry.tags]
+        missing = [tag for tag in tags if tag not in versions and tag not in local_versions]
+        if missing:
+            versions |= (await self._read_with_tags([], missing))[1]
+        for tag, version in entry.tags:
+            if (versions[tag] if tag in versions else local_versions.get(tag, None)) != version:
+                return None
+        try:
+            local = policy.localize(entry, policy.codec.loads(entry.payload))
+        except ValueError:
+            return None
+        self.local.fill(fence, local)
+        return local
+
+    async def _read_with_tags(
+        self, keys: Sequence[str], tags: Sequence[str]
+    ) -> tuple[list[bytes | None], dict[str, bytes | None]]:
+        fences = [self.local.begin_tag_read(tag) for tag in tags]
+        try:
+            values = await self.redis.read(keys, tags)
+            versions = dict(zip(tags, values[len(keys) :], strict=True))
+            for fence, (tag, version) in zip(fences, versions.items(), strict=True):
+                if version is not None:
+                    self.local.fill_tag(fence, tag, version)
+            return values[: len(keys)], versions
+        finally:
+            for fence in fences:
+                self.local.end_read(fence)
+
+    async def fetch_many(self, keys: Sequence[str], policy: CachePolicy) -> dict[str, LocalEntry]:
+        """Return the usable entries among the keys, in one round trip."""
+        fences = [self.local.begin_read(key) for key in keys]
+        try:
+            values = await self.redis.read(keys, ())
+            entries = {}
+            for fence, data in zip(fences, values, strict=True):
+                entry = await self._admit(fence, policy, data, {})
+                if entry is not None:
+                    entries[fence.key] = entry
+            return entries
+        finally:
+            for fence in fences:
+                self.local.end_read(fence)
+
+    async def tag_versions(self, tags: Sequence[str]) -> TagVersions:
+        """Return the tags' versions now, to be stored with what is read from here on."""
+        if not tags:
+            return ()
+        versions: dict[str, bytes | None] = {
+            tag: self.local.tag_versions.get(tag, None) for tag in tags
+        }
+        missing = [tag for tag, version in versions.items() if version is None]
+        if missing:
+            versions |= (await self._read_with_tags([], missing))[1]
+        current = []
+        for tag, version in versions.items():
+            current.append((tag, version or await self.redis.first_tag_version(tag)))
+        return tuple(current)
+
+
+class TierWriter:
+    """Writes and removals never raise for want of Redis: what it missed goes to the outbox.
+
+    They run to the end even if their caller is cancelled: who hangs up leaves nothing old.
+    """
+
+    def __init__(self, redis: RedisTier, reader: TierReader, coherence: Coherence) -> None:
+        self._redis = redis
+        self._reader = reader
+        self._coherence = coherence
+        self._local = coherence.local
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def write_leased(
+        self, key: str, policy: CachePolicy, entry: Entry, token: bytes | None
+    ) -> bool:
+        """Store what was loaded under the lease; return False if it was removed meanwhile."""
+        if token is None:
+            return False
+        ttl_seconds = entry.usable_until - time.time()
+        try:
+            stored = await self._redis.set_leased(
+                key, policy.pack(entry), token, ttl_seconds=ttl_seconds
+            )
+        except StoreUnavailable:
+            return False
+        policy.stats.writes_redis += stored
+        return stored
+
+    async def write(self, key: str, policy: CachePolicy, value: Any, tags: Sequence[str]) -> None:
+        """Store a value; when Redis is away, remove it there later and keep it here."""
+
+        async def write() -> None:
+            versions: TagVersions = ()
+            try:
+                versions = await self._reader.tag_versions(tags)
+                entry = policy.entry(value, versions, 0)
+                ttl_seconds = entry.usable_until - time.time()
+                await self._redis.set(key, policy.pack(entry), ttl_seconds=ttl_seconds)
+            except StoreUnavailable as error:
+                self._coherence.outbox.add(ENTRY, key, error)
+                self._coherence.invalidate(key)
+                fence = ReadFence(key, NO_EPOCH)
+                self._local.fill(fence, policy.localize(policy.entry(value, versions, 0), value))
+            else:
+                policy.stats.writes_redis += 1
+                self._coherence.invalidate(key)
+
+        await self._finish(write())
+
+    async def write_many(
+        self, values: dict[str, Any], policy: CachePolicy, tags: Sequence[str]
+    ) -> None:
+        """Store values in one round trip."""
+
+        async def write() -> None:
+            try:
+                versions = await self._reader.tag_versions(tags)
+                entries = {key: policy.entry(value, versions, 0) for key, value in values.items()}
+                now = time.time()
+                await self._redis.set_many(
+                    {
+                        key: (policy.pack(entry), entry.usable_until - now)
+                        for key, entry in entries.items()
+                    }
+                )
+            except StoreUnavailable as error:
+                for key in values:
+                    self._coherence.outbox.add(ENTRY, key, error)
+            else:
+                policy.stats.writes_redis += len(values)
+            for key in values:
+                self._coherence.invalidate(key)
+
+        await self._finish(write())
+
+    async def remove(self, keys: Sequence[str]) -> None:
+        """Remove entries from both tiers, everywhere."""
+
+        async def remove() -> None:
+            for key in keys:
+                self._coherence.invalidate(key)
+            try:
+                await self._redis.remove(keys)
+            except StoreUnavailable as error:
+                for key in keys:
+                    self._coherence.outbox.add(ENTRY, key, error)
+            for key in keys:
+                self._coherence.invalidate(key)
+
+        await self._finish(remove())
+
+    async def remove_pattern(self, pattern: str) -> int:
+        """Remove the entries whose keys match a glob pattern; return how many Redis had."""
+
+        async def remove() -> int:
+            removed = 0
+            try:
+                async for keys in self._redis.scan(pattern):
+                    await self._redis.remove(keys)
+                    removed += len(keys)
+                    for key in keys:
+                        self._coherence.invalidate(key)
+            except StoreUnavailable as error:
+                self._coherence.outbox.add(PATTERN, pattern, error)
+            for number, key in enumerate(list(self._local.entries.keys())):
+                if fnmatchcase(key, pattern):
+                    self._coherence.invalidate(key)
+                if number % CHUNK == CHUNK - 1:
+                    await asyncio.sleep(0)
+            return removed
+
+        return await self._finish(remove())
+
+    async def remove_tag(self, tag: str) -> None:
+        """Make a miss of every entry that carries the tag, in one command."""
+
+        async def remove() -> None:
+            self._coherence.invalidate_tag(tag)
+            try:
+                await self._redis.new_tag_version(tag)
+            except StoreUnavailable as error:
+                self._coherence.outbox.add(TAG, tag, error)
+            self._coherence.invalidate_tag(tag)
+
+        await self._finish(remove())
+
+    async def close(self) -> None:
+        """Wait for the writes that still run; each ends within the budget of its commands."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _finish(self, work: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.get_running_loop().create_task(work, context=without_deadline())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)

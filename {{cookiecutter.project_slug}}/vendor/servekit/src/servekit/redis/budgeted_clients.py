@@ -1,0 +1,114 @@
+"""redis-py's clients, every command of which keeps the budget of its pool."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from prometheus_client import Histogram
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.client import Pipeline
+
+from servekit.redis.command_budget import CommandBudget
+
+
+class BudgetedPipeline(Pipeline):
+    """A pipeline that keeps its budget as one command."""
+
+    budget: CommandBudget
+
+    async def execute(self, raise_on_error: bool = True) -> list[Any]:
+        call = super().execute
+        return await self.budget.run(lambda: call(raise_on_error))
+
+
+class BudgetedRedis(Redis):
+    """A client whose commands and pipelines keep the budget."""
+
+    budget: CommandBudget
+
+    def execute_command(self, *args: Any, **options: Any) -> Coroutine[Any, Any, Any]:
+        call: Callable[..., Awaitable[Any]] = super().execute_command
+        return self.budget.run(lambda: call(*args, **options))
+
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> BudgetedPipeline:
+        pipeline = BudgetedPipeline(
+            self.connection_pool, self.response_callbacks, transaction, shard_hint
+        )
+        pipeline.budget = self.budget
+        return pipeline
+
+
+class BudgetedCluster(RedisCluster):
+    """A Cluster's client with one limit on its connections, which grow old together.
+
+    Its pipelines keep no budget: gather single commands.
+    """
+
+    budget: CommandBudget
+
+    def __init__(
+        self, *, max_connections: int, wait: Histogram, age_seconds_max: float, **options: Any
+    ) -> None:
+        # Every fifth redirection would close all connections, those in use too: none does.
+        super().__init__(max_connections=max_connections, reinitialize_steps=0, **options)
+        # Its own pools raise at once when they are exhausted.
+        self._slots = asyncio.Semaphore(max_connections)
+        self._wait = wait
+        self._age_seconds_max = age_seconds_max
+        self._renew_at = self._draw_renewal()
+        self._layout_task: asyncio.Task[RedisCluster] | None = None
+
+    def execute_command(self, *args: Any, **options: Any) -> Coroutine[Any, Any, Any]:
+        call: Callable[..., Awaitable[Any]] = super().execute_command
+
+        async def in_turn() -> Any:
+            if self._initialize:
+                await asyncio.shield(self.load_layout())
+            await self._take_slot()
+            try:
+                if time.monotonic() > self._renew_at:
+                    await self._renew()
+                return await call(*args, **options)
+            finally:
+                self._slots.release()
+
+        return self.budget.run(in_turn)
+
+    async def aclose(self) -> None:
+        if self._layout_task is not None:
+            self._layout_task.cancel()
+            await asyncio.gather(self._layout_task, return_exceptions=True)
+        await super().aclose()
+
+    def load_layout(self) -> asyncio.Task[RedisCluster]:
+        """Begin to load which node has which keys, or return the task that does, for all who wait.
+
+        redis-py sends commands that come before it to any node.
+        """
+        task = self._layout_task
+        if task is None or task.done():
+            task = self._layout_task = asyncio.get_running_loop().create_task(self.initialize())
+            task.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return task
+
+    async def _take_slot(self) -> None:
+        if not self._slots.locked():
+            await self._slots.acquire()
+            return
+        with self._wait.time():
+            await self._slots.acquire()
+
+    def _draw_renewal(self) -> float:
+        jitter = random.uniform(0.8, 1)  # noqa: S311 - no secret
+        return time.monotonic() + self._age_seconds_max * jitter
+
+    async def _renew(self) -> None:
+        """Reopen what is open: only that looks up the nodes' names again."""
+        self._renew_at = self._draw_renewal()
+        for node in self.get_nodes():
+            node.update_active_connections_for_reconnect()
+            await node.disconnect_free_connections()
