@@ -31,11 +31,6 @@ MAY_IMPORT = {
 }  # fmt: skip
 """For each folder the folders and loose modules that it may import, besides itself."""
 
-KNOWN_CIRCLES = [
-    {"cache.local_tier", "cache.policy"},
-]
-"""Still to be cut; one that is cut has to leave this list."""
-
 LIGHT_PROCESSES = ["servekit.launch", "servekit.workers.supervisor", "servekit.workers.zygote"]
 HEAVY = ["fastapi", "sqlalchemy"]
 
@@ -92,8 +87,8 @@ def circles() -> list[set[str]]:
     return sorted((set(group) for group in groups), key=sorted)
 
 
-def test_no_modules_import_each_other_but_those_known():
-    assert circles() == sorted(KNOWN_CIRCLES, key=sorted)
+def test_no_modules_import_each_other():
+    assert circles() == []
 
 
 def test_every_folder_has_a_rule():

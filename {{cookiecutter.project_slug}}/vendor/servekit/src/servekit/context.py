@@ -1,4 +1,7 @@
-"""The way from a request to the service that answers it, for everything that routes ask for."""
+"""The way from a request to the service that answers it, for everything that routes ask for.
+
+It knows nothing of what a service is made of: whoever takes a part of it says its type.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,8 @@ from servekit.scope import SCOPE_KEY, current_service
 if TYPE_CHECKING:
     from starlette.requests import HTTPConnection
 
-    from servekit.service import Service
 
-
-def service_of(connection: HTTPConnection) -> Service:
+def service_of(connection: HTTPConnection) -> Any:
     """Return the service of a request, in mounted applications too.
 
     Raises:
@@ -23,17 +24,16 @@ def service_of(connection: HTTPConnection) -> Service:
         raise RuntimeError(
             "This application has no Service: call `Service(settings).install(app)`."
         )
-    found: Service = service
-    return found
+    return service
 
 
-def require_current_service() -> Service:
+def require_current_service() -> Any:
     """Return the service whose request or lifespan runs here.
 
     Raises:
         RuntimeError: This is neither a request nor a lifespan of an application with a service.
     """
-    service: Service | None = current_service.get()
+    service = current_service.get()
     if service is None:
         raise RuntimeError(
             "No service runs this. Call it in a request or in the lifespan of an application that "

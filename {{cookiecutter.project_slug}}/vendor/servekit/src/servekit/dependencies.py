@@ -14,12 +14,14 @@ from servekit.settings import Settings
 
 async def get_service(connection: HTTPConnection) -> Service:
     """Return the service of this worker, for `Depends`."""
-    return service_of(connection)
+    service: Service = service_of(connection)
+    return service
 
 
 async def get_settings(connection: HTTPConnection) -> Settings:
     """Return the settings, for `Depends`; annotate with your own class to have its fields."""
-    return service_of(connection).settings
+    settings: Settings = service_of(connection).settings
+    return settings
 
 
 ServiceDep = Annotated[Service, Depends(get_service)]

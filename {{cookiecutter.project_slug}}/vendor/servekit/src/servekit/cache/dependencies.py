@@ -18,7 +18,8 @@ EXCHANGE_KEY = "response_cache"
 
 async def get_cache(connection: HTTPConnection) -> Cache:
     """Return the cache of this worker, for `Depends`."""
-    return service_of(connection).cache
+    cache: Cache = service_of(connection).cache
+    return cache
 
 
 CacheDep = Annotated[Cache, Depends(get_cache)]

@@ -224,7 +224,8 @@ class ServiceCached(Generic[P, R]):
         return await self._current().refresh(*args, **kwargs)
 
     def _current(self) -> Cached[P, R]:
-        return self.bound_to(require_current_service().cache)
+        cache: Cache = require_current_service().cache
+        return self.bound_to(cache)
 
 
 def cached(  # noqa: PLR0913 - each is a choice of its own

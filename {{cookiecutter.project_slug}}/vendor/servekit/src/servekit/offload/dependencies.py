@@ -12,12 +12,14 @@ from servekit.offload.threads import Threads
 
 async def get_threads(connection: HTTPConnection) -> Threads:
     """Return the threads of this worker for blocking calls, for `Depends`."""
-    return service_of(connection).threads
+    threads: Threads = service_of(connection).threads
+    return threads
 
 
 async def get_processes(connection: HTTPConnection) -> Processes:
     """Return the processes of this worker for computation, for `Depends`."""
-    return service_of(connection).processes
+    processes: Processes = service_of(connection).processes
+    return processes
 
 
 ThreadsDep = Annotated[Threads, Depends(get_threads)]

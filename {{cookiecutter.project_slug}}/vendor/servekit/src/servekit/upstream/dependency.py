@@ -15,7 +15,7 @@ def upstream(name: str) -> Callable[[HTTPConnection], Awaitable[Upstream]]:
     """
 
     async def get_upstream(connection: HTTPConnection) -> Upstream:
-        known = service_of(connection).upstreams
+        known: dict[str, Upstream] = service_of(connection).upstreams
         if name not in known:
             names = ", ".join(sorted(known)) or "none"
             raise LookupError(f"There is no upstream {name!r} (there are: {names}).")
