@@ -16,10 +16,10 @@ from pydantic import BaseModel
 from redis.asyncio import Redis
 from starlette.types import Message
 
-from servekit.cache.cache import Cache
+from servekit.cache import Cache, cache_response
 from servekit.redis.clients import RedisClients
 from servekit.redis.embedded import EmbeddedServer
-from servekit.response_cache.layer import ResponseCacheMiddleware, cache_response
+from servekit.response_cache.layer import ResponseCacheMiddleware
 from servekit.routing.routes import read_routes
 
 SMALL, LARGE = 10, 100_000
@@ -66,7 +66,7 @@ async def settled(cache: Cache, call: Call, numbers: range) -> None:
     """Call until every value is in the local tier."""
     while not cache.coherent:  # noqa: ASYNC110 - Redis says when
         await asyncio.sleep(0.01)
-    for _ in range(2):  # what was loaded is told, and read back
+    for _ in range(2):  # the invalidation of a load drops it once, and it is read back
         for start in range(0, len(numbers), CHUNK):
             await asyncio.gather(*map(call, numbers[start : start + CHUNK]))
         await asyncio.sleep(0.2)

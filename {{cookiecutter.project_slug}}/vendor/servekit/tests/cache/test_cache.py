@@ -99,7 +99,7 @@ async def test_a_failing_source_is_hidden_until_the_hard_end(cache):
         await product(7)
 
 
-async def test_an_error_is_told_to_all_who_wait_and_is_not_kept(cache):
+async def test_an_error_is_raised_to_all_waiters_and_is_not_kept(cache):
     source = Source(seconds=0.02)
     product = source.cached(cache)
     source.error = LookupError("down")
@@ -300,9 +300,9 @@ async def test_explicit_values_pass_both_tiers(redis_url):
         assert await a.get("greeting", dict) is None
 
         await a.set("greeting", None, ttl_seconds=60)
-        found = await a.lookup("greeting", type(None))
-        assert found is not None
-        assert found.value is None
+        result = await a.lookup("greeting", type(None))
+        assert result is not None
+        assert result.value is None
 
 
 async def test_bytes_keep_their_state_and_age(cache):
@@ -311,9 +311,9 @@ async def test_bytes_keep_their_state_and_age(cache):
     await asyncio.sleep(0.06)
 
     assert await cache.get_bytes("page") is None
-    found = await cache.lookup_bytes("page")
-    assert (found.value, found.state) == (b"<p>", "stale")
-    assert found.age_seconds >= 0.05
+    result = await cache.lookup_bytes("page")
+    assert (result.value, result.state) == (b"<p>", "stale")
+    assert result.age_seconds >= 0.05
     await cache.invalidate_tag("pages")
     assert await cache.lookup_bytes("page") is None
 
@@ -455,7 +455,7 @@ async def test_waiting_for_another_process_costs_few_commands(redis_url):
 
         spent = (await client.info("stats"))["total_commands_processed"] - before
         assert source.loads == 1
-        assert spent < 75, "fifty callers ask once each, then are told"
+        assert spent < 75, "fifty callers ask once each, then are notified"
 
 
 async def test_metrics_name_caches_and_tiers_and_never_keys(redis_url):

@@ -175,7 +175,7 @@ async def test_a_killed_channel_bypasses_the_local_tier_until_it_is_back(redis_u
 async def test_without_the_channel_every_read_goes_to_redis(redis_url):
     async with redis.asyncio.from_url(redis_url) as client, worker(redis_url) as cache:
         await cache.set("a", 1, ttl_seconds=60)
-        await until(lambda: _near(cache))
+        await until(lambda: _is_local(cache))
         channel: Any = cache._coherence._channel
         connect, channel._connect = channel._connect, _refuse
         for one in await client.client_list():
@@ -186,10 +186,10 @@ async def test_without_the_channel_every_read_goes_to_redis(redis_url):
         assert [await tier_of(cache) for _ in range(3)] == ["redis"] * 3
 
         channel._connect = connect
-        await until(lambda: _near(cache))
+        await until(lambda: _is_local(cache))
 
 
-async def _near(cache):
+async def _is_local(cache):
     return await tier_of(cache) == "local"
 
 

@@ -2,7 +2,7 @@ from servekit.cache.single_flight import SingleFlight
 from servekit.deadlines import Deadline, current_deadline, remaining
 
 
-async def test_what_many_wait_for_does_not_end_with_the_time_of_the_first():
+async def test_a_run_that_many_wait_for_does_not_end_with_the_time_of_the_first():
     flight: SingleFlight[float] = SingleFlight()
 
     async def work() -> float:

@@ -20,8 +20,10 @@ with EmbeddedServer() as server:
 def gone(path: Path, seconds: float = 5) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        found = subprocess.run(["pgrep", "-f", str(path)], capture_output=True, check=False).stdout
-        if not found:
+        processes = subprocess.run(
+            ["pgrep", "-f", str(path)], capture_output=True, check=False
+        ).stdout
+        if not processes:
             return True
         time.sleep(0.02)
     return False

@@ -26,22 +26,22 @@ LONG = "text " * 500
 class Origin:
     """An application with one cacheable route, `/page`, whose answer a test sets."""
 
-    def __init__(self, **wish):
+    def __init__(self, **options):
         self.app = FastAPI()
         self.runs = 0
-        self.seen = []
+        self.request_headers = []
         self.status = 200
         self.headers = {}
         self.body = LONG
         self.delay = 0.0
         self.error = None
-        self.wish = cache_response(**({"ttl_seconds": 30} | wish))
-        self.app.get("/page", dependencies=[Depends(self.wish)])(self.page)
+        self.policy = cache_response(**({"ttl_seconds": 30} | options))
+        self.app.get("/page", dependencies=[Depends(self.policy)])(self.page)
         self.app.api_route("/page", methods=["POST", "PUT", "DELETE"])(self.write)
 
     async def page(self, request: Request) -> Response:
         self.runs += 1
-        self.seen.append(dict(request.headers))
+        self.request_headers.append(dict(request.headers))
         if self.delay:
             await asyncio.sleep(self.delay)
         if self.error is not None:
@@ -286,7 +286,7 @@ async def test_a_miss_checks_the_clients_copy_too_and_the_route_never_sees_condi
     answer = await client.get("/page", headers={"if-none-match": 'W/"v1"'})
 
     assert answer.status_code == 304
-    assert "if-none-match" not in origin.seen[0]
+    assert "if-none-match" not in origin.request_headers[0]
     assert (await client.get("/page")).status_code == 200
 
 
@@ -382,7 +382,7 @@ async def test_headers_outside_the_key_cannot_shape_a_page(client, origin):
     poison = {"x-forwarded-host": "evil.test", "x-original-url": "/admin", "referer": "evil"}
     await client.get("/page", headers=poison)
 
-    assert not set(poison) & set(origin.seen[0])
+    assert not set(poison) & set(origin.request_headers[0])
 
 
 async def test_a_route_that_an_earlier_route_shadows_is_not_cached_in_its_name(redis_url):
@@ -458,10 +458,10 @@ async def test_a_write_ends_all_pages_of_its_path_everywhere(redis_url, client, 
         # Here before the writer hears of the success, elsewhere soon (100 ms on an idle machine).
         assert [(await client.get(path)).text for path in paths] == ["new", "new"]
 
-        async def told():
+        async def renewed():
             return [(await other.get(path)).text for path in paths] == ["new", "new"]
 
-        await until(told, seconds=1)
+        await until(renewed, seconds=1)
 
 
 async def test_a_write_that_fails_ends_nothing(client, origin):
@@ -474,9 +474,9 @@ async def test_a_write_that_fails_ends_nothing(client, origin):
 
 async def test_tags_end_pages_and_may_name_path_parameters(redis_url):
     app = FastAPI()
-    wish = cache_response(ttl_seconds=30, tags=("products", "product:{number}"))
+    policy = cache_response(ttl_seconds=30, tags=("products", "product:{number}"))
 
-    @app.get("/products/{number}", dependencies=[Depends(wish)])
+    @app.get("/products/{number}", dependencies=[Depends(policy)])
     async def product(number: int) -> int:
         return number
 
@@ -485,8 +485,8 @@ async def test_tags_end_pages_and_may_name_path_parameters(redis_url):
             await client.get("/products/1")
             await client.get("/products/2")
             await client.cache.invalidate_tag(tag)
-            seen = [is_hit(await client.get(f"/products/{number}")) for number in (1, 2)]
-            assert seen == hits
+            states = [is_hit(await client.get(f"/products/{number}")) for number in (1, 2)]
+            assert states == hits
 
 
 async def test_a_write_during_a_run_leaves_nothing_old_behind(client, origin):
@@ -687,7 +687,7 @@ async def test_a_damaged_entry_is_a_miss(redis_url, client, origin):
     await until(refetched)
 
 
-async def test_routes_without_the_wish_are_left_alone(redis_url):
+async def test_routes_without_a_policy_pass_through(redis_url):
     app = FastAPI()
 
     @app.get("/plain")
@@ -743,6 +743,6 @@ async def test_of_many_answers_none_reaches_another_user(redis_url):
     assert all(right)
 
 
-def test_a_wish_without_a_lifetime_is_a_mistake():
+def test_a_policy_without_a_lifetime_is_a_mistake():
     with pytest.raises(ValueError, match="ttl_seconds"):
         cache_response(ttl_seconds=0)

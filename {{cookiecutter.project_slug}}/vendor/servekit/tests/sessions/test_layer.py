@@ -68,8 +68,8 @@ def add_account_routes(app: FastAPI):
     async def logout(session: SessionDep) -> None:
         await session.logout()
 
-    @app.post("/logout-others")
-    async def others(session: SessionDep) -> int:
+    @app.post("/logout-elsewhere")
+    async def logout_elsewhere(session: SessionDep) -> int:
         return await session.logout_everywhere(keep_current=True)
 
     @app.post("/logout-everywhere")
@@ -243,7 +243,7 @@ async def test_a_cookie_signed_before_by_us_but_unknown_is_not_adopted(service):
 
 async def test_the_id_changes_at_login_at_every_further_login_and_at_elevation(service):
     async with service.browser() as browser:
-        seen = []
+        cookies = []
         for method, path in (
             ("PUT", "/field/basket"),
             ("POST", "/login/ada"),
@@ -251,11 +251,11 @@ async def test_the_id_changes_at_login_at_every_further_login_and_at_elevation(s
             ("POST", "/elevate"),
         ):
             await browser.request(method, path)
-            seen.append(cookie_of(browser))
+            cookies.append(cookie_of(browser))
 
         assert (await browser.get("/field/role")).json() == "admin"
-    assert len(set(seen)) == 4
-    for dead in seen[:2]:
+    assert len(set(cookies)) == 4
+    for dead in cookies[:2]:
         assert (await service.with_cookie(dead)).status_code == 401
 
 
@@ -365,7 +365,7 @@ async def test_devices_are_listed_and_ended_one_by_one_and_all_but_this(service)
         assert (await laptop.delete(f"/list/{listed[0]['ref']}")).json() is True
         assert (await phone.get("/me")).status_code == 401
 
-        assert (await laptop.post("/logout-others")).json() == 1
+        assert (await laptop.post("/logout-elsewhere")).json() == 1
         assert (await tablet.get("/me")).status_code == 401
         assert (await laptop.get("/me")).status_code == 200
 

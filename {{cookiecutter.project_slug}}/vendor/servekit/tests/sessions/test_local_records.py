@@ -11,7 +11,7 @@ from servekit.errors import StoreUnavailable
 from tests.stores.proxy import Proxy
 from tests.stores.workers import session_worker as worker, until
 
-TOLD_SECONDS = 0.1
+INVALIDATION_SECONDS = 0.1
 BOUND_SECONDS = 1.2
 """A second by promise, and a little for a busy machine."""
 
@@ -27,7 +27,7 @@ def has_copy(store, token):
 
 
 async def settled(store, token):
-    """Read until the worker has a copy: what the reads before had to be told drops it once."""
+    """Read until the worker has a copy: the invalidation of an earlier write drops it once."""
 
     async def read():
         await store.read(token)
@@ -96,7 +96,7 @@ async def test_an_end_on_one_worker_is_seen_on_the_others_under_traffic(url, end
                 await a.login(None, "ada", {})
             assert await dead(a, token), "the worker that ends it knows at once"
 
-            await until(lambda: dead(b, token), seconds=TOLD_SECONDS)
+            await until(lambda: dead(b, token), seconds=INVALIDATION_SECONDS)
             assert await b.read(other)
 
 
@@ -115,10 +115,10 @@ async def test_a_write_on_one_worker_is_read_on_the_others(url):
         await settled(b, token)
         await a.update(token, {"turn": b"1"})
 
-        async def seen():
+        async def updated():
             return (await b.read(token)).data.get("turn") == b"1"
 
-        await until(seen, seconds=TOLD_SECONDS)
+        await until(updated, seconds=INVALIDATION_SECONDS)
 
 
 async def test_a_rotation_holds_on_the_others_new_id_at_once_old_one_in_grace_only(url):
@@ -135,7 +135,7 @@ async def test_a_rotation_holds_on_the_others_new_id_at_once_old_one_in_grace_on
             record = await b.read(old)
             return record and not record.current
 
-        await until(graced, seconds=TOLD_SECONDS)
+        await until(graced, seconds=INVALIDATION_SECONDS)
         await settled(b, new)
         await asyncio.sleep(0.3)
         assert await dead(b, old)
@@ -152,7 +152,7 @@ async def test_the_id_before_a_login_gains_nothing_on_the_others(url):
             record = await b.read(planted)
             return record.superseded and record.user_id is None and not record.data
 
-        await until(worthless, seconds=TOLD_SECONDS)
+        await until(worthless, seconds=INVALIDATION_SECONDS)
 
 
 async def test_a_flush_of_the_database_ends_all(url):
@@ -161,7 +161,7 @@ async def test_a_flush_of_the_database_ends_all(url):
         await settled(store, token)
         await operator.flushall()
 
-        await until(lambda: dead(store, token), seconds=TOLD_SECONDS)
+        await until(lambda: dead(store, token), seconds=INVALIDATION_SECONDS)
 
 
 @pytest.mark.parametrize("lifetime", ["idle_seconds", "absolute_seconds"])
@@ -170,7 +170,7 @@ async def test_a_copy_ends_with_its_session(redis_url, lifetime):
     async with worker(redis_url, **options) as store:
         token = await store.create({}, user_id="ada")
         await settled(store, token)
-        # Nobody is told yet: Redis drops what is over when it is asked, or some time later.
+        # No invalidation comes yet: Redis drops what is over when it is asked, or some time later.
         store._local._channel._on_keys = lambda _: None
         created = time.monotonic()
 
@@ -186,7 +186,7 @@ async def test_an_invalidation_between_a_read_and_its_keeping_wins(proxy, redis_
         await asyncio.sleep(0.05)
         proxy.latency_seconds = 0.05
         reading = asyncio.create_task(a.read(token))
-        await asyncio.sleep(0.07)  # Redis has answered; the answer is on its way.
+        await asyncio.sleep(0.07)  # Redis has replied; the reply is on its way.
         await b.delete(token.ref, user_id="ada")
 
         assert (await reading).user_id == "ada", "it was asked for before the logout"
@@ -207,7 +207,7 @@ async def test_a_killed_channel_leaves_no_copies(redis_url):
                 await operator.client_kill_filter(_id=one["id"])
         await a.delete(token.ref, user_id="ada")
 
-        await until(lambda: dead(b, token), seconds=TOLD_SECONDS)
+        await until(lambda: dead(b, token), seconds=INVALIDATION_SECONDS)
         await until(lambda: b.coherent)
         assert await dead(b, token)
 
@@ -289,7 +289,7 @@ async def test_workers_that_write_and_end_at_random_agree_in_the_end(url):
             true = [await truth.read(token) for token in tokens]
             return all([[await s.read(t) for t in tokens] == true for s in (a, b)])
 
-        await until(agreed, seconds=TOLD_SECONDS)
+        await until(agreed, seconds=INVALIDATION_SECONDS)
 
 
 async def test_copies_take_no_more_than_their_share(redis_url):

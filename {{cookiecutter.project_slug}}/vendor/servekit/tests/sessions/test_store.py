@@ -51,15 +51,15 @@ async def test_redis_holds_neither_the_id_nor_a_part_of_it(store, clients):
     token = await store.create({}, user_id="ada")
     await store.rotate(token, {})
 
-    seen = b""
+    stored = b""
     for key in await clients.sessions.keys("*"):
         kind = await clients.sessions.type(key)
         fields = await clients.sessions.hgetall(key) if kind == b"hash" else {}
-        seen += key + b"".join(part for field in fields.items() for part in field)
+        stored += key + b"".join(part for field in fields.items() for part in field)
 
     for part in (token.selector, token.secret):
-        assert part not in seen
-        assert part.hex().encode() not in seen
+        assert part not in stored
+        assert part.hex().encode() not in stored
 
 
 async def test_an_unknown_id_is_no_session(store, clients):

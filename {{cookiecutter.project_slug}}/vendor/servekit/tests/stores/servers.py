@@ -53,8 +53,8 @@ async def form(nodes: list[redis.Redis]) -> None:
         await until(partial(_answers, node))
     share = 16384 // len(nodes)
     for place, node in enumerate(nodes):
-        last = 16383 if place == len(nodes) - 1 else (place + 1) * share - 1
-        node.execute_command("CLUSTER", "ADDSLOTSRANGE", place * share, last)
+        end = 16383 if place == len(nodes) - 1 else (place + 1) * share - 1
+        node.execute_command("CLUSTER", "ADDSLOTSRANGE", place * share, end)
     first = _info(nodes[0])
     for node in nodes[1:]:
         bus = node.config_get("cluster-port")["cluster-port"]
@@ -73,8 +73,8 @@ async def form(nodes: list[redis.Redis]) -> None:
 
 
 def _info(node: redis.Redis) -> dict[str, str]:
-    found: dict[str, str] = node.execute_command("CLUSTER INFO")
-    return found
+    info: dict[str, str] = node.execute_command("CLUSTER INFO")
+    return info
 
 
 def _answers(client: redis.Redis) -> bool:

@@ -57,9 +57,9 @@ async def test_one_load_serves_all_who_ask_in_both_workers(caches):
     source = Source(0.05)
     functions = [source.cached(cache) for cache in caches]
 
-    found = await asyncio.gather(*(f(7) for f, _ in pairs(functions, range(50))))
+    values = await asyncio.gather(*(f(7) for f, _ in pairs(functions, range(50))))
 
-    assert {one.id for one in found} == {7}
+    assert {value.id for value in values} == {7}
     assert source.loads == 1
 
 
@@ -104,8 +104,8 @@ async def _gone(product):
 async def test_a_login_is_known_everywhere_and_a_logout_is_final(url):
     async with session_worker(url) as a, session_worker(url) as b:
         tokens = [await a.login(None, "ada", {}) for _ in range(5)]
-        found = [await b.read(token) for token in tokens]
-        assert [one.user_id for one in found] == ["ada"] * 5
+        records = [await b.read(token) for token in tokens]
+        assert [record.user_id for record in records] == ["ada"] * 5
         assert len(await b.list("ada")) == 5
 
         await b.delete(tokens[0].ref, user_id="ada")
@@ -120,9 +120,9 @@ async def _ended(store, tokens):
 
 async def test_many_first_commands_at_once_lose_none(url):
     async with RedisClients(url, cache_timeout_seconds=2, connect_timeout_seconds=2) as clients:
-        found = await asyncio.gather(*(clients.cache.get(f"first:{n}") for n in range(50)))
+        values = await asyncio.gather(*(clients.cache.get(f"first:{n}") for n in range(50)))
 
-    assert found == [None] * 50
+    assert values == [None] * 50
 
 
 async def test_an_old_connection_is_replaced_whatever_the_topology(url):

@@ -18,9 +18,9 @@ pytestmark = pytest.mark.skipif(not shutil.which("openssl"), reason="openssl mak
 def certificate(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tls")
     key, file = folder / "key.pem", folder / "certificate.pem"
-    wish = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    wish += ["-nodes", "-subj", "/CN=localhost", "-addext", NAMES, "-days", "2"]
-    subprocess.run([*wish, "-keyout", key, "-out", file], check=True, capture_output=True)
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    command += ["-nodes", "-subj", "/CN=localhost", "-addext", NAMES, "-days", "2"]
+    subprocess.run([*command, "-keyout", key, "-out", file], check=True, capture_output=True)
     return file, key
 
 

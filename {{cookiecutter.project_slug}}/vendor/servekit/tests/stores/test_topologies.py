@@ -32,14 +32,14 @@ async def test_a_cluster_holds_a_coherent_cache():
             assert not any([await second.get_cached(number) for number in range(30)])
 
 
-async def test_on_a_cluster_a_logout_is_told_and_a_copy_lives_a_second_as_slots_may_move():
+async def test_on_a_cluster_a_logout_reaches_all_and_a_copy_lives_a_second_as_slots_may_move():
     with cluster() as nodes:
         await form(nodes)
         url = f"redis+cluster://127.0.0.1:{nodes[0].connection_pool.connection_kwargs['port']}"
         async with session_worker(url) as a, session_worker(url) as b:
             tokens = [await a.login(None, "ada", {}) for _ in range(10)]
 
-            async def known():
+            async def copied():
                 for token in tokens:
                     await b.read(token)
                 return all(b._local.get(token.ref) for token in tokens)
@@ -47,7 +47,7 @@ async def test_on_a_cluster_a_logout_is_told_and_a_copy_lives_a_second_as_slots_
             async def forgotten():
                 return not any([await b.read(token) for token in tokens])
 
-            await until(known)
+            await until(copied)
             assert await a.delete_all("ada", keep=tokens[0].ref) == 9
             await until(lambda: _only(b, tokens, 0), seconds=0.1)
 
@@ -100,10 +100,10 @@ def _link(replica):
 
 def _replicas(watcher):
     try:
-        found = watcher.execute_command("SENTINEL REPLICAS", "main")
+        replies = watcher.execute_command("SENTINEL REPLICAS", "main")
     except redis.RedisError:
         return False
-    return [one for one in found if b"slave" in one or "slave" in str(one)]
+    return [one for one in replies if b"slave" in one or "slave" in str(one)]
 
 
 def _fail_over(watcher):
@@ -122,5 +122,5 @@ async def _written(clients, port):
         await clients.sessions.set("a", 2)
     except StoreUnavailable:
         return False
-    found = await clients.sessions.config_get("port")
-    return int(found["port"]) == port
+    config = await clients.sessions.config_get("port")
+    return int(config["port"]) == port

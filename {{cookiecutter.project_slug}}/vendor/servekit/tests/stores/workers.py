@@ -24,10 +24,10 @@ async def until(condition: Callable[[], Any], seconds: float = 10) -> None:
     """Wait until the condition holds, which may be async; fail when it does not in time."""
     deadline = time.monotonic() + seconds
     while True:
-        found = condition()
-        if isinstance(found, Awaitable):
-            found = await found
-        if found:
+        holds = condition()
+        if isinstance(holds, Awaitable):
+            holds = await holds
+        if holds:
             return
         assert time.monotonic() < deadline, "It did not come true in time."
         await asyncio.sleep(0.002)
@@ -62,11 +62,11 @@ async def session_worker(
     budgets: dict[str, Any] = {"session_timeout_seconds": budget, "connect_timeout_seconds": budget}
     async with (
         RedisClients(url, **budgets) as clients,
-        RedisClients(channel_url or url, **budgets) as told_by,
+        RedisClients(channel_url or url, **budgets) as channel_clients,
     ):
         store = SessionStore(clients, secret_keys=["key-of-the-tests"], **options)
         channel: Any = store._local._channel
-        channel._connect = told_by.invalidation_connections
+        channel._connect = channel_clients.invalidation_connections
         async with store:
             await until(lambda: store.coherent or not store._local._limit_bytes)
             yield store

@@ -8,7 +8,7 @@ from servekit.redis.pools import BoundedSentinelPool
 
 
 class Sentinel:
-    """One that answers what it is told to."""
+    """One that gives a fixed answer."""
 
     def __init__(self, answer):
         self.answer = answer
@@ -27,7 +27,7 @@ def pool(*answers):
     return BoundedSentinelPool("main", manager, wait=wait, **bounds)
 
 
-async def test_the_first_sentinel_that_knows_names_the_primary():
+async def test_the_first_sentinel_that_knows_the_primary_names_it():
     down, ignorant, knows = ConnectionRefusedError(), None, [b"10.0.0.7", b"6379"]
 
     assert await pool(down, ignorant, knows).get_master_address() == ("10.0.0.7", 6379)
