@@ -28,10 +28,16 @@ MAY_IMPORT = {
         "backoff", "draining", "edge", "foreign", "import_string", "process_memory", "tuning",
     },
     "admin": {"edge", "workers"},
+    "testing": {"cpus", "logs", "redis", "service", "sessions", "settings", "sql"},
 }  # fmt: skip
 """For each folder the folders and loose modules that it may import, besides itself."""
 
-LIGHT_PROCESSES = ["servekit.launch", "servekit.workers.supervisor", "servekit.workers.zygote"]
+LIGHT_PROCESSES = [
+    "servekit.launch",
+    "servekit.workers.supervisor",
+    "servekit.workers.zygote",
+    "servekit.offload.worker",
+]
 HEAVY = ["fastapi", "sqlalchemy"]
 
 

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from servekit import Service, Settings
 from servekit.cache import cached
-from servekit.cache.functions import ServiceCached
+from servekit.cache.decorator import ServiceCached
 from servekit.scope import current_service
 from tests.asgi import call
 from tests.stores.workers import until, worker

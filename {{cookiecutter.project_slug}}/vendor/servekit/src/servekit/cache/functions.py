@@ -8,18 +8,16 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import update_wrapper
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, get_type_hints
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar, get_type_hints
 
 from servekit.cache.entries import CachePolicy, CacheResult, Codec, LocalEntry, codec_of
 from servekit.cache.keys import key_maker
 from servekit.cache.metrics import CacheStats
 from servekit.cache.read_through import Lookup, ReadThrough
 from servekit.cache.tiers import TierReader, TierWriter
-from servekit.context import require_current_service
 
 if TYPE_CHECKING:
-    from servekit.cache.cache import Cache
+    pass
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -177,92 +175,6 @@ class Cached(Generic[P, R]):
 
     def _tags_of(self, args: tuple[object, ...], kwargs: dict[str, object]) -> list[str]:
         return [tag if isinstance(tag, str) else tag(*args, **kwargs) for tag in self._tags]
-
-
-class ServiceCached(Generic[P, R]):
-    """A function that is cached by the service that runs it; else like `Cached`.
-
-    Raises, with every method:
-        RuntimeError: No service runs it: this is no request, and no lifespan.
-    """
-
-    def __init__(self, declaration: Declaration[P, R]) -> None:
-        update_wrapper(self, declaration.function)
-        self.function = declaration.function
-        self._declaration = declaration
-        self._bound: WeakKeyDictionary[Cache, Cached[P, R]] = WeakKeyDictionary()
-
-    def bound_to(self, cache: Cache) -> Cached[P, R]:
-        """Return the function as one cache has it, for programs without a service."""
-        bound = self._bound.get(cache)
-        if bound is None:
-            bound = self._bound[cache] = cache.bind(self._declaration)
-        return bound
-
-    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Return the value, cached or loaded; raise only what the function raises."""
-        return await self._current()(*args, **kwargs)
-
-    async def lookup(self, *args: P.args, **kwargs: P.kwargs) -> CacheResult[R]:
-        """Return the value with its state, age and tier."""
-        return await self._current().lookup(*args, **kwargs)
-
-    async def get_cached(self, *args: P.args, **kwargs: P.kwargs) -> CacheResult[R] | None:
-        """Return what is cached, without calling the function."""
-        return await self._current().get_cached(*args, **kwargs)
-
-    async def set(self, value: R, *args: P.args, **kwargs: P.kwargs) -> None:
-        """Store the value of these arguments everywhere, after the source took it."""
-        await self._current().set(value, *args, **kwargs)
-
-    async def delete(self, *args: P.args, **kwargs: P.kwargs) -> None:
-        """Forget these arguments everywhere; call it after the source has changed."""
-        await self._current().delete(*args, **kwargs)
-
-    async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call the function now and store what it returns."""
-        return await self._current().refresh(*args, **kwargs)
-
-    def _current(self) -> Cached[P, R]:
-        cache: Cache = require_current_service().cache
-        return self.bound_to(cache)
-
-
-def cached(  # noqa: PLR0913 - each is a choice of its own
-    key: str,
-    *,
-    ttl_seconds: float,
-    stale_seconds: float = 0,
-    negative_ttl_seconds: float | None = None,
-    local_ttl_seconds: float = 60,
-    jitter: float = 0.1,
-    name: str = "",
-    tags: Sequence[str] = (),
-    version: str = "",
-) -> Callable[[Callable[P, Awaitable[R]]], ServiceCached[P, R]]:
-    """Return a decorator that caches an async function under keys such as `product:{id}`.
-
-    Key and tags are templates over the function's parameters; a parameter that the key does not
-    name must not change the result. The type comes from the return annotation. `name` labels the
-    metrics (default: the key's first word); a new `version` makes old entries misses. It uses the
-    cache of the service whose request or lifespan calls it.
-    """
-    options = FunctionOptions(
-        key=key,
-        ttl_seconds=ttl_seconds,
-        stale_seconds=stale_seconds,
-        negative_ttl_seconds=negative_ttl_seconds,
-        local_ttl_seconds=local_ttl_seconds,
-        jitter=jitter,
-        name=name,
-        tags=tags,
-        version=version,
-    )
-
-    def decorate(function: Callable[P, Awaitable[R]]) -> ServiceCached[P, R]:
-        return ServiceCached(Declaration(function, options))
-
-    return decorate
 
 
 def return_type(function: Callable[..., Any]) -> Any:
