@@ -1,0 +1,78 @@
+"""The README has a line for every public name: `python -m tests.test_readme` writes them anew."""
+
+import ast
+import importlib
+import inspect
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+README = Path(__file__).parent.parent / "README.md"
+HEADING = "## Public names\n"
+PUBLIC = [
+    "servekit",
+    "servekit.cache",
+    "servekit.sessions",
+    "servekit.offload",
+    "servekit.upstream",
+    "servekit.sql",
+    "servekit.problems",
+    "servekit.testing",
+]
+MODULES = [importlib.import_module(name) for name in PUBLIC if find_spec(name)]
+
+
+def first_paragraph(text: str | None) -> str:
+    return " ".join((text or "").split("\n\n")[0].split())
+
+
+def what(module: ModuleType, name: str) -> str:
+    """Return what a public name's docstring says first, on one line."""
+    value = getattr(module, name)
+    if isinstance(value, type) or inspect.isroutine(value):
+        return first_paragraph(inspect.getdoc(value))
+    return first_paragraph(documented_assignments(module).get(name))
+
+
+def documented_assignments(module: ModuleType) -> dict[str, str]:
+    """Return the strings that stand below assignments, in a module's file and its folder's."""
+    found: dict[str, str] = {}
+    path = Path(inspect.getfile(module))
+    for source in sorted(path.parent.glob("*.py")) if path.name == "__init__.py" else [path]:
+        body = ast.parse(source.read_text(encoding="utf-8")).body
+        for before, after in pairwise(body):
+            if isinstance(before, ast.Assign) and isinstance(after, ast.Expr):
+                found |= {
+                    target.id: ast.literal_eval(after.value)
+                    for target in before.targets
+                    if isinstance(target, ast.Name) and isinstance(after.value, ast.Constant)
+                }
+    return found
+
+
+def rows(module: ModuleType) -> dict[str, str]:
+    return {name: what(module, name) for name in sorted(module.__all__)}
+
+
+def section(module: ModuleType) -> str:
+    lines = [f"| `{name}` | {text} |" for name, text in rows(module).items()]
+    title = f"### `{module.__name__}`\n\n{first_paragraph(module.__doc__)}\n"
+    return "\n".join([title, "| name | what |", "|---|---|", *lines, ""])
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_every_public_name_is_documented(module):
+    assert [name for name, text in rows(module).items() if not text] == []
+
+
+def test_the_readme_has_a_line_for_every_public_name():
+    written = README.read_text(encoding="utf-8").partition(HEADING)[2]
+    assert written == "\n" + "\n".join(map(section, MODULES))
+
+
+if __name__ == "__main__":
+    before = README.read_text(encoding="utf-8").partition(HEADING)[0]
+    README.write_text(before + HEADING + "\n" + "\n".join(map(section, MODULES)), encoding="utf-8")
