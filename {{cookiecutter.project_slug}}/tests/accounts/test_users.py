@@ -6,14 +6,13 @@ from servekit.testing import both_databases
 from service.accounts import passwords, users as module
 from service.accounts.users import UsernameTakenError, Users
 
-pytestmark = both_databases
-
 
 @pytest.fixture
 def users(database, service) -> Users:
     return Users(database=database, threads=service.threads)
 
 
+@both_databases
 async def test_a_user_is_known_by_name_and_password_alone(users):
     ada = await users.create("ada", "correct horse")
     assert await users.authenticate("ada", "correct horse") == ada
@@ -21,6 +20,7 @@ async def test_a_user_is_known_by_name_and_password_alone(users):
     assert await users.authenticate("bob", "correct horse") is None
 
 
+@both_databases
 async def test_of_two_who_want_a_name_at_once_one_gets_it(users):
     results = await asyncio.gather(
         users.create("ada", "first one"), users.create("ada", "second"), return_exceptions=True

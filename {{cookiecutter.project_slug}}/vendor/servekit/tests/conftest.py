@@ -1,4 +1,6 @@
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,14 @@ WAITING_FOLDERS = {"processes", "stores"}
 def pytest_xdist_auto_num_workers(config):
     """Tests wait more than they compute: over two workers a CPU; one where they share a Redis."""
     return 1 if "TEST_REDIS_URL" in os.environ else min(usable_cpus() * 2 + 1, WORKERS_MAX)
+
+
+@pytest.fixture
+def demo(tmp_path) -> Path:
+    """A folder of its own in which `python -m demo` finds a small service."""
+    folder: Path = tmp_path / "folder of demo"
+    shutil.copytree(Path(__file__).parent / "demo", folder / "demo")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""`python -m service` as people and orchestrators run it."""
+"""A service's command line as people and orchestrators run it."""
 
 import contextlib
 import json
@@ -12,32 +12,33 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from servekit.testing import patience
+from servekit.testing.guarded import guarded
+from servekit.testing.running_service import reserved_port
+
+COMMAND = [sys.executable, "-m", "demo"]
 STOP_SECONDS = 15
 
 
 @pytest.fixture
 def ports():
-    with (
-        socket.create_server(("127.0.0.1", 0)) as one,
-        socket.create_server(("127.0.0.1", 0)) as two,
-    ):
-        return {"PORT": str(one.getsockname()[1]), "ADMIN_PORT": str(two.getsockname()[1])}
+    with reserved_port() as one, reserved_port() as two:
+        yield {"PORT": str(one), "ADMIN_PORT": str(two)}
 
 
 @pytest.fixture
-def run(tmp_path, ports):
-    """Return a function that runs the command in an empty folder, with only the given settings."""
-    path = {"PYTHONPATH": str(ROOT / "src"), "PATH": os.environ["PATH"]}
+def run(demo, ports):
+    """Return a function that runs the command in a folder of its own, with only these settings."""
+    path = {"PATH": os.environ["PATH"]}
 
     def run(*arguments, **settings):
         return subprocess.run(
-            [sys.executable, "-m", "service", *arguments],
-            cwd=tmp_path,
+            [*COMMAND, *arguments],
+            cwd=demo,
             env=path | ports | settings,
             capture_output=True,
             text=True,
-            timeout=STOP_SECONDS,
+            timeout=patience(STOP_SECONDS),
             check=False,
         )
 
@@ -52,7 +53,7 @@ def test_bad_settings_are_named_one_a_line_and_nothing_starts(run):
     assert any(line.startswith("PORT: ") and "many" in line for line in lines)
     assert any(line.startswith("SECRET_KEY: ") for line in lines)
     assert "Traceback" not in done.stderr
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < patience(5)
 
 
 def test_a_taken_port_is_one_clear_line(run, ports):
@@ -80,25 +81,15 @@ def test_settings_are_shown_with_their_secrets_masked(run):
 @contextlib.contextmanager
 def started(folder, settings):
     """Run the service with one worker; yield its process and its events, as they come."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "service"],
-        cwd=folder,
-        env={"PYTHONPATH": str(ROOT / "src"), "PATH": os.environ["PATH"], "WORKERS": "1"}
-        | settings,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
-        yield process, (json.loads(line) for line in process.stdout)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
+    environment = {"PATH": os.environ["PATH"], "WORKERS": "1"} | settings
+    with guarded(COMMAND, cwd=folder, env=environment, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        with process.stdout:
+            yield process, (json.loads(line) for line in process.stdout)
 
 
-def test_the_service_starts_is_shown_scaled_and_stopped(run, tmp_path, ports):
-    with started(tmp_path, ports) as (process, events):
+def test_the_service_starts_is_shown_scaled_and_stopped(run, demo, ports):
+    with started(demo, ports) as (process, events):
         event = next(event for event in events if event["event"] == "service_started")
         assert event["url"] == f"http://127.0.0.1:{ports['PORT']}"
         [worker] = json.loads(run("status", "--json").stdout)
@@ -110,11 +101,11 @@ def test_the_service_starts_is_shown_scaled_and_stopped(run, tmp_path, ports):
         assert any(event["event"] == "worker_started" and event["worker"] == 1 for event in events)
         assert run("stop").returncode == 0
         assert any(event["event"] == "stopped" for event in events)
-        assert process.wait(STOP_SECONDS) == 0
+        assert process.wait(patience(STOP_SECONDS)) == 0
 
 
-def test_a_reload_before_the_service_is_up_does_not_end_it(tmp_path, ports):
-    with started(tmp_path, ports) as (process, events):
+def test_a_reload_before_the_service_is_up_does_not_end_it(demo, ports):
+    with started(demo, ports) as (process, events):
         while not handles(process.pid, signal.SIGTERM):
             time.sleep(0.002)
         process.send_signal(signal.SIGHUP)
@@ -127,9 +118,9 @@ def handles(pid, number):
     return int(caught.split()[1], 16) >> number - 1 & 1
 
 
-def test_unix_sockets_serve_both_ports_and_leave_nothing_behind(run, tmp_path):
+def test_unix_sockets_serve_both_ports_and_leave_nothing_behind(run, demo, tmp_path):
     sockets = {"HOST": f"unix:{tmp_path}/public", "ADMIN_HOST": f"unix:{tmp_path}/admin"}
-    with started(tmp_path, sockets) as (process, events):
+    with started(demo, sockets) as (process, events):
         event = next(event for event in events if event["event"] == "service_started")
         assert (event["url"], event["admin"]) == tuple(sockets.values())
         answer = ask(f"{tmp_path}/public", "GET /livez HTTP/1.1\r\nHost: localhost")
@@ -141,7 +132,7 @@ def test_unix_sockets_serve_both_ports_and_leave_nothing_behind(run, tmp_path):
         assert taken.returncode == 1
         assert f"cannot listen on {sockets['HOST']}: Address already in use" in taken.stderr
         assert run("stop", **sockets).returncode == 0
-        assert process.wait(STOP_SECONDS) == 0
+        assert process.wait(patience(STOP_SECONDS)) == 0
     assert not (tmp_path / "public").exists()
     assert not (tmp_path / "admin").exists()
 

@@ -1,21 +1,15 @@
 """With a collector set, the spans of requests reach it."""
 
 import http.server
-import os
 import queue
-import signal
-import socket
-import subprocess
-import sys
 import threading
-import time
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from servekit.testing import patience
+
 SECONDS = 20
 
 
@@ -42,39 +36,13 @@ def collector():
         thread.join()
 
 
-@pytest.fixture
-def start(tmp_path):
-    """Return a function that starts the service with one worker and waits until it answers."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    processes = []
-
-    def start(**settings: str) -> str:
-        own = {"PYTHONPATH": str(ROOT / "src"), "PATH": os.environ["PATH"], "WORKERS": "1"}
-        own |= {"PORT": str(port), "ADMIN_PORT": "0"}
-        command = [sys.executable, "-m", "service"]
-        processes.append(subprocess.Popen(command, cwd=tmp_path, env=own | settings))
-        deadline = time.monotonic() + SECONDS
-        while time.monotonic() < deadline:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1).close()
-            except OSError:
-                time.sleep(0.05)
-            else:
-                return f"http://127.0.0.1:{port}"
-        raise AssertionError("not ready in time")
-
-    yield start
-    for process in processes:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(SECONDS) == 0
-
-
-def test_the_span_of_a_request_reaches_the_collector(start, collector):
+def test_the_span_of_a_request_reaches_the_collector(start_service, demo, collector):
     endpoint, posted = collector
-    url = start(OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_BSP_SCHEDULE_DELAY="100")
+    settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+    service = start_service("demo", folder=demo, WORKERS=1, ADMIN_PORT=0, **settings)
 
     with pytest.raises(urllib.error.HTTPError):
-        urllib.request.urlopen(f"{url}/nowhere", timeout=5)
+        urllib.request.urlopen(f"{service.url}/nowhere", timeout=patience(5))
 
-    assert posted.get(timeout=SECONDS) == "/v1/traces"
+    assert posted.get(timeout=patience(SECONDS)) == "/v1/traces"
+    assert service.stop() == 0

@@ -2,25 +2,15 @@ import json
 import shutil
 import signal
 import urllib.request
-from pathlib import Path
 
 import httpx2
 import pytest
 
 from tests.processes.running import alive
 
-DEMO = Path(__file__).parents[1] / "demo"
 
-
-@pytest.fixture
-def folder(tmp_path):
-    """A folder that holds a service: what runs there finds it."""
-    shutil.copytree(DEMO, tmp_path / "demo")
-    return tmp_path
-
-
-def test_a_service_runs_with_workers_and_stops_when_asked(start_service, folder):
-    service = start_service("demo", folder=folder, GREETING="moin")
+def test_a_service_runs_with_workers_and_stops_when_asked(start_service, demo):
+    service = start_service("demo", folder=demo, GREETING="moin")
     with httpx2.Client(base_url=service.url) as client:
         assert client.get("/").json() == "moin"
     workers = json.loads(urllib.request.urlopen(f"{service.admin_url}/workers").read())["workers"]
@@ -32,15 +22,14 @@ def test_a_service_runs_with_workers_and_stops_when_asked(start_service, folder)
     assert not any(alive(worker["pid"]) for worker in workers)
 
 
-def test_a_service_that_cannot_start_says_why(start_service, folder):
+def test_a_service_that_cannot_start_says_why(start_service, demo):
     with pytest.raises(AssertionError, match=r"exit 1 at start:\s+GREETING_LENGTH: "):
-        start_service("demo", folder=folder, GREETING_LENGTH="long")
+        start_service("demo", folder=demo, GREETING_LENGTH="long")
 
 
-def test_two_services_share_the_redis_of_the_test(start_service, folder, tmp_path_factory):
-    other = tmp_path_factory.mktemp("other")
-    shutil.copytree(DEMO, other / "demo")
-    one = start_service("demo", folder=folder, WORKERS=1)
+def test_two_services_share_the_redis_of_the_test(start_service, demo, tmp_path):
+    other = shutil.copytree(demo, tmp_path / "other")
+    one = start_service("demo", folder=demo, WORKERS=1)
     two = start_service("demo", folder=other, WORKERS=1)
     with httpx2.Client() as client:
         assert client.put(f"{one.url}/kept/a?value=1").status_code == 200
