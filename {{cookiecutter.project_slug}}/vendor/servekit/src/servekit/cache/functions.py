@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import update_wrapper
 from time import monotonic
-from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, get_type_hints
 
 from servekit.cache.entries import CachePolicy, CacheResult, Codec, LocalEntry, codec_of
 from servekit.cache.keys import key_maker
