@@ -20,6 +20,8 @@ ProductId = Annotated[int, Field(ge=1, le=2**53 - 1), BeforeValidator(whole)]
 Price = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
 # CSV joins tags by `;`, so that no tag may hold one.
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=50, pattern=r"^[^;\x00]*$")]
+
+
 class Service(BaseModel):
     """What answers here."""
 
