@@ -453,7 +453,8 @@ class TestAlerts:
 
 def test_every_metric_that_an_alert_reads_is_exported(start_service, rendered_service):
     alerts = (rendered_service / "deploy" / "prometheus" / "alerts.yaml").read_text()
-    read = {re.sub("_count$", "", name) for name in re.findall(r"(\w+)\{job=", alerts)} - {"up"}
+    series = re.findall(r"(\w+)\{job=", alerts)
+    read = {re.sub("_(count|bucket)$", "", name) for name in series} - {"up"}
     assert len(read) >= 7
     service = start_service()
     with urllib.request.urlopen(f"{service.admin_url}/metrics", timeout=5) as answer:

@@ -2,7 +2,6 @@ import httpx2
 
 EVERY_WORKER = [
     "http_server_active_requests",
-    "asyncio_eventloop_lag_p99_seconds",
     "asyncio_eventloop_utilization_ratio",
     "asyncio_tasks",
     "process_resident_memory_bytes",

@@ -34,7 +34,7 @@ async def main():
     value = lambda name: registry.get_sample_value(name)
     print(json.dumps({
         "blocked": [record for record in logs if record["event"] == "event_loop_blocked"],
-        "lag": value("asyncio_eventloop_lag_max_seconds"),
+        "lag": value("asyncio_eventloop_stall_seconds_total"),
         "waited": value("process_cpu_wait_seconds_total"),
         "throttled": value("cgroup_cpu_throttled_seconds_total"),
     }))

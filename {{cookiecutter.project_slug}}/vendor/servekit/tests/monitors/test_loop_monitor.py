@@ -23,8 +23,10 @@ async def test_a_stall_shows_in_lag_and_stall_seconds_and_two_scrapes_see_the_sa
         await asyncio.sleep(0.02)
         for _ in range(2):
             generate_latest(registry)
-            assert value(registry, "asyncio_eventloop_lag_max_seconds") == pytest.approx(stall, 0.1)
-            assert value(registry, "asyncio_eventloop_lag_p99_seconds") > 0.25
+            assert value(registry, "asyncio_eventloop_lag_seconds_sum") > stall
+            samples = value(registry, "asyncio_eventloop_lag_seconds_count")
+            below = value(registry, "asyncio_eventloop_lag_seconds_bucket", le="0.25")
+            assert samples - below >= 3
         assert value(registry, "asyncio_eventloop_stall_seconds_total") >= 0.28
         in_time = value(registry, "asyncio_eventloop_lag_seconds_bucket", le="0.05")
         assert value(registry, "asyncio_eventloop_lag_seconds_count") - in_time > 20
@@ -100,8 +102,6 @@ def test_it_registers_before_a_loop_runs_and_exports_every_name():
     registry = CollectorRegistry()
     LoopMonitor(registry=registry)
     text = generate_latest(registry).decode()
-    for name in ("min", "max", "mean", "p50", "p90", "p99"):
-        assert f"asyncio_eventloop_lag_{name}_seconds 0.0" in text
     assert "# TYPE asyncio_eventloop_lag_seconds histogram" in text
     assert "# TYPE asyncio_eventloop_stall_seconds_total counter" in text
 
@@ -130,7 +130,7 @@ async def test_a_dozing_monitor_ticks_seldom_and_its_figures_miss_none():
         due = (time.monotonic() - began) / monitor.interval_seconds
         assert len(beats) < due / 3
         counted = value(registry, "asyncio_eventloop_lag_seconds_count") - samples
-        assert counted == pytest.approx(due, abs=20)  # a slot and a tick are not counted yet
+        assert counted == pytest.approx(due, abs=20)  # a period and a tick are not counted yet
 
 
 async def test_a_dozing_monitor_that_is_woken_proves_the_loop_alive_and_ticks_on():
@@ -152,5 +152,5 @@ async def test_a_stall_ends_the_doze_and_is_counted():
             while monitor.dozing:  # noqa: ASYNC110 - ends at the very tick
                 await asyncio.sleep(0.001)
         await asyncio.sleep(0.02)
-        assert value(registry, "asyncio_eventloop_lag_max_seconds") == pytest.approx(0.28, abs=0.06)
-        assert value(registry, "asyncio_eventloop_stall_seconds_total") >= 0.2
+        stalled = value(registry, "asyncio_eventloop_stall_seconds_total")
+        assert stalled == pytest.approx(0.28, abs=0.06)

@@ -60,11 +60,11 @@ class ThreadClock:
 
     def __init__(self) -> None:
         self._wait = RunQueueWait(threading.get_native_id())
-        self._last = time.thread_time() + self._wait.seconds()
+        self._measured = time.thread_time() + self._wait.seconds()
 
     def busy_seconds(self, elapsed: float, lag: float) -> float:
-        last, self._last = self._last, time.thread_time() + self._wait.seconds()
-        return min(elapsed, max(self._last - last, lag))
+        measured, self._measured = self._measured, time.thread_time() + self._wait.seconds()
+        return min(elapsed, max(self._measured - measured, lag))
 
     def close(self) -> None:
         self._wait.close()

@@ -20,7 +20,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from servekit.monitors.busy_clock import BusyClock, busy_clock
-from servekit.monitors.lag_window import LAG_BUCKETS, LagWindow
+from servekit.monitors.lag_histogram import LAG_BUCKETS, LagHistogram
 
 SMOOTHING_SECONDS = 1.0
 PERIOD_SECONDS = 0.1
@@ -36,9 +36,9 @@ PeriodListener = Callable[[float], None]
 class LoopMonitor(Collector):
     """Watch the loop that enters it.
 
-    Figures cover a rolling `window_seconds`, utilisation the last `utilization_seconds`. A tick
-    that is `stall_seconds` late or more counts as a stall. Each tick wakes an idle machine up, so
-    that a worker without requests may `doze`.
+    Utilisation covers the last `utilization_seconds`. A tick that is `stall_seconds` late or more
+    counts as a stall. Each tick wakes an idle machine up, so that a worker without requests may
+    `doze`.
     """
 
     def __init__(
@@ -46,7 +46,6 @@ class LoopMonitor(Collector):
         *,
         registry: CollectorRegistry,
         interval_seconds: float = 0.01,
-        window_seconds: float = 10.0,
         utilization_seconds: float = 1.0,
         stall_seconds: float = 0.05,
     ) -> None:
@@ -70,7 +69,7 @@ class LoopMonitor(Collector):
         self._stall_seconds = stall_seconds
         self._stalled_seconds = 0.0
         self._busy_seconds = 0.0
-        self._window = LagWindow(interval_seconds=interval_seconds, window_seconds=window_seconds)
+        self._lags = LagHistogram(interval_seconds=interval_seconds)
         self._busy: deque[tuple[float, float, float]] = deque(
             maxlen=int(utilization_seconds / PERIOD_SECONDS) + 1
         )
@@ -150,8 +149,8 @@ class LoopMonitor(Collector):
     def _record_pending(self, now: float) -> None:
         for taken, lag, elapsed in self._pending:
             for _ in range(1, round((elapsed - lag) / self.interval_seconds)):
-                self._window.add(taken, 0.0)  # those that a dozing sampler did not take
-            self._window.add(taken, lag)
+                self._lags.add(0.0)  # those that a dozing sampler did not take
+            self._lags.add(lag)
             share = min(1.0, elapsed / SMOOTHING_SECONDS)
             self.lag_seconds += (lag - self.lag_seconds) * share
             self._period_lag += lag
@@ -184,10 +183,6 @@ class LoopMonitor(Collector):
 
     def _collect(self) -> Iterator[Metric]:
         yield self._histogram()
-        summary = self._window.summary(time.monotonic())
-        for name, value in summary._asdict().items():
-            text = f"Event-loop lag, {name} of the last {self._window.window_seconds:g} s."
-            yield GaugeMetricFamily(f"asyncio_eventloop_lag_{name}_seconds", text, value=value)
         utilization = GaugeMetricFamily(
             "asyncio_eventloop_utilization_ratio",
             "Share of the last second that the event loop was busy, and how that is known.",
@@ -220,14 +215,14 @@ class LoopMonitor(Collector):
     def _histogram(self) -> HistogramMetricFamily:
         buckets: list[tuple[str, float]] = []
         total = 0
-        for bound, count in zip((*LAG_BUCKETS, "+Inf"), self._window.bucket_counts, strict=True):
+        for bound, count in zip((*LAG_BUCKETS, "+Inf"), self._lags.bucket_counts, strict=True):
             total += count
             buckets.append((str(bound), total))
         return HistogramMetricFamily(
             "asyncio_eventloop_lag_seconds",
             "Event-loop lag, corrected for the samples that a stall kept from being taken.",
             buckets=buckets,
-            sum_value=self._window.lag_seconds_total,
+            sum_value=self._lags.lag_seconds_total,
         )
 
 

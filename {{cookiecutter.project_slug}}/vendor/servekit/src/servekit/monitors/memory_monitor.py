@@ -1,4 +1,4 @@
-"""Memory, threads and descriptors of this process: metrics, a record a minute, a leak warning."""
+"""Memory, threads and descriptors of this process: metrics, and a record a minute in the log."""
 
 from __future__ import annotations
 
@@ -16,22 +16,15 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from servekit.monitors.leak_trend import LeakTrend
 from servekit.process_memory import pss_bytes, rss_bytes
 
-SAMPLE_SECONDS = 10.0
 PSS_SECONDS = 10.0
-WARNING_SECONDS = 3600.0
 
 log = structlog.get_logger()
 
 
 class MemoryMonitor(Collector):
-    """Sample resident memory each 10 s, log `process_memory` each `log_seconds` (0: never).
-
-    A floor of memory that rises by 1 MiB an hour or more is reported as `memory_leak_suspected`
-    after half an hour, and once an hour from then on.
-    """
+    """Log `process_memory` each `log_seconds` (0: never): what a killed process leaves behind."""
 
     def __init__(
         self,
@@ -39,21 +32,17 @@ class MemoryMonitor(Collector):
         registry: CollectorRegistry,
         log_seconds: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
-        read_rss_bytes: Callable[[], int] = lambda: rss_bytes(os.getpid()),
     ) -> None:
-        self.trend = LeakTrend()
         self._log_seconds = log_seconds
         self._clock = clock
-        self._read_rss_bytes = read_rss_bytes
-        self._logged = clock()
-        self._warned = -WARNING_SECONDS
         self._pss = (0, -PSS_SECONDS)
         self._task: asyncio.Task[None] | None = None
         registry.register(self)
         ProcessCollector(registry=registry)
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._sample_for_ever(), name="memory-monitor")
+        if self._log_seconds > 0:
+            self._task = asyncio.create_task(self._log_for_ever(), name="memory-monitor")
         return self
 
     async def __aexit__(
@@ -67,31 +56,21 @@ class MemoryMonitor(Collector):
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
-    async def _sample_for_ever(self) -> None:
+    async def _log_for_ever(self) -> None:
         while True:
-            await asyncio.to_thread(self.sample)  # /proc may take milliseconds
-            await asyncio.sleep(SAMPLE_SECONDS)
+            await asyncio.sleep(self._log_seconds)
+            await asyncio.to_thread(self.log_memory)  # /proc may take milliseconds
 
-    def sample(self) -> None:
-        """Take in the memory of this moment; log what is due."""
-        now = self._clock()
-        rss = self._read_rss_bytes()
-        self.trend.add(now, rss)
-        if 0 < self._log_seconds <= now - self._logged:
-            self._logged = now
-            log.info(
-                "process_memory",
-                rss_bytes=rss,
-                pss_bytes=self._pss_bytes(),
-                growth_bytes_per_hour=round(self.trend.bytes_per_hour),
-                allocated_blocks=sys.getallocatedblocks(),
-                threads=entries("/proc/self/task"),
-                open_fds=entries("/proc/self/fd"),
-            )
-        if self.trend.leaking and now - self._warned >= WARNING_SECONDS:
-            self._warned = now
-            growth = round(self.trend.bytes_per_hour)
-            log.warning("memory_leak_suspected", growth_bytes_per_hour=growth, rss_bytes=rss)
+    def log_memory(self) -> None:
+        """Write what the process holds at this moment."""
+        log.info(
+            "process_memory",
+            rss_bytes=rss_bytes(os.getpid()),
+            pss_bytes=self._pss_bytes(),
+            allocated_blocks=sys.getallocatedblocks(),
+            threads=entries("/proc/self/task"),
+            open_fds=entries("/proc/self/fd"),
+        )
 
     def _pss_bytes(self) -> int:
         # The kernel walks every mapping for it: milliseconds, however often it is asked for.
@@ -106,10 +85,6 @@ class MemoryMonitor(Collector):
             "process_proportional_memory_bytes": (
                 "Memory with shared pages divided among their users (PSS).",
                 self._pss_bytes(),
-            ),
-            "process_memory_growth_bytes_per_hour": (
-                "Trend of the floor of resident memory.",
-                self.trend.bytes_per_hour,
             ),
             "process_threads": (
                 "Threads, those of libraries included.",

@@ -32,10 +32,10 @@ class CpuReading:
         """Tell computation, waiting in a call, and other threads (that hold the GIL) apart."""
         elapsed = self.at - earlier.at - self.deprived_since(earlier)
         own = self.thread_cpu - earlier.thread_cpu
-        others = self.process_cpu - earlier.process_cpu - own
+        other_threads = self.process_cpu - earlier.process_cpu - own
         if own >= MOSTLY * elapsed:
             return "cpu"
-        return "other_threads" if others >= MOSTLY * elapsed else "blocking_call"
+        return "other_threads" if other_threads >= MOSTLY * elapsed else "blocking_call"
 
 
 class CpuClocks:
