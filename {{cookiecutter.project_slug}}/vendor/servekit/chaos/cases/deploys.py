@@ -49,13 +49,18 @@ async def rolling_restarts(target: Target) -> list[Figure]:
     seconds, pause = target.pace(31, 9), target.pace(4, 0.2)
     async with target.start() as running:
         load = Load(running.url)
-        sending = asyncio.create_task(load.run(QUICK, rate=RATE, seconds=seconds))
+        # For as long as it takes: a busy machine imports the code anew for many seconds.
+        sending = asyncio.create_task(load.run(QUICK, rate=RATE, seconds=300))
+        enough = asyncio.create_task(asyncio.sleep(seconds))
         generations = [await running.pids()]
         for _ in range(3):
             await asyncio.sleep(pause)
             running.signal(signal.SIGHUP)
             await asyncio.sleep(pause + 1)
-            generations.append(await _renewed(running, generations[-1]))
+            patience = target.pace(6, 30)
+            generations.append(await _renewed(running, generations[-1], patience))
+        await enough
+        load.stop()
         outcome = await sending
     renewed = sum(not (old & new) for old, new in itertools.pairwise(generations))
     return [
@@ -65,7 +70,7 @@ async def rolling_restarts(target: Target) -> list[Figure]:
     ]
 
 
-async def _renewed(running: Running, old: set[int], seconds: float = 6) -> set[int]:
+async def _renewed(running: Running, old: set[int], seconds: float) -> set[int]:
     """Return the processes that answer once no old one does, or what answers when time is up."""
     until = time.monotonic() + seconds
     while (now := await running.pids()) & old and time.monotonic() < until:  # noqa: ASYNC110 - it asks
