@@ -26,11 +26,15 @@ from servekit.testing.application import (
     service,
     settings,
 )
-from servekit.testing.blocking_calls import blocking_calls, blocking_modules, no_blocking_calls
+from servekit.testing.blocking_calls import (
+    blocking_calls as blocking_calls,  # for no_blocking_calls to find
+    blocking_modules,
+    no_blocking_calls,
+)
 from servekit.testing.databases import both_databases, database, database_url
 from servekit.testing.hooks import (
-    pytest_asyncio_loop_factories,
-    pytest_xdist_auto_num_workers,
+    pytest_asyncio_loop_factories as pytest_asyncio_loop_factories,
+    pytest_xdist_auto_num_workers as pytest_xdist_auto_num_workers,
 )
 from servekit.testing.postgresql import postgresql_url
 from servekit.testing.redis_server import redis_server, redis_url
@@ -43,7 +47,6 @@ __all__ = [
     "NewClient",
     "RunningService",
     "StartService",
-    "blocking_calls",
     "blocking_modules",
     "both_databases",
     "client",
@@ -55,8 +58,6 @@ __all__ = [
     "no_blocking_calls",
     "patience",
     "postgresql_url",
-    "pytest_asyncio_loop_factories",
-    "pytest_xdist_auto_num_workers",
     "redis_server",
     "redis_url",
     "running_app",

@@ -76,6 +76,7 @@ def service(app: FastAPI, running_app: ASGIApp) -> Service:  # noqa: ARG001 - it
 
 
 NewClient = Callable[[], httpx2.AsyncClient]
+"""What `new_client` gives: each call makes a client."""
 
 
 @pytest_asyncio.fixture
