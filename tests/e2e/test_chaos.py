@@ -10,8 +10,8 @@ CASES = "9,20-25,29,30,34-36,43"
 def test_short_versions_of_the_chaos_cases_pass(rendered_service):
     done = subprocess.run(
         [sys.executable, "-m", "chaos", "--short", "--alone", "--case", CASES],
-        cwd=rendered_service / "vendor" / "servekit",
-        env=clean_environment(),
+        cwd=rendered_service,
+        env=clean_environment(PYTHONPATH="src:."),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
