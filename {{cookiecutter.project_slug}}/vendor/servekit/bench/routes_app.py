@@ -37,7 +37,7 @@ def add_routes(app: FastAPI, routers: int) -> None:
     for area in range(routers):
         router = APIRouter(prefix=f"/area-{area}")
         for number in range(ROUTES_EACH):
-            router.add_api_route(f"/things-{number}/{{thing_id}}", read_thing)
+            router.add_api_route(f"/things-{number}/" + "{thing_id}", read_thing)
         app.include_router(router)
 
 

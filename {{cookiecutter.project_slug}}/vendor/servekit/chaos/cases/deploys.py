@@ -114,6 +114,7 @@ async def stubborn_clients(target: Target) -> list[Figure]:
     """Stop although clients never finish."""
     grace = target.pace(3, 1)
     async with target.start(TIMEOUT_DRAIN_SECONDS=f"{grace}") as running:
+        await running.pids()  # a worker that never served has no lifespan to end
         holders = (_hold_half_a_body, _hold_events, _hold_socket, _hold_idle)
         held = [await hold(running) for hold in holders]
         running.signal(signal.SIGTERM)
