@@ -1,0 +1,1 @@
+"""Small applications in plain FastAPI, and what is asked of each; `python -m plain` runs one."""
