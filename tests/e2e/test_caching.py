@@ -19,7 +19,7 @@ def loads(metric, service) -> float:
 
 
 def test_a_hot_key_is_loaded_once_however_many_ask(start_service, metric):
-    service = start_service(WORKERS=1, CACHE_WARM_SECONDS=0)
+    service = start_service(WORKERS=1, CACHE_WARM_SECONDS=0, PRESSURE_LOOP_LAG_MS=0)
     before = loads(metric, service)
 
     async def ask_together() -> list[int]:

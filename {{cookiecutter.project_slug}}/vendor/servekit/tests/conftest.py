@@ -2,9 +2,14 @@ import os
 import shutil
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from servekit.cpus import usable_cpus
+from servekit.testing import patience
+
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 pytest_plugins = ["servekit.testing"]
 
@@ -36,6 +41,13 @@ def _no_blocking_calls(no_blocking_calls: None) -> None:
 
 
 def pytest_collection_modifyitems(config, items):
-    """Side by side, the folders whose tests wait go first: none of them is left for the end."""
+    """Side by side, the folders whose tests wait go first: none of them is left for the end.
+
+    A busy machine gets more time for each test.
+    """
+    limit = pytest.mark.timeout(patience(float(config.getini("timeout") or 60)))
+    for item in items:
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(limit)
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: not WAITING_FOLDERS.intersection(item.path.parts))

@@ -7,6 +7,7 @@ from structlog.testing import capture_logs
 from servekit.admission import admission as module
 from servekit.admission.admission import Admission
 from servekit.monitors.loop_monitor import LoopMonitor
+from servekit.testing import patience
 
 
 class Worker:
@@ -54,7 +55,7 @@ class Clock:
 
 
 async def until(condition, seconds=5.0):
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(patience(seconds)):
         while not condition():  # noqa: ASYNC110 - the sampler gives no event
             await asyncio.sleep(0.01)
 

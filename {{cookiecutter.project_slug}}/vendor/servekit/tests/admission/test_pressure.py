@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from servekit.admission.pressure import Pressure
 from servekit.monitors.loop_monitor import LoopMonitor
 from servekit.process_memory import own_rss_bytes, rss_bytes
+from servekit.testing import patience
 
 
 class Worker:
@@ -30,7 +31,7 @@ class Worker:
 
 
 async def until(condition, seconds=5.0):
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(patience(seconds)):
         while not condition():  # noqa: ASYNC110 - the sampler gives no event
             await asyncio.sleep(0.01)
 

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from servekit.cache.cache import Cache
 from servekit.redis.clients import RedisClients
+from servekit.testing import patience
 from tests.stores.workers import Product, Source, until, worker
 
 caller = contextvars.ContextVar("caller", default="nobody")
@@ -32,11 +33,12 @@ async def test_a_thousand_callers_in_two_workers_make_one_load(redis_url):
 
 
 async def test_expiries_under_traffic_make_one_load_each_and_nobody_waits(redis_url):
-    source, slowest = Source(seconds=0.03), 0.0
+    load = patience(0.03)
+    source, slowest = Source(seconds=load), 0.0
     async with worker(redis_url) as a, worker(redis_url) as b:
         functions = [source.cached(w, ttl_seconds=0.1, stale_seconds=5) for w in (a, b)]
         await functions[0](7)
-        end = (started := time.monotonic()) + 1
+        end = (started := time.monotonic()) + patience(1)
         while time.monotonic() < end:
             before = time.monotonic()
             await asyncio.gather(*(f(7) for f in functions))
@@ -45,7 +47,7 @@ async def test_expiries_under_traffic_make_one_load_each_and_nobody_waits(redis_
 
         lifetimes = (time.monotonic() - started) / 0.1
         assert 4 < source.loads <= lifetimes + 1
-        assert slowest < 0.03
+        assert slowest < load
 
 
 async def test_a_hot_key_is_loaded_before_it_expires(cache):
@@ -72,7 +74,7 @@ async def test_a_stale_value_is_served_while_it_is_loaded_anew(cache):
     result = await product.lookup(7)
 
     assert (result.state, result.value.name) == ("stale", "Chair")
-    assert time.monotonic() - started < 0.05
+    assert time.monotonic() - started < patience(0.05)
     assert result.age_seconds >= 0.05
     await until(lambda: source.loads == 2)
     await until(lambda: _named(product, "Table"))
@@ -411,7 +413,7 @@ async def test_a_dead_owner_frees_its_load(redis_url):
         started = time.monotonic()
 
         assert await product(7) == Product(id=7)
-        assert 0.1 < time.monotonic() - started < 1
+        assert 0.1 < time.monotonic() - started < patience(1)
 
 
 async def test_a_slow_owner_keeps_its_load(redis_url):

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from servekit.monitors.busy_clock import RunQueueWait
 from servekit.monitors.loop_monitor import LoopMonitor
+from servekit.testing import patience
 
 
 def value(registry, name, **labels):
@@ -113,7 +114,7 @@ def test_an_unknown_thread_has_waited_for_no_cpu():
 async def dozing(monitor):
     monitor.doze()
     rest = monitor.interval_seconds * 5
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(patience(2)):
         while monitor.tick_seconds != pytest.approx(rest):  # noqa: ASYNC110 - no event
             await asyncio.sleep(0.001)
 
@@ -137,7 +138,7 @@ async def test_a_dozing_monitor_that_is_woken_proves_the_loop_alive_and_ticks_on
     async with LoopMonitor(registry=CollectorRegistry()) as monitor:
         await dozing(monitor)
         monitor.wake()
-        assert time.monotonic() - monitor.last_tick < 0.005
+        assert time.monotonic() - monitor.last_tick < patience(0.005)
         assert monitor.tick_seconds == monitor.interval_seconds
         monitor.doze()
         assert not monitor.dozing
@@ -148,7 +149,7 @@ async def test_a_stall_ends_the_doze_and_is_counted():
     async with LoopMonitor(registry=registry) as monitor:
         await dozing(monitor)
         time.sleep(0.3)  # noqa: ASYNC251 - the stall
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(patience(2)):
             while monitor.dozing:  # noqa: ASYNC110 - ends at the very tick
                 await asyncio.sleep(0.001)
         await asyncio.sleep(0.02)

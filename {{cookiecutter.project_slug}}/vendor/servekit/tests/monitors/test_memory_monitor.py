@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from structlog.testing import capture_logs
 
 from servekit.monitors.memory_monitor import MemoryMonitor
+from servekit.testing import patience
 
 MIB = 2**20
 
@@ -13,7 +14,7 @@ MIB = 2**20
 async def test_what_the_process_holds_is_logged_time_after_time():
     with capture_logs() as logs:
         async with MemoryMonitor(registry=CollectorRegistry(), log_seconds=0.01):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(patience(5)):
                 while len(logs) < 2:  # noqa: ASYNC110 - written in a thread, which gives no event
                     await asyncio.sleep(0.01)
     assert {record["event"] for record in logs} == {"process_memory"}

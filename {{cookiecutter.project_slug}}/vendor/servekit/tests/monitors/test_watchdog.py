@@ -12,6 +12,7 @@ from servekit.monitors import busy_clock, stall_evidence
 from servekit.monitors.loop_monitor import LoopMonitor
 from servekit.monitors.stall_evidence import CpuReading
 from servekit.monitors.watchdog import Watchdog
+from servekit.testing import patience
 
 
 class Watched:
@@ -37,7 +38,7 @@ class Watched:
 
 
 async def records_of(logs, number, event="event_loop_blocked"):
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(patience(3)):
         while True:
             found = [record for record in logs if record["event"] == event]
             if len(found) >= number:
@@ -182,7 +183,7 @@ async def test_a_place_is_logged_once_in_a_while_and_counted_each_time():
             for _ in range(3):
                 place()
                 await asyncio.sleep(0.02)
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(patience(2)):
                 while watched.count() != 3:  # noqa: ASYNC110 - a thread gives no event
                     await asyncio.sleep(0.005)
             assert len(logs) == 1
@@ -268,7 +269,7 @@ async def test_the_record_can_be_written_by_the_console_renderer(capsys):
     structlog.reset_defaults()
     async with Watched() as watched:
         time.sleep(0.08)  # noqa: ASYNC251 - the block
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(patience(2)):
             while watched.count() is None:  # noqa: ASYNC110 - a thread gives no event
                 await asyncio.sleep(0.005)
         await asyncio.sleep(0.05)

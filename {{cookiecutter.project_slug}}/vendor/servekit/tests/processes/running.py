@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import json
 import os
-import signal
 import sys
 import time
 import urllib.request
 from pathlib import Path
 from typing import Any, Self
+
+from servekit.testing import patience
+from servekit.testing.guarded import process_group
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 20
@@ -30,25 +32,25 @@ class Service:
         self.port = self.admin_port = 0
 
     async def __aenter__(self) -> Self:
-        self.process = await asyncio.create_subprocess_exec(
-            *(*self.within, sys.executable, "-m", "tests.processes.serve", json.dumps(self.config)),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            limit=2**22,
-            cwd=ROOT,
-            env=os.environ | self.environment,
-        )
+        with contextlib.ExitStack() as stack:
+            group = stack.enter_context(process_group())
+            self.process = await asyncio.create_subprocess_exec(
+                *(*self.within, sys.executable, "-m", "tests.processes.serve"),
+                json.dumps(self.config),
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                limit=2**22,
+                cwd=ROOT,
+                env=os.environ | self.environment,
+                preexec_fn=lambda: os.setpgid(0, group),
+            )
+            self._guard = stack.pop_all()
         self.reading = asyncio.create_task(self.read())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        pids = self.pids_alive()
-        if self.process.returncode is None:
-            self.process.kill()
-            await self.process.wait()
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        self._guard.close()
+        await self.process.wait()
         await self.reading
 
     async def read(self) -> None:
@@ -70,7 +72,7 @@ class Service:
         return self
 
     async def exit_code(self, seconds: float = 10) -> int:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(patience(seconds)):
             code = await self.process.wait()
             await self.reading
             return code
@@ -89,7 +91,7 @@ class Service:
         def ask():
             url = f"http://127.0.0.1:{self.admin_port}{path}"
             request = urllib.request.Request(url, headers=headers)
-            with urllib.request.urlopen(request, timeout=5) as response:
+            with urllib.request.urlopen(request, timeout=patience(5)) as response:
                 return response.read()
 
         return await asyncio.to_thread(ask)
@@ -132,7 +134,7 @@ class Connection:
         return body.decode()
 
     async def answer(self, seconds: float = 10) -> tuple[int, dict[str, str], bytes]:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(patience(seconds)):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
             lines = head.split("\r\n")[:-2]
             headers = {k.lower(): v for k, v in (line.split(": ", 1) for line in lines[1:])}
@@ -142,7 +144,7 @@ class Connection:
 
     async def closed(self, seconds: float = 10) -> bytes:
         """Return what still came before the end of the connection."""
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(patience(seconds)):
             try:
                 return await self.reader.read()
             except ConnectionResetError:
@@ -151,6 +153,7 @@ class Connection:
 
 async def eventually(condition, seconds: float = 10, explain=lambda: "") -> Any:
     """Wait until a condition holds, a coroutine function's too, and return its value."""
+    seconds = patience(seconds)
     deadline = time.monotonic() + seconds
     while True:
         value = condition()

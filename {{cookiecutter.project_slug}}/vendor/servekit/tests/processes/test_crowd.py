@@ -3,6 +3,8 @@ import contextlib
 
 import pytest
 
+from servekit.testing import patience
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CONFIG = {"workers": 1, "limits": {"connections": 20}}
@@ -13,5 +15,5 @@ async def test_clients_that_hold_every_place_without_a_request_make_room_for_oth
         silent = [await stack.enter_async_context(service.connection()) for _ in range(30)]
         for connection in silent:
             connection.send(b"GET / HT")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(patience(5)):
             assert await service.get()

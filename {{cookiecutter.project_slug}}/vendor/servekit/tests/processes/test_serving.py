@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 
+from servekit.testing import patience
 from tests.processes.running import Service, eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -45,7 +46,7 @@ async def test_a_scrape_shows_the_open_connections_of_a_worker(service):
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(6):
             await (await stack.enter_async_context(service.connection())).get()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(patience(5)):
             while await open_connections(service) != 6:  # noqa: ASYNC110 - it is told each second
                 await asyncio.sleep(0.05)
 

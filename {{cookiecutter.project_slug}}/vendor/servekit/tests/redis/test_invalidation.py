@@ -4,6 +4,7 @@ import pytest
 from redis.exceptions import ConnectionError as RawConnectionError
 
 from servekit.redis.invalidation import InvalidationChannel
+from servekit.testing import patience
 
 
 async def test_a_channel_that_fails_in_the_moment_it_is_cancelled_ends():
@@ -25,6 +26,6 @@ async def test_a_channel_that_fails_in_the_moment_it_is_cancelled_ends():
     running = asyncio.create_task(channel.run())
     await following.wait()
     running.cancel()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(patience(5)):
         with pytest.raises(asyncio.CancelledError):
             await running

@@ -18,6 +18,7 @@ from servekit.response_cache.layer import ResponseCacheMiddleware, cache_respons
 from servekit.routing.template import route_template
 from servekit.sessions.layer import SessionDep, SessionMiddleware
 from servekit.sessions.store import SessionStore
+from servekit.testing import patience
 from tests.asgi import routes_of
 
 LONG = "text " * 500
@@ -65,7 +66,7 @@ async def worker(redis_url, app, *, wrap=lambda app: app):
     # A budget for busy machines: how little time Redis gets is not what is tested here.
     clients = RedisClients(redis_url, cache_timeout_seconds=10, connect_timeout_seconds=10)
     async with clients, Cache(clients) as cache:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(patience(5)):
             while not cache.coherent:  # noqa: ASYNC110 - Redis says when
                 await asyncio.sleep(0.005)
         middleware = ResponseCacheMiddleware(
@@ -100,7 +101,7 @@ def is_hit(answer):
 
 
 async def until(condition, seconds=2.0):
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(patience(seconds)):
         while not await condition():  # noqa: ASYNC110 - polls another process's view
             await asyncio.sleep(0.01)
 

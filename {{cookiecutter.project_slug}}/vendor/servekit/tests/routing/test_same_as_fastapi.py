@@ -213,7 +213,7 @@ async def ask(app: FastAPI, method: str, path: str, root_path: str, host: str) -
     return messages
 
 
-@settings(deadline=None, max_examples=100, phases=PHASES)
+@settings(max_examples=100, phases=PHASES)
 @given(
     st.lists(tables, min_size=1, max_size=5),
     st.lists(requests, min_size=1, max_size=12),
@@ -230,7 +230,7 @@ async def test_a_compiled_application_chooses_and_answers_as_fastapi(table, aske
         assert await ask(ours, *request) == await ask(usual, *request), request
 
 
-@settings(deadline=None, max_examples=30, phases=PHASES)
+@settings(max_examples=30, phases=PHASES)
 @given(
     st.lists(tables, min_size=1, max_size=3),
     st.lists(tables, min_size=1, max_size=3),

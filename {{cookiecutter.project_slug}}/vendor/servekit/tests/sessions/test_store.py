@@ -7,6 +7,7 @@ from servekit.errors import StoreUnavailable
 from servekit.redis.clients import RedisClients
 from servekit.sessions.cookie import SessionToken
 from servekit.sessions.store import SessionStore
+from servekit.testing import patience
 from tests.stores.workers import until
 
 KEYS = ["first-key-of-the-tests-0123456789"]
@@ -34,7 +35,7 @@ async def store(clients, request):
 
 async def ended(store, token, seconds):
     """Wait until a session is gone; the time limit is the promise."""
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(patience(seconds)):
         while await store.read(token):  # noqa: ASYNC110 - Redis ends it, no event of ours
             await asyncio.sleep(0.01)
 
@@ -91,7 +92,7 @@ async def test_use_does_not_prolong_the_absolute_lifetime(clients):
     store = make_store(clients, idle_seconds=10, absolute_seconds=0.3)
     token = await store.create({}, user_id="ada")
 
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(patience(1)):
         while (await store.update(token, {}))[0]:
             token = await store.rotate(token, {}) or token
             await asyncio.sleep(0.02)

@@ -7,6 +7,7 @@ import redis.asyncio
 from servekit.breaker import CLOSED, OPEN
 from servekit.cache.cache import Cache
 from servekit.redis.clients import RedisClients
+from servekit.testing import patience
 from tests.stores.proxy import Proxy
 from tests.stores.workers import Product, Source, settle, until, worker
 
@@ -67,7 +68,7 @@ async def test_while_redis_is_away_stale_values_are_served_and_calls_are_short(p
         assert set(states) == {"stale"}
         started = time.monotonic()
         assert (await product.lookup(99)).state == "miss", "what nobody has is loaded"
-        assert time.monotonic() - started < 0.5
+        assert time.monotonic() - started < patience(0.5)
         assert source.loads < 20 + 20 + 5, "each key is loaded at most once a second"
 
 
@@ -81,7 +82,7 @@ async def test_a_silent_redis_opens_the_breaker_within_a_second(proxy):
         while breaker.state != OPEN:
             number += 1
             await product(number)
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < patience(1)
 
         assert await slowest([lambda: product(1000)]) < 0.05
 

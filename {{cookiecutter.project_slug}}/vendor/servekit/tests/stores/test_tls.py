@@ -50,7 +50,7 @@ async def test_a_coherent_cache_over_tls(port, certificate):
         await a.set("a", 1, ttl_seconds=60)
         assert await b.get("a", int) == 1
         await a.set("a", 2, ttl_seconds=60)
-        await until(lambda: _is_two(b), seconds=0.5)
+        await until(lambda: _is_two(b))
 
 
 async def _is_two(cache):
@@ -58,6 +58,7 @@ async def _is_two(cache):
 
 
 async def test_a_certificate_that_nobody_vouches_for_is_refused(port):
-    async with RedisClients(f"rediss://127.0.0.1:{port}") as clients:
+    url = f"rediss://127.0.0.1:{port}"
+    async with RedisClients(url, connect_timeout_seconds=10, session_timeout_seconds=10) as clients:
         with pytest.raises(StoreUnavailable, match="certificate verify failed"):
             await clients.sessions.ping()

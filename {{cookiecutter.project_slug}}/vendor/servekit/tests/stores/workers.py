@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from servekit.cache.cache import Cache
 from servekit.redis.clients import RedisClients
 from servekit.sessions.store import SessionStore
+from servekit.testing import patience
 
 
 class Product(BaseModel, frozen=True):
@@ -22,7 +23,7 @@ class Product(BaseModel, frozen=True):
 
 async def until(condition: Callable[[], Any], seconds: float = 10) -> None:
     """Wait until the condition holds, which may be async; fail when it does not in time."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + patience(seconds)
     while True:
         holds = condition()
         if isinstance(holds, Awaitable):

@@ -1,6 +1,7 @@
 import asyncio
 import socket
 
+from servekit.testing import patience
 from servekit.workers.channel import Channel
 
 
@@ -11,7 +12,7 @@ async def test_messages_and_bodies_arrive_in_order_and_the_end_is_noticed():
     assert await two.receive() == ({"event": "heartbeat"}, b"")
     assert await two.receive() == ({"event": "answer"}, b"x" * 1_000_000)
     one.close()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(patience(1)):
         assert await two.receive() is None
     two.send({"event": "nobody hears"})
     two.close()

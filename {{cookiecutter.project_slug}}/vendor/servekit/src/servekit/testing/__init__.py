@@ -12,6 +12,8 @@
 
 It needs the extra `servekit[testing]`, and a Valkey or Redis server: that of `servekit[embedded]`,
 one on PATH, or the one that TEST_REDIS_URL names, which is emptied.
+
+PYTEST_DONT_REWRITE: a conftest may import from here what it names as a plugin.
 """
 
 from servekit.testing.application import (
