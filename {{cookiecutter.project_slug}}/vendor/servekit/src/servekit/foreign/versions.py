@@ -20,6 +20,8 @@ SWITCH = "SERVEKIT_FAST_WAYS"
 
 log = structlog.get_logger()
 
+told: set[object] = set()
+
 
 def as_numbers(version: str) -> tuple[int, ...]:
     """Return a version's leading numbers: `1.10.0rc1` is (1, 10, 0)."""
@@ -44,9 +46,17 @@ def fast_ways(*libraries: str) -> bool:
     """
     libraries = libraries or ("fastapi", "starlette")
     if os.environ.get(SWITCH, "") == "off":
-        log.warning("fast_ways_off", reason=f"{SWITCH} is off", libraries=libraries)
+        tell_once(f"{SWITCH} is off", dict.fromkeys(libraries, "any"))
         return False
     if versions := untested(*libraries):
-        log.warning("fast_ways_off", reason="versions that were not tested", **versions)
+        tell_once("versions that were not tested", versions)
         return False
     return True
+
+
+def tell_once(reason: str, versions: dict[str, str]) -> None:
+    """Say it in the log, the first time in this process."""
+    what = (reason, *versions.items())
+    if what not in told:
+        told.add(what)
+        log.warning("fast_ways_off", reason=reason, libraries=sorted(versions), versions=versions)

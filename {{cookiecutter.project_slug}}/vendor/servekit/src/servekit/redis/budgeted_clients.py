@@ -12,6 +12,7 @@ from prometheus_client import Histogram
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.client import Pipeline
 
+from servekit.foreign.redis import is_new
 from servekit.redis.command_budget import CommandBudget
 
 
@@ -66,7 +67,7 @@ class BudgetedCluster(RedisCluster):
         call: Callable[..., Awaitable[Any]] = super().execute_command
 
         async def in_turn() -> Any:
-            if self._initialize:
+            if is_new(self):
                 await asyncio.shield(self.load_layout())
             await self._take_slot()
             try:

@@ -13,6 +13,9 @@ import structlog
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RawConnectionError
 
+from servekit.foreign.redis import on_invalidation
+from servekit.foreign.versions import fast_ways
+
 log = structlog.get_logger()
 
 FINAL_READ_SECONDS = 0.02
@@ -59,6 +62,8 @@ class InvalidationChannel:
 
     async def run(self) -> None:
         """Keep the channel up until cancelled."""
+        if not fast_ways("redis"):
+            return  # never up: what others write is read from Redis each time
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine is run by a task
         while True:
@@ -112,9 +117,7 @@ class InvalidationChannel:
             self._on_keys(message[1])
             return message
 
-        # Private, and the only way: redis-py drops these messages when no handler is set.
-        parser: Any = connection._parser  # noqa: SLF001
-        parser.set_invalidation_push_handler(on_push)
+        on_invalidation(connection, on_push)
         await connection.send_command("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", self._prefix)
         await connection.read_response()
 

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from redis.utils import str_if_bytes
 
 from servekit.errors import WorkerBusy
+from servekit.foreign.redis import give_back, in_use, take_back
 
 log = structlog.get_logger()
 
@@ -62,12 +63,12 @@ class BoundedPool(ConnectionPool):
         return connection
 
     async def release(self, connection: AbstractConnection) -> None:
-        self._in_use_connections.remove(connection)
+        take_back(self, connection)
         try:
             if connection.should_reconnect():  # type: ignore[no-untyped-call]
                 await connection.disconnect(nowait=True)
         finally:
-            self._available_connections.append(connection)
+            give_back(self, connection)
             self._slots.release()
 
     async def ensure_connection(self, connection: AbstractConnection) -> None:
@@ -148,7 +149,7 @@ class BoundedSentinelPool(SentinelConnectionPool, BoundedPool):
             if before in {None, after}:
                 return
             log.warning("redis_primary_changed", address=f"{after[0]}:{after[1]}")
-            for connection in self._in_use_connections:
+            for connection in in_use(self):
                 connection.mark_for_reconnect()  # type: ignore[no-untyped-call]
             for connection in list(self.followers):
                 await connection.disconnect(nowait=True)
