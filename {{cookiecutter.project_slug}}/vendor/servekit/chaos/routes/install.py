@@ -10,7 +10,7 @@ from servekit import Service
 
 def install(app: FastAPI) -> None:
     """Add the routes, the upstream that they ask, and a middleware that fails."""
-    service: Service = app.state.service
+    service: Service = app.state.servekit
     service.add_upstream("chaos", os.environ.get("CHAOS_UPSTREAM_URL", ""))
     for part in (work, edge, pools, sessions, upstream):
         app.include_router(part.router)

@@ -33,7 +33,7 @@ class Installed(Composition, Protocol):
 
 def install(service: Installed, app: FastAPI) -> None:
     """Make an application the service's; what is added to it until it starts is seen."""
-    app.state.service = service
+    app.state.servekit = service
     installation = Installation(service, app)
     app.build_middleware_stack = installation.build  # type: ignore[method-assign]
 

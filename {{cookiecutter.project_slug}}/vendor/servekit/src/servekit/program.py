@@ -46,7 +46,7 @@ def program_of(app: FastAPI, settings: Settings) -> Program:
     Raises:
         TypeError: No Service was installed into the application.
     """
-    service = getattr(getattr(app, "state", None), "service", None)
+    service = getattr(getattr(app, "state", None), "servekit", None)
     if not isinstance(service, Service):
         raise TypeError("create_app must `Service(settings).install(app)` and return the app.")
 

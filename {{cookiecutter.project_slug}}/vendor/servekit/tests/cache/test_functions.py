@@ -100,7 +100,7 @@ async def test_a_background_task_of_a_request_and_the_lifespan_use_it_too(redis_
 async def test_two_services_of_a_process_share_nothing(redis_url):
     square, loads = counting()
     apps = [application(redis_url), application(f"{redis_url}?db=1")]
-    services = [app.state.service for app in apps]
+    services = [app.state.servekit for app in apps]
 
     async def read() -> object:
         return (await square.lookup(7)).state
@@ -137,7 +137,7 @@ async def test_a_mounted_application_has_its_own_and_gives_the_outer_one_back(re
     async with running(outer), running(inner):
         await connected(call(outer, "/inner/", headers=HOST))
 
-    assert current == [inner.state.service, outer.state.service]
+    assert current == [inner.state.servekit, outer.state.servekit]
 
 
 async def test_outside_of_a_service_the_error_says_what_to_do(redis_url):

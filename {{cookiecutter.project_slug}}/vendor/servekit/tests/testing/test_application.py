@@ -60,7 +60,7 @@ async def test_an_error_is_an_answer_as_over_the_network(client):
 async def test_the_lifespan_runs_around_the_test(app, settings):
     async with Lifespan(app):
         assert app.state.seen == ["opened"]
-        assert app.state.service.draining.ready
+        assert app.state.servekit.draining.ready
     assert app.state.seen == ["opened", "closed"]
 
 

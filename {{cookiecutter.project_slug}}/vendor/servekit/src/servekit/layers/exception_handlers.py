@@ -44,7 +44,7 @@ async def http_error(request: Request, error: HTTPException) -> Response:
 
 def routes_of(request: Request) -> Routes:
     """Return the table of the application that answers, which may be a mounted one."""
-    service = getattr(request.app.state, "service", None)
+    service = getattr(request.app.state, "servekit", None)
     routes: Routes = read_routes(request.app) if service is None else service.routes()
     return routes
 

@@ -71,7 +71,7 @@ async def running_app(app: FastAPI) -> AsyncIterator[ASGIApp]:
 @pytest.fixture
 def service(app: FastAPI, running_app: ASGIApp) -> Service:  # noqa: ARG001 - it opens the parts
     """The service of `app`, with all its parts open."""
-    installed: Service = app.state.service
+    installed: Service = app.state.servekit
     return installed
 
 
