@@ -24,6 +24,7 @@ from servekit.redis.embedded import EmbeddedServer
 
 ROUTERS = (0, 1, 10, 30, 100)
 SINGLE_REQUESTS = 200
+OK, UNAVAILABLE = 200, 503
 COST_MAX, FIRST_MAX = 1.1, 2.0
 WAYS = ("bare", "ours")
 
@@ -60,17 +61,21 @@ def start(way: str, routers: int, redis_url: str) -> contextlib.AbstractContextM
 
 
 def single_requests(url: str, path: str) -> list[float]:
-    """Ask one after the other on one connection; return the milliseconds of each."""
+    """Ask one after the other on one connection; return the milliseconds of each.
+
+    What a busy machine makes the service refuse reached no route, and is asked again.
+    """
     connection = HTTPConnection(urlsplit(url).netloc)
     connection.connect()
-    took = []
-    for _ in range(SINGLE_REQUESTS):
+    took: list[float] = []
+    while len(took) < SINGLE_REQUESTS:
         began = time.perf_counter()
         connection.request("GET", path)
         answer = connection.getresponse()
         answer.read()
-        took.append((time.perf_counter() - began) * 1e3)
-        if answer.status != 200:  # noqa: PLR2004 - the status that is measured
+        if answer.status == OK:
+            took.append((time.perf_counter() - began) * 1e3)
+        elif answer.status != UNAVAILABLE:
             raise SystemExit(f"{path} answered {answer.status}")
     connection.close()
     return took

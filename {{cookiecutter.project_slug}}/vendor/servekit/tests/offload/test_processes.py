@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from structlog.contextvars import bound_contextvars
 
 from servekit.deadlines import Deadline, current_deadline
+from servekit.offload import process as module
 from servekit.offload.errors import (
     OffloadCrashed,
     OffloadError,
@@ -255,3 +256,21 @@ async def test_all_but_one_end_when_they_have_nothing_to_do(tmp_path):
         kept = processes.pids[0]
         await until(lambda: all(gone(pid) for pid in ending if pid != kept))
         assert await processes.run(os.getpid) == kept
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 10, 100])
+async def test_a_pool_that_is_closed_while_it_starts_leaves_no_process(turns, monkeypatch):
+    begun, started = [], []
+    spawn = module._spawn
+
+    def spawn_noted(channel):
+        begun.append(channel)
+        started.append(spawn(channel))
+        return started[-1]
+
+    monkeypatch.setattr(module, "_spawn", spawn_noted)
+    async with pool(size=1):
+        for _ in range(turns):
+            await asyncio.sleep(0)
+    assert len(started) == len(begun), "one is still being started"
+    assert [process for process in started if process.returncode is None] == []

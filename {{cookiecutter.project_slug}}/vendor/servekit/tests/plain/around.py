@@ -114,10 +114,9 @@ def other_word() -> str:
     return "override"
 
 
-async def lend(request: Request) -> AsyncIterator[list[str]]:
-    request.app.state.lent = [*getattr(request.app.state, "lent", []), "taken"]
-    yield request.app.state.lent
-    request.app.state.lent = ["returned"]
+async def lend(response: Response) -> AsyncIterator[list[str]]:
+    response.headers["x-lent"] = "yes"
+    yield ["taken"]
 
 
 def dependencies() -> FastAPI:

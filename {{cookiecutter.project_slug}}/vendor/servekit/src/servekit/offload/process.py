@@ -47,9 +47,16 @@ class OffloadProcess(asyncio.Protocol):
         except asyncio.CancelledError:
             ours.close()
             spawning.add_done_callback(_kill_spawned)
+            await asyncio.wait([spawning])  # the loop may end with us: nobody would hear of it then
             raise
         ours.setblocking(False)
-        self._transport, _ = await loop.create_unix_connection(lambda: self, sock=ours)
+        try:
+            self._transport, _ = await loop.create_unix_connection(lambda: self, sock=ours)
+        except asyncio.CancelledError:
+            ours.close()
+            self._process.kill()
+            await self._reap()
+            raise
         try:
             async with asyncio.timeout(START_SECONDS):
                 await self._ask(startup)
