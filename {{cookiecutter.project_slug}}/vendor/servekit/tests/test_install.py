@@ -179,3 +179,20 @@ def test_a_counter_of_the_services_own_code_is_exported_and_no_name_comes_twice(
 
     assert "orders_of_this_test_total 1.0" in text
     assert len(types) == len(set(types))
+
+
+def test_a_second_service_and_one_that_comes_too_late_are_refused(service):
+    app, started = FastAPI(), FastAPI()
+    service.install(app)
+    started.middleware_stack = started.build_middleware_stack()
+
+    with pytest.raises(RuntimeError, match="already"):
+        service.install(app)
+    with pytest.raises(RuntimeError, match="before"):
+        Service(service.settings).install(started)
+
+
+@pytest.mark.parametrize("returned", [None, "app", lambda: None])
+def test_whatever_else_create_app_returns_is_named(service, returned):
+    with pytest.raises(TypeError, match=type(returned).__name__):
+        program_of(returned, service.settings)

@@ -32,7 +32,15 @@ class Installed(Composition, Protocol):
 
 
 def install(service: Installed, app: FastAPI) -> None:
-    """Make an application the service's; what is added to it until it starts is seen."""
+    """Make an application the service's; what is added to it until it starts is seen.
+
+    Raises:
+        RuntimeError: The application has a service already, or has started.
+    """
+    if hasattr(app.state, "servekit"):
+        raise RuntimeError("This application has a Service already.")
+    if app.middleware_stack is not None:
+        raise RuntimeError("Install the Service before the application starts.")
     app.state.servekit = service
     installation = Installation(service, app)
     app.build_middleware_stack = installation.build  # type: ignore[method-assign]

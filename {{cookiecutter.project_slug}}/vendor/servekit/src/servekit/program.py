@@ -37,10 +37,10 @@ def load(application: str, settings_class: str) -> Program:
     settings = load_settings(find(settings_class))
     configure_logs(settings.log_level, settings.log_format)
     disable_created_metrics()  # type: ignore[no-untyped-call] # has no annotations
-    return program_of(find(application)(settings), settings)
+    return program_of(find(application)(settings), settings, made_by=application)
 
 
-def program_of(app: FastAPI, settings: Settings) -> Program:
+def program_of(app: FastAPI, settings: Settings, *, made_by: str = "create_app") -> Program:
     """Return an application and its service as a worker runs them.
 
     Raises:
@@ -48,7 +48,10 @@ def program_of(app: FastAPI, settings: Settings) -> Program:
     """
     service = getattr(getattr(app, "state", None), "servekit", None)
     if not isinstance(service, Service):
-        raise TypeError("create_app must `Service(settings).install(app)` and return the app.")
+        raise TypeError(
+            f"{made_by} returned {type(app).__name__}, not a FastAPI application into which it put "
+            "a service, `Service(settings).install(app)`."
+        )
 
     async def metrics(_: dict[str, Any]) -> bytes:
         # In a thread: some of the figures are files of /proc.
