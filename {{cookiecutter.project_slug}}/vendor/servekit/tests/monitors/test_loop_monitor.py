@@ -129,7 +129,7 @@ async def test_a_dozing_monitor_ticks_seldom_and_its_figures_miss_none():
             beats.add(monitor.last_tick)
             await asyncio.sleep(0.002)
         due = (time.monotonic() - began) / monitor.interval_seconds
-        assert len(beats) < due / 3
+        assert len(beats) < due / 2
         counted = value(registry, "asyncio_eventloop_lag_seconds_count") - samples
         assert counted == pytest.approx(due, abs=20)  # a period and a tick are not counted yet
 

@@ -7,6 +7,7 @@ from redis.exceptions import ConnectionError as RawConnectionError, ResponseErro
 from servekit.breaker import CLOSED, HALF_OPEN, OPEN
 from servekit.errors import StoreUnavailable, WorkerBusy
 from servekit.redis.command_budget import RedisBreaker, TimeLimit
+from servekit.testing import patience
 
 
 class Clock:
@@ -126,11 +127,11 @@ async def time_out(seconds, *, server_replies):
 
 
 async def test_silence_ends_at_the_limit():
-    assert 0.045 <= await time_out(0.05, server_replies=False) < 0.09
+    assert 0.045 <= await time_out(0.05, server_replies=False) < patience(0.09)
 
 
 async def test_a_server_that_replies_to_other_commands_has_twice_the_time():
-    assert 0.09 <= await time_out(0.05, server_replies=True) < 0.2
+    assert 0.09 <= await time_out(0.05, server_replies=True) < patience(0.2)
 
 
 async def test_an_answer_that_waited_for_a_blocked_loop_is_taken():

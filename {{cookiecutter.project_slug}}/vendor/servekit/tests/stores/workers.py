@@ -46,8 +46,9 @@ async def settle(cache: Cache, read: Callable[[int], Awaitable[Any]], numbers: r
 
 
 @asynccontextmanager
-async def worker(url: str, *, budget: float = 1, **options: Any) -> AsyncIterator[Cache]:
+async def worker(url: str, *, budget: float = 0, **options: Any) -> AsyncIterator[Cache]:
     """A cache as a worker has it, its channel up; its budget is wide, for busy machines."""
+    budget = budget or patience(1)
     clients = RedisClients(url, cache_timeout_seconds=budget, connect_timeout_seconds=2.5 * budget)
     async with clients, Cache(clients, **options) as cache:
         if options.get("enabled", True):
