@@ -121,3 +121,38 @@ def test_the_example_file_is_accepted_with_every_line_uncommented(tmp_path):
 
     assert load_settings(Settings) == defaults
     assert unknown_variables(Settings, {}, tmp_path / ".env") == []
+
+
+class OwnSettings(Settings):
+    regions: list[str] = ["eu"]
+    limits: dict[str, int] = {}
+    ports: tuple[int, ...] = ()
+    maybe: list[int] | None = None
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("regions", "eu", ["eu"]),
+        ("regions", " eu , us,", ["eu", "us"]),
+        ("regions", '["eu", "us"]', ["eu", "us"]),
+        ("regions", "", []),
+        ("limits", '{"a": 1}', {"a": 1}),
+        ("ports", "80,443", (80, 443)),
+        ("maybe", "1,2", [1, 2]),
+    ],
+)
+def test_a_list_of_a_services_own_reads_as_people_write_it(monkeypatch, name, text, value):
+    monkeypatch.setenv(name.upper(), text)
+
+    assert getattr(load_settings(OwnSettings), name) == value
+
+
+@pytest.mark.parametrize(("name", "text"), [("REGIONS", "[eu"), ("LIMITS", "a=1"), ("PORTS", "x")])
+def test_a_list_that_cannot_be_read_is_one_line_with_its_name(monkeypatch, name, text):
+    monkeypatch.setenv(name, text)
+
+    with pytest.raises(SettingsError) as error:
+        load_settings(OwnSettings)
+    [problem] = error.value.problems
+    assert problem.startswith(f"{name}: ")

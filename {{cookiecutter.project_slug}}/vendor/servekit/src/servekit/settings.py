@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from servekit.words import Words, split_words
+from servekit.words import decode, split_words
 
 DEVELOPMENT_SECRET = "development-only-secret-never-use-in-production"  # noqa: S105 - refused in production
 
@@ -20,11 +20,17 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_file=".env",
         env_file_encoding="utf-8",
+        enable_decoding=False,  # `decode` takes what people write, not JSON alone
         extra="ignore",
         frozen=True,
         hide_input_in_errors=True,
         use_attribute_docstrings=True,
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _decode(cls, given: object, info: ValidationInfo) -> object:
+        return decode(given, cls.model_fields[info.field_name or ""].annotation)
 
     # Where it runs
 
@@ -49,13 +55,13 @@ class Settings(BaseSettings):
     admin_token: SecretStr = SecretStr("")
     """Bearer token that the admin port asks for; may be empty on loopback only."""
 
-    allowed_hosts: Words = ["localhost", "127.0.0.1", "[::1]"]
+    allowed_hosts: list[str] = ["localhost", "127.0.0.1", "[::1]"]
     """Host names that a request may carry, comma-separated; `*.example.com` allows subdomains."""
 
     trusted_proxy_hops: int = Field(default=0, ge=0, le=10)
     """Proxies in front that append to X-Forwarded-For; counted from the right. 0 trusts none."""
 
-    cors_origins: Words = []
+    cors_origins: list[str] = []
     """Origins that a browser may call from, comma-separated; empty keeps CORS off."""
 
     # Workers
@@ -143,10 +149,10 @@ class Settings(BaseSettings):
     pressure_dry_run: bool = False
     """Count what would be shed, and serve it."""
 
-    critical_paths: Words = []
+    critical_paths: list[str] = []
     """Path prefixes that overload refuses last, comma-separated; or `@critical` on a route."""
 
-    sheddable_paths: Words = []
+    sheddable_paths: list[str] = []
     """Path prefixes that overload refuses first, comma-separated; or `@sheddable` on a route."""
 
     loop_stall_ms: float = Field(default=50, ge=0)

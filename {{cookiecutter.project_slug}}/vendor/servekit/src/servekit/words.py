@@ -1,11 +1,14 @@
-"""Lists that stand in the environment as comma-separated words."""
+"""Lists and mappings as the environment spells them: comma-separated words, or JSON."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import inspect
+from typing import Any, get_args, get_origin
 
-from pydantic import BeforeValidator
-from pydantic_settings import NoDecode
+import orjson
+from pydantic import BaseModel
+
+SEVERAL = (list, tuple, set, frozenset)
 
 
 def split_words(text: str) -> list[str]:
@@ -13,10 +16,24 @@ def split_words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def read_words(given: object) -> object:
-    """Split text; anything else is validated as it is."""
-    return split_words(given) if isinstance(given, str) else given
+def decode(given: object, annotation: Any) -> object:
+    """Return the text of a setting as its type takes it; whatever is no text stays as it is.
+
+    Raises:
+        ValueError: It begins as JSON, and is none.
+    """
+    if not isinstance(given, str):
+        return given
+    kinds = [get_origin(one) or one for one in (annotation, *get_args(annotation))]
+    several = any(kind in SEVERAL for kind in kinds)
+    structured = any(kind is dict or is_model(kind) for kind in kinds)
+    if (several and given.lstrip().startswith("[")) or (
+        structured and given.lstrip().startswith("{")
+    ):
+        return orjson.loads(given)
+    return split_words(given) if several else given
 
 
-Words = Annotated[list[str], NoDecode, BeforeValidator(read_words)]
-"""The type of a setting that is such a list."""
+def is_model(kind: object) -> bool:
+    """Return whether a type is a pydantic model, which JSON can spell."""
+    return inspect.isclass(kind) and issubclass(kind, BaseModel)

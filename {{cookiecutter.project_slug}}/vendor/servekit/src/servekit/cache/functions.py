@@ -42,11 +42,14 @@ class Declaration(Generic[P, R]):
     """An async function and how it is cached, checked: any cache can bind it.
 
     Raises:
-        TypeError: Its return type does not exist at run time, or no JSON can be made of it.
+        TypeError: It is not async, or its return type does not exist at run time, or no JSON can
+            be made of that.
         ValueError: Key or tags name what is no parameter.
     """
 
     def __init__(self, function: Callable[P, Awaitable[R]], options: FunctionOptions) -> None:
+        if not is_async(function):
+            raise TypeError(f"{function!r} is not async: `async def` it, or call it in a thread.")
         self.function = function
         self.options = options
         self.name = options.name or options.key.split(":", maxsplit=1)[0]
@@ -175,6 +178,12 @@ class Cached(Generic[P, R]):
 
     def _tags_of(self, args: tuple[object, ...], kwargs: dict[str, object]) -> list[str]:
         return [tag if isinstance(tag, str) else tag(*args, **kwargs) for tag in self._tags]
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Return whether calling a function, or an object, gives something to await."""
+    call = getattr(function, "__call__", None)  # noqa: B004 - an object's own method
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
 
 
 def return_type(function: Callable[..., Any]) -> Any:

@@ -14,7 +14,7 @@ class ClientStorage(RedisStorage):
     in the same way from all of them.
     """
 
-    STORAGE_SCHEME: list[str] = []  # noqa: RUF012 - typed by the library; registers no URL scheme
+    STORAGE_SCHEME: list[str] = []
 
     def __init__(self, client: Any) -> None:
         self._client = client

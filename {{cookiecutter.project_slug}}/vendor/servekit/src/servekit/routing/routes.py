@@ -80,8 +80,9 @@ class Routes:
     """A table of entries in the application's order."""
 
     def __init__(self, entries: Iterable[Entry]) -> None:
+        self.entries = list(entries)
         self._index: PathIndex[Entry] = PathIndex()
-        for entry in entries:
+        for entry in self.entries:
             if entry.indexed:
                 self._index.add(entry, entry.template, entry.convertors)
             else:

@@ -14,12 +14,13 @@ from servekit.sessions.cookie import SessionCookie
 from servekit.sessions.session import Session
 from servekit.sessions.store import SessionStore
 
+SCOPE_KEY = "servekit.session"  # not `session`, which is Starlette's own middleware's
 NO_STORE = (b"cache-control", b"no-store")
 VARY = (b"vary", b"Cookie")
 
 
 class SessionMiddleware:
-    """Puts a `Session` in `scope["session"]` and commits it when the response starts.
+    """Gives each request a `Session` and commits it when the response starts.
 
     An answer that read a session is not to be stored by any cache. When what a route wrote cannot
     be kept, the answer is a 503 instead of the route's.
@@ -35,7 +36,7 @@ class SessionMiddleware:
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] not in {"http", "websocket"}:
             return self._app(scope, receive, send)
-        session = scope["session"] = Session(self._store, self._cookie, scope)
+        session = scope[SCOPE_KEY] = Session(self._store, self._cookie, scope)
         refused = False
 
         def send_committed(message: Message) -> Awaitable[None]:
@@ -78,7 +79,7 @@ def uncached(headers: Headers) -> Headers:
 
 async def load_session(connection: HTTPConnection) -> Session:
     """Load the request's session, for `Depends`."""
-    session: Session = connection.scope["session"]
+    session: Session = connection.scope[SCOPE_KEY]
     return await session.load()
 
 
