@@ -1,12 +1,15 @@
 """What a service does to an application when it is put around it, and what it leaves alone."""
 
+import contextlib
+import dataclasses
 import re
 
 import httpx2
 import pytest
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import APIRouter, FastAPI, HTTPException, Request
 from fastapi.responses import PlainTextResponse
 from prometheus_client import REGISTRY, Counter
+from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.errors import ServerErrorMiddleware
@@ -17,6 +20,7 @@ from servekit.install import entrance
 from servekit.program import exposition, program_of
 from servekit.routing.compiled import CompiledRouter
 from servekit.routing.direct import Direct
+from servekit.testing.lifespan import Lifespan
 
 
 @pytest.fixture
@@ -199,3 +203,110 @@ def test_a_second_service_and_one_that_comes_too_late_are_refused(service):
 def test_whatever_else_create_app_returns_is_named(service, returned):
     with pytest.raises(TypeError, match=type(returned).__name__):
         program_of(returned, service.settings)
+
+
+async def test_what_a_lifespan_changes_of_the_routes_is_seen(service, monkeypatch):
+    inner = APIRouter()
+
+    @inner.get("/gone")
+    async def gone() -> str:
+        return "here"
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app):
+        inner.routes.clear()
+        inner.add_api_route("/new", gone)
+        app.state.before.methods = {"POST"}
+        app.middleware_stack = Marking(app.middleware_stack)
+        yield
+
+    app = FastAPI(lifespan=lifespan)
+    app.include_router(inner)
+
+    @app.get("/changed")
+    async def changed() -> str:
+        return "changed"
+
+    app.state.before = app.routes[-1]
+    service.install(app)
+    service.parts.clear()
+    serve = entrance(app)
+    async with Lifespan(serve) as running, client(running) as ask:
+        statuses = [(await ask.get(path)).status_code for path in ("/gone", "/new", "/changed")]
+        assert statuses == [404, 200, 405]
+        assert (await ask.get("/new")).headers["x-marked"] == "yes"
+
+
+class Marking:
+    def __init__(self, app) -> None:
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        async def marked(message):
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-marked", b"yes")]
+            await send(message)
+
+        await self.app(scope, receive, marked)
+
+
+async def test_an_answer_without_header_fields_is_one(service):
+    async def bare(scope, receive, send):
+        await send({"type": "http.response.start", "status": 204})
+        await send({"type": "http.response.body"})
+
+    app = FastAPI()
+    app.mount("/bare", bare)
+    service.install(app)
+
+    async with client(app) as ask:
+        assert (await ask.get("/bare/")).status_code == 204
+
+
+async def test_a_405_of_a_mounted_router_names_its_own_methods(service):
+    app, inner = FastAPI(), APIRouter()
+
+    @app.get("/items")
+    async def items() -> str:
+        return "items"
+
+    @inner.post("/items")
+    async def add() -> str:
+        return "added"
+
+    app.mount("/v2", inner)
+    service.install(app)
+
+    async with client(app) as ask:
+        assert (await ask.get("/v2/items")).headers["allow"] == "POST"
+        assert (await ask.post("/items")).headers["allow"] == "GET"
+
+
+def test_where_a_tool_replaced_the_entrance_workers_enter_there(service, monkeypatch):
+    original = Starlette.__call__
+
+    async def traced(self, scope, receive, send):
+        await original(self, scope, receive, send)
+
+    app = FastAPI(telemetry=service.telemetry)
+    service.install(app)
+    monkeypatch.setattr(Starlette, "__call__", traced)
+
+    assert entrance(app) is app
+
+
+def test_a_handler_that_cannot_be_hashed_is_one(service):
+    @dataclasses.dataclass
+    class Handler:
+        text: str
+
+        async def __call__(self, request: Request, error: Exception) -> PlainTextResponse:
+            return PlainTextResponse(self.text)
+
+    app = FastAPI()
+    handler = Handler("own")
+    app.add_exception_handler(HTTPException, handler)
+    service.install(app)
+    entrance(app)
+
+    assert app.exception_handlers[HTTPException] is handler

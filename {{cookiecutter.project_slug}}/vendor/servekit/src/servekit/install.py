@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fastapi import FastAPI
 from fastapi.exception_handlers import (
@@ -20,6 +20,9 @@ from servekit.layers.exception_handlers import problem_handlers
 from servekit.routing.routes import Routes, read_routes
 from servekit.scope import SCOPE_KEY, current_service
 from servekit.stack import Composition, layers
+
+if TYPE_CHECKING:
+    from servekit.routing.compiled import CompiledRouter
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
 
@@ -56,6 +59,7 @@ class Installation:
         self._inner: Inner | None = None
         self._outer: ASGIApp
         self._fast = False
+        self._compiled: CompiledRouter | None = None
 
     def build(self) -> ASGIApp:
         """Return the application with the service's layers around it, for Starlette to call.
@@ -85,9 +89,9 @@ class Installation:
         if self._fast:
             from servekit.routing.compiled import compile_router
 
-            compiled = compile_router(app.router)
+            self._compiled = compiled = compile_router(app.router)
             if compiled is not None:
-                _ = compiled.routes  # now, and not in every worker at its first request
+                compiled.compile_anew()  # now, and not in every worker at its first request
                 return lambda: compiled.routes
         known: list[Routes] = []
 
@@ -109,6 +113,8 @@ class Installation:
                 for part in service.parts:
                     await stack.enter_async_context(part)
                 state = await stack.enter_async_context(own(app))
+                if self._compiled is not None:
+                    self._compiled.compile_anew()
                 service.draining.set_ready()
                 yield state
 
@@ -155,10 +161,11 @@ class Entrance:
 
 def answer_problems(app: FastAPI, service: Installed) -> None:
     """Answer errors as problem documents where the application does not answer them itself."""
-    defaults = {http_exception_handler, request_validation_exception_handler}
+    defaults = (http_exception_handler, request_validation_exception_handler)
     handlers = problem_handlers(service.statuses) | service.exception_handlers
     for error, handler in handlers.items():
-        if app.exception_handlers.get(error) in {None, *defaults}:
+        own = app.exception_handlers.get(error)
+        if own is None or any(own is default for default in defaults):
             app.exception_handlers[error] = handler
 
 
@@ -188,12 +195,12 @@ def without_idle_layers(stack: Any, app: FastAPI, *, fast: bool) -> ASGIApp:
 
 def entrance(app: FastAPI) -> ASGIApp:
     """Return what a server calls: everything built now, and FastAPI's own entrance where needed."""
-    app.middleware_stack = stack = app.build_middleware_stack()
-    if type(app).__call__ is not FastAPI.__call__ or not fast_ways():
+    app.middleware_stack = app.build_middleware_stack()
+    if not fast_ways():
         return app
-    from servekit.foreign.fastapi import telemetry_is_off
+    from servekit.foreign.fastapi import entrances_are_original, telemetry_is_off
 
-    if not telemetry_is_off(app):
+    if not telemetry_is_off(app) or not entrances_are_original(app):
         return app
 
     def serve(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -202,6 +209,8 @@ def entrance(app: FastAPI) -> ASGIApp:
         if app.root_path:
             scope["root_path"] = app.root_path
         scope["app"] = app
-        return stack(scope, receive, send)
+        stack: Any = app.middleware_stack  # a lifespan may have put something around it
+        found: Awaitable[None] = stack(scope, receive, send)
+        return found
 
     return serve

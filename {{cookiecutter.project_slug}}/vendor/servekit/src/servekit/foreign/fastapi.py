@@ -1,8 +1,9 @@
 """What FastAPI and Starlette keep private, and we use to match and answer requests faster."""
 
-from collections.abc import Callable
+from typing import Protocol
+from weakref import WeakSet
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, routing
 from fastapi._body_limit import AppBodyLimitMiddleware, wrap_app_with_body_limit
 from fastapi._compat import ModelField
 from fastapi.datastructures import DefaultPlaceholder
@@ -18,6 +19,8 @@ from fastapi.routing import (
 )
 from fastapi.telemetry._api import _route_selected as route_selected
 from fastapi.telemetry._asgi import ExceptionTelemetryMiddleware
+from starlette._exception_handler import wrap_app_handling_exceptions
+from starlette.applications import Starlette
 
 __all__ = [
     "AppBodyLimitMiddleware",
@@ -31,13 +34,17 @@ __all__ = [
     "endpoint_context",
     "fastapi_scope",
     "has_low_priority_routes",
-    "on_routes_changed",
     "request_params_to_args",
     "route_selected",
     "telemetry_is_off",
+    "tell_of_changes",
     "update_scope",
+    "wrap_app_handling_exceptions",
     "wrap_app_with_body_limit",
 ]
+
+
+LISTENERS = "_servekit_listeners"
 
 
 def has_low_priority_routes(router: APIRouter) -> bool:
@@ -45,15 +52,69 @@ def has_low_priority_routes(router: APIRouter) -> bool:
     return next(iter(router._iter_low_priority_routes()), None) is not None  # noqa: SLF001
 
 
-def on_routes_changed(router: APIRouter, call: Callable[[], None]) -> None:
-    """Call a function whenever FastAPI notes that routes were added to a router."""
-    note = router._mark_routes_changed  # noqa: SLF001
+class RoutesListener(Protocol):
+    """Who wants to hear that the routes of a router have changed."""
 
-    def note_and_call() -> None:
-        note()
-        call()
+    def mark_stale(self) -> None: ...
 
-    router._mark_routes_changed = note_and_call  # type: ignore[method-assign] # noqa: SLF001
+
+def tell_of_changes(router: APIRouter, listener: RoutesListener) -> None:
+    """Tell somebody, for as long as he lives, when FastAPI notes that a router's routes changed.
+
+    A router of a module outlives the applications that include it.
+    """
+    listeners: WeakSet[RoutesListener] | None = vars(router).get(LISTENERS)
+    if listeners is None:
+        listeners = vars(router)[LISTENERS] = WeakSet()
+        note = router._mark_routes_changed  # noqa: SLF001
+
+        def note_and_tell() -> None:
+            note()
+            for one in list(listeners):
+                one.mark_stale()
+
+        router._mark_routes_changed = note_and_tell  # type: ignore[method-assign] # noqa: SLF001
+    listeners.add(listener)
+
+
+def forget_candidates(included: IncludedRouter) -> None:
+    """Have FastAPI build an included router's routes anew when they are asked for next."""
+    included._effective_candidates_version = None  # noqa: SLF001
+
+
+def is_own_answer(app: object) -> bool:
+    """Return whether what answers a route is just what FastAPI made, with nothing around it."""
+    return is_original(app, "fastapi.routing", "request_response.<locals>.app")
+
+
+def is_original(function: object, module: str, name: str) -> bool:
+    """Return whether a function is the library's own, and nobody's who took its place."""
+    return (
+        getattr(function, "__module__", "") == module
+        and getattr(function, "__qualname__", "") == name
+        and not hasattr(function, "__wrapped__")
+    )
+
+
+def answers_are_original() -> bool:
+    """Return whether nobody, as tools that trace do, replaced how FastAPI answers a route."""
+    names = ("get_request_handler", "run_endpoint_function", "serialize_response")
+    return (
+        all(is_original(getattr(routing, name), "fastapi.routing", name) for name in names)
+        and is_original(routing.request_response, "fastapi.routing", "request_response")
+        and is_original(
+            vars(routing)["solve_dependencies"], "fastapi.dependencies.utils", "solve_dependencies"
+        )
+    )
+
+
+def entrances_are_original(app: FastAPI) -> bool:
+    """Return whether a request enters an application as FastAPI and Starlette have it."""
+    return (
+        type(app).__call__ is FastAPI.__call__
+        and is_original(FastAPI.__call__, "fastapi.applications", "FastAPI.__call__")
+        and is_original(Starlette.__call__, "starlette.applications", "Starlette.__call__")
+    )
 
 
 def telemetry_is_off(app: FastAPI) -> bool:

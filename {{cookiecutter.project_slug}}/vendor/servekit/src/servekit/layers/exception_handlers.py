@@ -19,6 +19,7 @@ from servekit.problems import (
 )
 from servekit.routing.routes import Routes, read_routes
 from servekit.routing.template import allowed_methods
+from servekit.scope import SCOPE_KEY
 
 ERRORS_SHOWN = 20
 FIELD_LENGTH = 100
@@ -32,7 +33,8 @@ async def http_error(request: Request, error: HTTPException) -> Response:
     text = error.detail if isinstance(error.detail, str) and error.detail != title else None
     members: dict[str, Any] = {} if isinstance(error.detail, str) else {"errors": error.detail}
     headers = dict(error.headers or {})
-    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+    in_mount = "app_root_path" in request.scope  # whose routes are not the application's
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and not in_mount:
         methods = allowed_methods(routes_of(request), request.scope)
         if methods:
             headers = {name: headers[name] for name in headers if name.lower() != "allow"}
@@ -43,8 +45,8 @@ async def http_error(request: Request, error: HTTPException) -> Response:
 
 
 def routes_of(request: Request) -> Routes:
-    """Return the table of the application that answers, which may be a mounted one."""
-    service = getattr(request.app.state, "servekit", None)
+    """Return the table of the application that answers."""
+    service: Any = request.scope.get(SCOPE_KEY)
     routes: Routes = read_routes(request.app) if service is None else service.routes()
     return routes
 

@@ -7,8 +7,9 @@ the same goes FastAPI's way.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from typing import Any, Self, SupportsIndex
+from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
@@ -20,11 +21,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from servekit.foreign.fastapi import (
     EffectiveRoute,
     IncludedRouter,
+    answers_are_original,
     apply_form_limits,
     fastapi_scope,
+    forget_candidates,
     has_low_priority_routes,
-    on_routes_changed,
     route_selected,
+    tell_of_changes,
     update_scope,
     wrap_app_with_body_limit,
 )
@@ -60,7 +63,7 @@ class CompiledEntry(Entry):
     def _answer(self, route: BaseRoute, seen: Any) -> ASGIApp:
         """Return what answers a request that the entry matches in full."""
         if self.by_pattern and isinstance(route, APIRoute):
-            return direct(route, seen) if type(route).handle is APIRoute.handle else route.handle
+            return direct(route, seen) if answers_are_original() else route.handle
         handle: ASGIApp = seen.handle
         if self.routers:
             limit = self.routers[-1].include_context.max_body_size
@@ -84,9 +87,11 @@ class CompiledRouter:
         self._router = router
         self._usual: ASGIApp = router.app
         self._stale = True
+        self.compiling = False
         self._compiled: list[CompiledEntry] = []
         self._routes: Routes = Routes(())
-        self._watched: set[int] = set()
+        self._contents: list[tuple[APIRouter, list[BaseRoute]]] = []
+        self._included_routers: list[IncludedRouter] = []
         self._seen: list[BaseRoute] = []
         self._has_low_priority = False
 
@@ -153,18 +158,20 @@ class CompiledRouter:
 
     def _compile(self) -> None:
         router = self._router
-        self._stale = False
+        self._stale, self.compiling = False, True
+        self._contents, self._included_routers = [], []
         self._watch(router)
-        self._seen = router.routes = WatchedRoutes(router.routes, self._mark_stale)
+        self._seen = router.routes = WatchedRoutes(router.routes, self.mark_stale)
         self._compiled = list(self._entries(router.routes))
         self._routes = Routes(self._compiled)
         self._has_low_priority = has_low_priority_routes(router)
+        self.compiling = False
 
     def _entries(self, routes: Iterable[BaseRoute]) -> Iterator[CompiledEntry]:
         for route in routes:
             if not isinstance(route, IncludedRouter):
                 if isinstance(route, Mount):
-                    compile_mounted(route)
+                    self._compile_mounted(route)
                 yield CompiledEntry(route)
             elif includes_only_usual(route):
                 yield from self._included(route, ())
@@ -176,23 +183,39 @@ class CompiledRouter:
         self, included: IncludedRouter, outer: tuple[IncludedRouter, ...]
     ) -> Iterator[CompiledEntry]:
         self._watch(included.original_router)
+        self._included_routers.append(included)
         chain = (*outer, included)
         for candidate in included.effective_candidates():
             if isinstance(candidate, IncludedRouter):
                 yield from self._included(candidate, chain)
             else:
                 if isinstance(candidate.starlette_route, Mount):
-                    compile_mounted(candidate.starlette_route)
+                    self._compile_mounted(candidate.starlette_route)
                 yield CompiledEntry(candidate.original_route, candidate, chain)
+
+    def _compile_mounted(self, mount: Mount) -> None:
+        """Compile a mounted application of FastAPI's too."""
+        app: Any = mount.app
+        router = app.router if isinstance(app, FastAPI) else app
+        compiled = compile_router(router) if isinstance(router, APIRouter) else None
+        if compiled is not None and not compiled.compiling:
+            compiled.compile_anew()
 
     def _watch(self, router: APIRouter) -> None:
         """Hear of what is added to a router later, where FastAPI does."""
-        if id(router) not in self._watched:
-            self._watched.add(id(router))
-            on_routes_changed(router, self._mark_stale)
+        tell_of_changes(router, self)
+        self._contents.append((router, list(router.routes)))
 
-    def _mark_stale(self) -> None:
+    def mark_stale(self) -> None:
+        """Compile anew at the next request: routes were added, or taken away."""
         self._stale = True
+
+    def compile_anew(self) -> None:
+        """Compile once more, as a lifespan may change what FastAPI reads at the first request."""
+        if any(list(router.routes) != then for router, then in self._contents):
+            for included in self._included_routers:
+                forget_candidates(included)
+        self._compile()
 
 
 def includes_only_usual(included: IncludedRouter) -> bool:
@@ -229,63 +252,30 @@ def compile_router(router: APIRouter) -> CompiledRouter | None:
     return compiled
 
 
-def compile_mounted(mount: Mount) -> None:
-    """Compile a mounted application of FastAPI's too."""
-    app = mount.app
-    if isinstance(app, FastAPI):
-        app = app.router
-    if isinstance(app, APIRouter):
-        compile_router(app)
-
-
 class WatchedRoutes(list[BaseRoute]):
-    """A router's list of routes that tells when it changes."""
+    """A router's list of routes that tells when it has changed."""
 
     def __init__(self, routes: Iterable[BaseRoute], changed: Callable[[], None]) -> None:
         super().__init__(routes)
-        self._changed = changed
+        self.changed = changed
 
-    def append(self, route: BaseRoute) -> None:
-        self._changed()
-        super().append(route)
 
-    def extend(self, routes: Iterable[BaseRoute]) -> None:
-        self._changed()
-        super().extend(routes)
+def telling(name: str) -> Any:
+    """Return the method of a list that tells afterwards."""
+    method = getattr(list, name)
 
-    def insert(self, place: SupportsIndex, route: BaseRoute) -> None:
-        self._changed()
-        super().insert(place, route)
+    @functools.wraps(method)
+    def change(self: WatchedRoutes, *args: Any, **options: Any) -> Any:
+        try:
+            return method(self, *args, **options)
+        finally:
+            self.changed()
 
-    def remove(self, route: BaseRoute) -> None:
-        self._changed()
-        super().remove(route)
+    return change
 
-    def pop(self, place: SupportsIndex = -1) -> BaseRoute:
-        self._changed()
-        return super().pop(place)
 
-    def clear(self) -> None:
-        self._changed()
-        super().clear()
-
-    def sort(self, **options: Any) -> None:
-        self._changed()
-        super().sort(**options)
-
-    def reverse(self) -> None:
-        self._changed()
-        super().reverse()
-
-    def __setitem__(self, place: Any, value: Any) -> None:
-        self._changed()
-        super().__setitem__(place, value)
-
-    def __delitem__(self, place: Any) -> None:
-        self._changed()
-        super().__delitem__(place)
-
-    def __iadd__(self, routes: Iterable[BaseRoute]) -> Self:  # type: ignore[misc,override]
-        self._changed()
-        super().extend(routes)
-        return self
+for name in (
+    *("append", "extend", "insert", "remove", "pop", "clear", "sort", "reverse"),
+    *("__setitem__", "__delitem__", "__iadd__", "__imul__"),
+):
+    setattr(WatchedRoutes, name, telling(name))

@@ -18,7 +18,9 @@ from servekit.foreign.fastapi import (
     Dependant,
     ModelField,
     endpoint_context,
+    is_own_answer,
     request_params_to_args,
+    wrap_app_handling_exceptions,
 )
 
 JSON = (b"content-type", b"application/json")
@@ -35,40 +37,59 @@ def direct(route: APIRoute, seen: Any) -> ASGIApp:
     that take parameters and the request. All other routes, and requests that are traced or whose
     dependencies are overridden, go FastAPI's way. `seen` is the route with what its routers add.
     """
-    usual: ASGIApp = seen.app
-    own_handler = type(route).get_route_handler is not APIRoute.get_route_handler
-    return usual if own_handler or not is_direct(seen) else Direct(seen, usual)
+    kind = type(route)
+    altered = (
+        kind.handle is not APIRoute.handle
+        or kind.get_route_handler is not APIRoute.get_route_handler
+        or not {"handle", "matches", "get_route_handler"}.isdisjoint(vars(route))
+        or not is_own_answer(seen.app)
+    )
+    return route.handle if altered or not is_direct(seen) else Direct(route, seen)
 
 
 class Direct:
-    """Answers the requests of one route; `usual` is FastAPI's own way to do it."""
+    """Answers the requests of one route, as `seen` with what its routers add."""
 
-    def __init__(self, route: Any, usual: ASGIApp) -> None:
-        self._usual = usual
-        self._provider = route.dependency_overrides_provider
-        self._dependant = route.dependant
-        self._endpoint = Call(route.dependant)
-        self._status = route.status_code or 200
-        self._field = route.response_field
+    def __init__(self, route: APIRoute, seen: Any) -> None:
+        self._usual: ASGIApp = route.handle
+        self._seen = seen
+        self._app = seen.app
+        self._provider = seen.dependency_overrides_provider
+        self._dependant = seen.dependant
+        self._endpoint = Call(seen.dependant)
+        self._status = seen.status_code or 200
+        self._field = seen.response_field
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         provider = self._provider
-        if (provider is not None and provider.dependency_overrides) or (
-            scope.get("fastapi.telemetry") is not None
+        if (
+            (provider is not None and provider.dependency_overrides)
+            or scope.get("fastapi.telemetry") is not None
+            or self._seen.app is not self._app  # somebody wrapped it since
         ):
             await self._usual(scope, receive, send)
             return
-        errors: list[Any] = []
-        answer = await self._endpoint(Request(scope, receive, send), {}, errors)
-        if errors:
-            raise RequestValidationError(errors, endpoint_ctx=self._place(scope))
-        if isinstance(answer, Response):
-            await answer(scope, receive, send)
+        request = Request(scope, receive, send)
+        try:
+            answer = await self._ask(request)
+        except Exception as error:  # noqa: BLE001 - handled as FastAPI does, with this very request
+            await wrap_app_handling_exceptions(raising(error), request)(scope, receive, send)
             return
-        body = self._serialize(answer, scope)
+        if isinstance(answer, Response):
+            await wrap_app_handling_exceptions(answer, request)(scope, receive, send)
+            return
+        body: bytes = answer
         headers = [(b"content-length", b"%d" % len(body)), JSON]
         await send({"type": "http.response.start", "status": self._status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+    async def _ask(self, request: Request) -> Any:
+        """Return the endpoint's response, or the body that its result makes."""
+        errors: list[Any] = []
+        answer = await self._endpoint(request, {}, errors)
+        if errors:
+            raise RequestValidationError(errors, endpoint_ctx=self._place(request.scope))
+        return answer if isinstance(answer, Response) else self._serialize(answer, request.scope)
 
     def _serialize(self, answer: Any, scope: Scope) -> bytes:
         value, errors = self._field.validate(answer, {}, loc=("response",))
@@ -87,6 +108,15 @@ class Direct:
         return place
 
 
+def raising(error: Exception) -> ASGIApp:
+    """Return an application that raises an error again."""
+
+    async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise error
+
+    return app
+
+
 class Call:
     """An endpoint or a dependency with what it is called with, found out once."""
 
@@ -95,6 +125,8 @@ class Call:
         self._function: Callable[..., Awaitable[Any]] = dependant.call
         self._name = dependant.name
         self._use_cache = dependant.use_cache
+        # Two accesses of one bound method are equal.
+        self._key = (dependant.call, dependant.scope)
         self._inner = [Call(inner) for inner in dependant.dependencies]
         names = (dependant.request_param_name, dependant.http_connection_param_name)
         self._request_names = [name for name in names if name]
@@ -109,8 +141,14 @@ class Call:
 
         What is wrong with the parameters goes to `errors`; then the function is not called.
         """
-        arguments: dict[str, Any] = {}
         known = len(errors)
+        arguments = await self._arguments(request, results, errors)
+        return None if len(errors) > known else await self._function(**arguments)
+
+    async def _arguments(
+        self, request: Request, results: dict[Any, Any], errors: list[Any]
+    ) -> dict[str, Any]:
+        arguments: dict[str, Any] = {}
         for inner in self._inner:
             result = await inner.cached(request, results, errors)
             if inner._name is not None:  # noqa: SLF001 - of the same class
@@ -125,17 +163,19 @@ class Call:
             values, wrong = request_params_to_args(fields, getattr(request, received))
             arguments |= values
             errors += wrong
-        return None if len(errors) > known else await self._function(**arguments)
+        return arguments
 
     async def cached(self, request: Request, results: dict[Any, Any], errors: list[Any]) -> Any:
         """Return the result of this request's first call, unless the dependency wants its own."""
-        key = self._function  # equal for two accesses of one bound method
-        if self._use_cache and key in results:
-            return results[key]
         known = len(errors)
-        result = await self(request, results, errors)
-        if len(errors) == known:
-            results[key] = result
+        # What it depends on is asked each time, as FastAPI does: that may want calls of its own.
+        arguments = await self._arguments(request, results, errors)
+        if len(errors) > known:
+            return None
+        if self._use_cache and self._key in results:
+            return results[self._key]
+        result = await self._function(**arguments)
+        results.setdefault(self._key, result)
         return result
 
 

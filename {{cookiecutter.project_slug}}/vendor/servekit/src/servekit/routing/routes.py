@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fastapi.routing import APIRoute, APIWebSocketRoute, iter_route_contexts
@@ -41,7 +41,12 @@ class Entry:
         kind = getattr(type(route), "matches", None)
         self.by_pattern = kind in BY_PATTERN
         self.match = self.regex.match if self.regex is not None else no_match
-        self.indexed = kind in INDEXED and self.regex is not None
+        self.indexed = (
+            kind in INDEXED
+            and self.regex is not None
+            and self.regex.flags == re.UNICODE
+            and self.regex.pattern == usual_pattern(self.template, self.convertors)
+        )
 
 
 class Routed:
@@ -138,6 +143,15 @@ class Routes:
                 return routed, for_good
             partial = partial or routed
         return partial, for_good
+
+
+def usual_pattern(template: str, convertors: Mapping[str, Any]) -> str:
+    """Return the pattern that Starlette makes of a path: an index knows what it matches."""
+    pattern, rest = "", template
+    for name, convertor in convertors.items():
+        text, _, rest = rest.partition(f"{{{name}}}")
+        pattern += f"{re.escape(text)}(?P<{name}>{convertor.regex})"
+    return f"^{pattern}{re.escape(rest)}$"
 
 
 def no_match(_: str) -> None:

@@ -42,7 +42,11 @@ class SessionMiddleware:
         def send_committed(message: Message) -> Awaitable[None]:
             if refused:
                 return nothing()
-            if not session.touched or message["type"] != "http.response.start":
+            if message["type"] != "http.response.start":
+                return send(message)
+            if type(message.get("headers")) is not list:  # optional, and any iterable
+                message = {**message, "headers": list(message.get("headers") or ())}
+            if not session.touched:
                 return send(message)
             if session.clean:
                 return send({**message, "headers": uncached(message["headers"])})
