@@ -16,7 +16,9 @@ MAY_IMPORT = {
     "routing": {"foreign"},
     "foreign": set(),
     "monitors": {"cpus", "process_memory"},
-    "layers": {"deadlines", "draining", "errors", "hang_up", "problems", "redis", "routing"},
+    "layers": {
+        "deadlines", "draining", "errors", "hang_up", "problems", "redis", "routing", "scope",
+    },
     "cache": {"breaker", "context", "deadlines", "errors", "redis", "response_cache"},
     "response_cache": {"cache", "layers", "problems", "routing"},
     "sessions": {"errors", "layers", "problems", "redis"},

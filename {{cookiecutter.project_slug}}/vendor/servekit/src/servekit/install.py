@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from servekit.foreign.versions import fast_ways
 from servekit.layers.exception_handlers import problem_handlers
 from servekit.routing.routes import Routes, read_routes
-from servekit.scope import SCOPE_KEY, current_service
+from servekit.scope import current_service
 from servekit.stack import Composition, layers
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Installation:
         self._service.routes = self._find_routes()
         for cls, args, options in reversed(layers(self._service, self._app)):
             stack = cls(stack, *args, **options)
-        self._outer = Entrance(stack, self._service)
+        self._outer = stack
         return self._outer
 
     def _find_routes(self) -> Callable[[], Routes]:
@@ -140,22 +140,6 @@ def current(service: Installed) -> Iterator[None]:
     finally:
         # A lifespan may end in another context than it began: then this one has nothing to undo.
         with contextlib.suppress(ValueError):
-            current_service.reset(token)
-
-
-class Entrance:
-    """Names the service to every request: in its scope, for dependencies, and as the current."""
-
-    def __init__(self, app: ASGIApp, service: Installed) -> None:
-        self.app = app
-        self._service = service
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope[SCOPE_KEY] = self._service
-        token = current_service.set(self._service)
-        try:
-            await self.app(scope, receive, send)
-        finally:
             current_service.reset(token)
 
 

@@ -79,7 +79,7 @@ def layers(service: Composition, app: FastAPI) -> list[Middleware]:
             hops=settings.trusted_proxy_hops,
             dry_run=settings.pressure_dry_run,
         ),
-        Middleware(RequestIdMiddleware),
+        Middleware(RequestIdMiddleware, service=service),
         Middleware(
             TelemetryMiddleware,
             registry=registry,

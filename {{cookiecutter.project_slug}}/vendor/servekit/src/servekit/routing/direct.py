@@ -69,9 +69,13 @@ class Direct:
         ):
             await self._usual(scope, receive, send)
             return
-        request = Request(scope, receive, send)
+        request, errors = Request(scope, receive, send), list[Any]()
         try:
-            answer = await self._ask(request)
+            answer = await self._endpoint(request, {}, errors)
+            if errors:
+                raise RequestValidationError(errors, endpoint_ctx=self._place(scope))  # noqa: TRY301 - as the endpoint's own
+            if not isinstance(answer, Response):
+                answer = self._serialize(answer, scope)
         except Exception as error:  # noqa: BLE001 - handled as FastAPI does, with this very request
             await wrap_app_handling_exceptions(raising(error), request)(scope, receive, send)
             return
@@ -82,14 +86,6 @@ class Direct:
         headers = [(b"content-length", b"%d" % len(body)), JSON]
         await send({"type": "http.response.start", "status": self._status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
-
-    async def _ask(self, request: Request) -> Any:
-        """Return the endpoint's response, or the body that its result makes."""
-        errors: list[Any] = []
-        answer = await self._endpoint(request, {}, errors)
-        if errors:
-            raise RequestValidationError(errors, endpoint_ctx=self._place(request.scope))
-        return answer if isinstance(answer, Response) else self._serialize(answer, request.scope)
 
     def _serialize(self, answer: Any, scope: Scope) -> bytes:
         value, errors = self._field.validate(answer, {}, loc=("response",))
@@ -142,17 +138,25 @@ class Call:
         What is wrong with the parameters goes to `errors`; then the function is not called.
         """
         known = len(errors)
-        arguments = await self._arguments(request, results, errors)
+        given = await self._depend(request, results, errors) if self._inner else {}
+        arguments = self._receive(request, given, errors)
         return None if len(errors) > known else await self._function(**arguments)
 
-    async def _arguments(
+    async def _depend(
         self, request: Request, results: dict[Any, Any], errors: list[Any]
     ) -> dict[str, Any]:
-        arguments: dict[str, Any] = {}
+        """Return what the dependencies give, by the name of the argument."""
+        given: dict[str, Any] = {}
         for inner in self._inner:
             result = await inner.cached(request, results, errors)
             if inner._name is not None:  # noqa: SLF001 - of the same class
-                arguments[inner._name] = result  # noqa: SLF001
+                given[inner._name] = result  # noqa: SLF001
+        return given
+
+    def _receive(
+        self, request: Request, arguments: dict[str, Any], errors: list[Any]
+    ) -> dict[str, Any]:
+        """Add what the request itself gives."""
         for name in self._request_names:
             arguments[name] = request
         for field in self._path:
@@ -169,7 +173,8 @@ class Call:
         """Return the result of this request's first call, unless the dependency wants its own."""
         known = len(errors)
         # What it depends on is asked each time, as FastAPI does: that may want calls of its own.
-        arguments = await self._arguments(request, results, errors)
+        given = await self._depend(request, results, errors) if self._inner else {}
+        arguments = self._receive(request, given, errors)
         if len(errors) > known:
             return None
         if self._use_cache and self._key in results:

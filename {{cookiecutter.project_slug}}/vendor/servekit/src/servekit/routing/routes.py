@@ -87,6 +87,7 @@ class Routes:
     def __init__(self, entries: Iterable[Entry]) -> None:
         self.entries = list(entries)
         self._index: PathIndex[Entry] = PathIndex()
+        self._static: dict[tuple[str, str | None], Routed] = {}
         for entry in self.entries:
             if entry.indexed:
                 self._index.add(entry, entry.template, entry.convertors)
@@ -111,13 +112,22 @@ class Routes:
 
         A request is matched once: what one layer found, the next ones take.
         """
-        path, method = route_path(scope), scope.get("method")
+        path, method = scope["path"], scope.get("method")
+        if scope.get("root_path"):
+            path = route_path(scope)
+        known = self._static.get((path, method))
+        if known is not None and scope["type"] == "http":
+            return known
         memo: tuple[Routes, str, str | None, Routed] | None = scope.get(MEMO)
         if memo is not None and memo[0] is self and memo[1] == path and memo[2] == method:
             return memo[3]
         routed, for_good = self._match(path, method, scope)
         if routed is not None and for_good:
-            scope[MEMO] = (self, path, method, routed)
+            entry = routed.entry
+            if routed.full and entry.methods and not entry.convertors and path == entry.template:
+                self._static[path, method] = routed  # the same for every request
+            else:
+                scope[MEMO] = (self, path, method, routed)
         return routed
 
     def _match(self, path: str, method: str | None, scope: Scope) -> tuple[Routed | None, bool]:
