@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from fastapi.routing import APIRoute, APIWebSocketRoute, iter_route_contexts
@@ -31,7 +31,7 @@ class Entry:
         self.route = route
         self.path: str = getattr(seen, "path", None) or ""
         self.template: str = getattr(seen, "path_format", None) or ""
-        self.methods: set[str] | None = getattr(seen, "methods", None)
+        self.methods: Collection[str] = getattr(seen, "methods", None) or ()
         self.endpoint: Callable[..., Any] | None = getattr(seen, "endpoint", None)
         self.dependant: Any = getattr(seen, "dependant", None)
         self.max_body_size: int | None = getattr(seen, "max_body_size", None)
@@ -61,8 +61,7 @@ class Routed:
         self,
         entry: Entry,
         match: re.Match[str] | None,
-        *,
-        full: bool,
+        full: bool = True,
         child_scope: Scope | None = None,
     ) -> None:
         self.entry = entry
@@ -121,7 +120,21 @@ class Routes:
         memo: tuple[Routes, str, str | None, Routed] | None = scope.get(MEMO)
         if memo is not None and memo[0] is self and memo[1] == path and memo[2] == method:
             return memo[3]
-        routed, for_good = self._match(path, method, scope)
+        candidates = self._index.candidates(path)
+        if candidates and scope["type"] == "http":
+            entry = candidates[0]
+            if entry.by_pattern and method in entry.methods:  # as nearly always: no other is asked
+                match = entry.match(path)
+                if match is not None and entry.convertors:
+                    routed = Routed(entry, match)
+                    scope[MEMO] = (self, path, method, routed)
+                    return routed
+        return self._find_among(candidates, path, method, scope)
+
+    def _find_among(
+        self, candidates: Sequence[Entry], path: str, method: str | None, scope: Scope
+    ) -> Routed | None:
+        routed, for_good = self._match(candidates, path, method, scope)
         if routed is not None and for_good:
             entry = routed.entry
             if routed.full and entry.methods and not entry.convertors and path == entry.template:
@@ -130,12 +143,14 @@ class Routes:
                 scope[MEMO] = (self, path, method, routed)
         return routed
 
-    def _match(self, path: str, method: str | None, scope: Scope) -> tuple[Routed | None, bool]:
+    def _match(
+        self, candidates: Sequence[Entry], path: str, method: str | None, scope: Scope
+    ) -> tuple[Routed | None, bool]:
         """Return the best match, and whether path and method were all that decided."""
         is_http = scope["type"] == "http"
         partial: Routed | None = None
         for_good = True
-        for entry in self._index.candidates(path):
+        for entry in candidates:
             if not entry.by_pattern:
                 for_good = False
                 match, child_scope = entry.matches(scope)
