@@ -32,7 +32,7 @@ from servekit.foreign.fastapi import (
     wrap_app_with_body_limit,
 )
 from servekit.routing.direct import direct
-from servekit.routing.routes import MEMO, Entry, Routes, route_path
+from servekit.routing.routes import Entry, Routes, route_path
 
 TELEMETRY = "fastapi.telemetry"
 
@@ -141,7 +141,7 @@ class CompiledRouter:
         if "router" not in scope:
             scope["router"] = router
         if scope["type"] == "http" and router.redirect_slashes and path != "/":
-            other = {name: value for name, value in scope.items() if name != MEMO}
+            other = dict(scope)
             other["path"] = other["path"].rstrip("/") if path.endswith("/") else other["path"] + "/"
             routed = self._routes.find(other)
             if routed is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from fastapi.routing import APIRoute, APIWebSocketRoute, iter_route_contexts
@@ -13,7 +13,8 @@ from starlette.types import Scope
 
 from servekit.routing.index import PathIndex
 
-MEMO = "servekit.routed"
+RECENT_PATHS = 1024
+RECENT_LENGTH = 256
 BY_PATTERN = frozenset({APIRoute.matches, Route.matches})
 INDEXED = BY_PATTERN | {APIWebSocketRoute.matches, WebSocketRoute.matches, Mount.matches}
 
@@ -53,6 +54,7 @@ class Routed:
     """The entry that answers; not `full` where it knows the path and not the method.
 
     `match` is of the entry's pattern; without one the entry itself said what to add to the scope.
+    Requests share it.
     """
 
     __slots__ = ("child_scope", "entry", "full", "match")
@@ -86,7 +88,7 @@ class Routes:
     def __init__(self, entries: Iterable[Entry]) -> None:
         self.entries = list(entries)
         self._index: PathIndex[Entry] = PathIndex()
-        self._static: dict[tuple[str, str | None], Routed] = {}
+        self._recent: dict[tuple[str, str | None], Routed] = {}
         for entry in self.entries:
             if entry.indexed:
                 self._index.add(entry, entry.template, entry.convertors)
@@ -96,8 +98,7 @@ class Routes:
     def of(self, scope: Scope, method: str | None = None) -> Entry | None:
         """Return the entry that answers this request, or another method's; None for 404 and 405."""
         if method is not None and method != scope["method"]:
-            scope = {name: value for name, value in scope.items() if name != MEMO}
-            scope["method"] = method
+            scope = {**scope, "method": method}
         routed = self.find(scope)
         return routed.entry if routed is not None and routed.full else None
 
@@ -109,48 +110,32 @@ class Routes:
     def find(self, scope: Scope) -> Routed | None:
         """Return what FastAPI would choose: the first full match, else the first partial one.
 
-        A request is matched once: what one layer found, the next ones take.
+        Several layers ask for each request, and clients for few paths: what path and method alone
+        decided is remembered for a while.
         """
         path, method = scope["path"], scope.get("method")
         if scope.get("root_path"):
             path = route_path(scope)
-        known = self._static.get((path, method))
+        known = self._recent.get((path, method))
         if known is not None and scope["type"] == "http":
             return known
-        memo: tuple[Routes, str, str | None, Routed] | None = scope.get(MEMO)
-        if memo is not None and memo[0] is self and memo[1] == path and memo[2] == method:
-            return memo[3]
-        candidates = self._index.candidates(path)
-        if candidates and scope["type"] == "http":
-            entry = candidates[0]
-            if entry.by_pattern and method in entry.methods:  # as nearly always: no other is asked
-                match = entry.match(path)
-                if match is not None and entry.convertors:
-                    routed = Routed(entry, match)
-                    scope[MEMO] = (self, path, method, routed)
-                    return routed
-        return self._find_among(candidates, path, method, scope)
-
-    def _find_among(
-        self, candidates: Sequence[Entry], path: str, method: str | None, scope: Scope
-    ) -> Routed | None:
-        routed, for_good = self._match(candidates, path, method, scope)
-        if routed is not None and for_good:
-            entry = routed.entry
-            if routed.full and entry.methods and not entry.convertors and path == entry.template:
-                self._static[path, method] = routed  # the same for every request
-            else:
-                scope[MEMO] = (self, path, method, routed)
+        routed, for_good = self._match(path, method, scope)
+        if for_good and routed is not None and routed.full and method in routed.entry.methods:
+            self._remember(path, method, routed)
         return routed
 
-    def _match(
-        self, candidates: Sequence[Entry], path: str, method: str | None, scope: Scope
-    ) -> tuple[Routed | None, bool]:
+    def _remember(self, path: str, method: str | None, routed: Routed) -> None:
+        if len(path) <= RECENT_LENGTH:
+            if len(self._recent) >= RECENT_PATHS:
+                self._recent.clear()
+            self._recent[path, method] = routed
+
+    def _match(self, path: str, method: str | None, scope: Scope) -> tuple[Routed | None, bool]:
         """Return the best match, and whether path and method were all that decided."""
         is_http = scope["type"] == "http"
         partial: Routed | None = None
         for_good = True
-        for entry in candidates:
+        for entry in self._index.candidates(path):
             if not entry.by_pattern:
                 for_good = False
                 match, child_scope = entry.matches(scope)
