@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import signal
@@ -175,6 +176,8 @@ class Target:
             try:
                 if ready:
                     await until_ready(running)
+                    if not self.plain:
+                        await until_all_serve(running, int(variables["WORKERS"]))
                 yield running
             finally:
                 with contextlib.suppress(ProcessLookupError):
@@ -195,6 +198,23 @@ async def until_ready(running: Running, seconds: float = START_SECONDS) -> float
                 return time.monotonic() - begin
         await asyncio.sleep(0.02)
     raise RuntimeError(f"It did not become ready.\n{running.log}")
+
+
+async def until_all_serve(running: Running, workers: int, seconds: float = START_SECONDS) -> None:
+    """Wait until every worker serves: the first one to be ready answers for all of them.
+
+    Raises:
+        RuntimeError: They do not in time; the text holds the log.
+    """
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and running.process.poll() is None:
+        with contextlib.suppress(OSError, EOFError, TimeoutError):
+            answer = await running.get("/workers", admin=True, seconds=1)
+            states = [row["state"] for row in json.loads(answer.body)["workers"]]
+            if states.count("ready") >= workers:
+                return
+        await asyncio.sleep(0.02)
+    raise RuntimeError(f"{workers} workers did not become ready.\n{running.log}")
 
 
 def rss_bytes(pids: set[int]) -> int:
