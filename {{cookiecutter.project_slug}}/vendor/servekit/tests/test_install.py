@@ -8,6 +8,7 @@ import httpx2
 import pytest
 from fastapi import APIRouter, FastAPI, HTTPException, Request
 from fastapi.responses import PlainTextResponse
+from fastapi.routing import APIRoute
 from prometheus_client import REGISTRY, Counter
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -214,8 +215,7 @@ async def test_what_a_lifespan_changes_of_the_routes_is_seen(service, monkeypatc
 
     @contextlib.asynccontextmanager
     async def lifespan(app):
-        inner.routes.clear()
-        inner.add_api_route("/new", gone)
+        inner.routes[:] = [APIRoute("/new", gone)]  # which tells nobody
         app.state.before.methods = {"POST"}
         app.middleware_stack = Marking(app.middleware_stack)
         yield

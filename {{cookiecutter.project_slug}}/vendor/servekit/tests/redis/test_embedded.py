@@ -1,4 +1,3 @@
-import os
 import signal
 import subprocess
 import sys
@@ -44,7 +43,6 @@ def test_it_is_gone_after_its_owner_was_killed():
         [sys.executable, "-c", OWNER],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": "src"},
     )
     assert owner.stdout is not None
     with owner:

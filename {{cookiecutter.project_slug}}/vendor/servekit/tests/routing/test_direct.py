@@ -27,6 +27,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
+from starlette.routing import Match
 from starlette.types import ASGIApp
 
 from servekit.routing.compiled import compile_router
@@ -402,6 +403,19 @@ def with_handle_of_its_own() -> FastAPI:
     return app
 
 
+def with_matches_of_its_own() -> FastAPI:
+    app, inner = FastAPI(), APIRouter()
+
+    async def secret() -> str:
+        return "secret"
+
+    for router in (app.router, inner):
+        router.add_api_route("/", secret)
+        router.routes[-1].matches = lambda _: (Match.NONE, {})  # type: ignore[assignment,method-assign]
+    app.include_router(inner, prefix="/inner")
+    return app
+
+
 def with_a_handler_of_its_own() -> FastAPI:
     class Shouting(APIRoute):
         def get_route_handler(self):
@@ -503,6 +517,7 @@ def with_patterns_of_its_own() -> FastAPI:
     [
         with_app_of_its_own,
         with_handle_of_its_own,
+        with_matches_of_its_own,
         with_a_handler_of_its_own,
         with_counted_dependencies,
         with_a_handler_that_reads_the_body,

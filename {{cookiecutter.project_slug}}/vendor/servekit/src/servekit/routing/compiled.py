@@ -227,7 +227,8 @@ def includes_only_usual(included: IncludedRouter) -> bool:
     return all(
         includes_only_usual(route)
         if isinstance(route, IncludedRouter)
-        else not isinstance(route, APIRoute) or type(route).matches is APIRoute.matches
+        else not isinstance(route, APIRoute)
+        or (type(route).matches is APIRoute.matches and "matches" not in vars(route))
         for route in router.routes
     )
 

@@ -39,7 +39,7 @@ class Entry:
         self.regex: re.Pattern[str] | None = getattr(seen, "path_regex", None)
         self.convertors: dict[str, Any] = getattr(seen, "param_convertors", None) or {}
         self.matches = matches
-        kind = getattr(type(route), "matches", None)
+        kind = None if "matches" in vars(route) else type(route).matches
         self.by_pattern = kind in BY_PATTERN
         self.match = self.regex.match if self.regex is not None else no_match
         self.indexed = (
