@@ -5,6 +5,7 @@ import contextlib
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,11 @@ async def test_a_database_that_is_away_ends_the_start_and_leaves_nothing_open(tm
     database = Database(f"sqlite:///{tmp_path}/no/such/folder/test.db", metadata)
     with pytest.raises(OperationalError):
         await database.__aenter__()
+    # SQLite's driver does not wait for the thread that failed to connect.
+    for thread in threading.enumerate():
+        if "_connection_worker_thread" in thread.name:
+            await asyncio.to_thread(thread.join, patience(2))
+            assert not thread.is_alive()
 
 
 async def test_a_postgresql_that_is_away_is_a_503_problem(app, client, service):

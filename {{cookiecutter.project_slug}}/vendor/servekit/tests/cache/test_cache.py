@@ -8,8 +8,8 @@ import redis.asyncio
 from prometheus_client import CollectorRegistry, generate_latest
 
 from servekit.cache.cache import Cache
-from servekit.redis.clients import RedisClients
 from servekit.testing import patience
+from tests.redis.patient import patient_clients
 from tests.stores.workers import Product, Source, until, worker
 
 caller = contextvars.ContextVar("caller", default="nobody")
@@ -463,7 +463,7 @@ async def test_waiting_for_another_process_costs_few_commands(redis_url):
 async def test_metrics_name_caches_and_tiers_and_never_keys(redis_url):
     registry = CollectorRegistry()
     async with (
-        RedisClients(redis_url, registry=registry),
+        patient_clients(redis_url, registry=registry),
         worker(redis_url, registry=registry) as cache,
     ):
         product = Source().cached(cache)

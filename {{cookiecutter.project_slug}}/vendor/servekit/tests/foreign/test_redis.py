@@ -1,13 +1,13 @@
 """Without redis-py's private names there is no channel: the cache is slower, and as true."""
 
 from servekit.cache import Cache
-from servekit.redis.clients import RedisClients
+from tests.redis.patient import patient_clients
 
 
 async def test_with_the_fast_ways_off_every_read_asks_redis(redis_url, monkeypatch):
     monkeypatch.setenv("SERVEKIT_FAST_WAYS", "off")
     async with (
-        RedisClients(redis_url, cache_timeout_seconds=5, connect_timeout_seconds=5) as clients,
+        patient_clients(redis_url) as clients,
         Cache(clients) as cache,
         Cache(clients) as other,
     ):

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry
 from servekit.layers.rate_limit import LocalWindow, RateLimitMiddleware, client_key
 from servekit.redis.clients import RedisClients
 from servekit.testing import patience
+from tests.redis.patient import patient_clients
 
 
 async def answer_ok(scope, receive, send):
@@ -26,10 +27,7 @@ async def statuses(client, count, path="/", method="GET"):
 
 @pytest.fixture
 async def clients(redis_url):
-    # A budget for busy machines: how little time Redis gets is not what is tested here.
-    async with RedisClients(
-        redis_url, cache_timeout_seconds=10, connect_timeout_seconds=10
-    ) as clients:
+    async with patient_clients(redis_url) as clients:
         yield clients
 
 

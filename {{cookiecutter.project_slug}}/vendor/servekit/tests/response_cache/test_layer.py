@@ -20,6 +20,7 @@ from servekit.sessions.layer import SessionDep, SessionMiddleware
 from servekit.sessions.store import SessionStore
 from servekit.testing import patience
 from tests.asgi import routes_of
+from tests.redis.patient import patient_clients
 
 LONG = "text " * 500
 
@@ -63,8 +64,7 @@ class Client(httpx2.AsyncClient):
 @asynccontextmanager
 async def worker(redis_url, app, *, wrap=lambda app: app):
     """A worker process: its own cache over the same Redis, compression inside."""
-    # A budget for busy machines: how little time Redis gets is not what is tested here.
-    clients = RedisClients(redis_url, cache_timeout_seconds=10, connect_timeout_seconds=10)
+    clients = patient_clients(redis_url)
     async with clients, Cache(clients) as cache:
         async with asyncio.timeout(patience(5)):
             while not cache.coherent:  # noqa: ASYNC110 - Redis says when
@@ -544,7 +544,7 @@ async def test_an_answer_that_read_a_session_is_stored_for_nobody(redis_url):
     async def login(user: str, session: SessionDep) -> None:
         await session.login(user)
 
-    async with RedisClients(redis_url) as clients:
+    async with patient_clients(redis_url) as clients:
         store = SessionStore(clients, secret_keys=["key-of-the-tests"])
 
         def with_sessions(app):
@@ -678,7 +678,7 @@ async def test_without_redis_every_request_is_answered(origin):
 
 async def test_a_damaged_entry_is_a_miss(redis_url, client, origin):
     await client.get("/page")
-    async with RedisClients(redis_url) as clients:
+    async with patient_clients(redis_url) as clients:
         for key in await clients.cache.keys("cache:e:*"):
             await clients.cache.set(key, b"\x01damaged" + orjson.dumps({}))
 
@@ -703,7 +703,7 @@ async def test_routes_without_a_policy_pass_through(redis_url):
 
 
 async def test_metrics_and_logs_still_learn_the_route_of_a_hit(redis_url, origin):
-    async with RedisClients(redis_url) as clients, Cache(clients) as cache:
+    async with patient_clients(redis_url) as clients, Cache(clients) as cache:
         inner = ResponseCacheMiddleware(origin.app, cache=cache, routes=routes_of(origin.app))
         templates = []
 

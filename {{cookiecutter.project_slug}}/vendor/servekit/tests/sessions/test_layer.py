@@ -14,6 +14,7 @@ from servekit.sessions.cookie import SessionCookie
 from servekit.sessions.layer import SessionDep, SessionMiddleware, UserDep
 from servekit.sessions.session import Session
 from servekit.sessions.store import SessionStore
+from tests.redis.patient import patient_clients
 from tests.stores.workers import until
 
 OLD, NEW = "old-key-0123456789", "new-key-0123456789"
@@ -113,10 +114,7 @@ class Service:
 
 @pytest.fixture
 async def clients(redis_url):
-    # A budget for busy machines: how little time Redis gets is not what is tested here.
-    async with RedisClients(
-        redis_url, session_timeout_seconds=10, connect_timeout_seconds=10
-    ) as clients:
+    async with patient_clients(redis_url) as clients:
         yield clients
 
 

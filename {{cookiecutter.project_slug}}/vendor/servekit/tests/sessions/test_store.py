@@ -8,6 +8,7 @@ from servekit.redis.clients import RedisClients
 from servekit.sessions.cookie import SessionToken
 from servekit.sessions.store import SessionStore
 from servekit.testing import patience
+from tests.redis.patient import patient_clients
 from tests.stores.workers import until
 
 KEYS = ["first-key-of-the-tests-0123456789"]
@@ -15,10 +16,7 @@ KEYS = ["first-key-of-the-tests-0123456789"]
 
 @pytest.fixture
 async def clients(redis_url):
-    # A budget for busy machines: how little time Redis gets is not what is tested here.
-    async with RedisClients(
-        redis_url, session_timeout_seconds=10, connect_timeout_seconds=10
-    ) as clients:
+    async with patient_clients(redis_url) as clients:
         yield clients
 
 
