@@ -1,12 +1,9 @@
-from typing import Any
-
 import pytest
 from starlette.testclient import TestClient
 
 from servekit.admin.admin import create_admin
 from servekit.admin.client import table
 from servekit.workers.program import SupervisorConfig
-from servekit.workers.slots import Slot
 from servekit.workers.supervisor import Supervisor
 from servekit.workers.view import SupervisorView
 
@@ -26,7 +23,7 @@ def test_the_token_is_demanded_everywhere_but_for_the_probes(view):
     wrong = {"authorization": "Bearer wrong"}
     assert client.get("/workers", headers=wrong).status_code == 401
     right = {"authorization": "Bearer secret"}
-    assert client.get("/workers", headers=right).json() == {"workers": []}
+    assert client.get("/workers", headers=right).status_code == 200
     assert client.get("/livez").status_code == 200
 
 
@@ -48,10 +45,8 @@ def test_a_web_page_cannot_write_through_the_browser_of_an_operator(view):
 
 
 def test_a_slot_that_waits_for_a_worker_is_shown_with_what_happened_to_it(view):
-    unused: Any = None
-    slot = Slot(3, SupervisorConfig(program="none:none"), generations=unused, counts=unused)
+    [slot] = view._supervisor.slots
     slot.restarts["crash"] = 2
-    view._supervisor.slots.append(slot)
     [row] = local_client(view).get("/workers").json()["workers"]
-    assert row == {"slot": 3, "pid": None, "state": "waiting", "restarts": {"crash": 2}}
-    assert table([row]).splitlines()[1].split()[:2] == ["3", "-"]
+    assert row == {"slot": 0, "pid": None, "state": "waiting", "restarts": {"crash": 2}}
+    assert table([row]).splitlines()[1].split()[:2] == ["0", "-"]

@@ -10,6 +10,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from servekit.testing import patience
+from servekit.workers.decisions import SAME_STOP_SECONDS
 from tests.processes.running import Service, alive, children, eventually
 
 
@@ -115,6 +116,8 @@ async def test_a_second_term_ends_at_once_and_tells_what_still_ran():
             await asyncio.sleep(0.2)
             service.process.send_signal(signal.SIGTERM)
             await eventually(lambda: service.events("stop_begins"))
+            service.process.send_signal(signal.SIGTERM)  # as process groups and runners do
+            await asyncio.sleep(SAME_STOP_SECONDS + 0.1)
             service.process.send_signal(signal.SIGTERM)
             assert await service.exit_code(3) == 1
         forced = service.events("worker_forced")
@@ -130,6 +133,8 @@ async def test_a_second_term_tells_where_a_blocked_worker_hangs():
             await asyncio.sleep(0.2)
             service.process.send_signal(signal.SIGTERM)
             await eventually(lambda: service.events("stop_begins"))
+            service.process.send_signal(signal.SIGTERM)  # as process groups and runners do
+            await asyncio.sleep(SAME_STOP_SECONDS + 0.1)
             service.process.send_signal(signal.SIGTERM)
             assert await service.exit_code(3) == 1
         stacks = [event.get("stacks", "") for event in service.events("worker_forced")]

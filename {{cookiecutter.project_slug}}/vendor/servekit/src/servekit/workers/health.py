@@ -3,41 +3,41 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from servekit.process_memory import rss_bytes
+from servekit.workers import events
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable
 
     from servekit.workers.program import SupervisorConfig
-    from servekit.workers.slots import Slot
     from servekit.workers.worker_process import WorkerProcess
 
 TICK_SECONDS = 0.25
 DUMP_SECONDS = 1.25
 SAMPLES_IN_A_ROW = 3
+SPREAD = 0.05
 
 
 class HealthChecks:
-    """Compares every worker with its limits, four times a second."""
+    """Compares every worker that serves with its limits, four times a second."""
 
     def __init__(
         self,
         config: SupervisorConfig,
-        slots: Sequence[Slot],
+        serving: Callable[[], dict[int, WorkerProcess]],
         *,
-        spawn: Callable[[Coroutine[Any, Any, None]], object],
-        recycle: Callable[[Slot, WorkerProcess, str], Coroutine[Any, Any, None]],
+        tell: Callable[[events.Event], None],
     ) -> None:
         self._config = config
-        self._slots = slots
-        self._spawn = spawn
-        self._replace = recycle
-        self._samples_above_limit: Counter[WorkerProcess] = Counter()
-        self._recycling: set[WorkerProcess] = set()
+        self._serving = serving
+        self._tell = tell
+        self._samples_above_limit: Counter[int] = Counter()
 
     async def run(self) -> None:
         """Check until cancelled."""
@@ -53,43 +53,46 @@ class HealthChecks:
                 self._check_memory()
 
     def _check_hangs(self, *, late: bool) -> None:
+        if not self._config.hang_seconds:
+            return
         # The dump and the start take their time too: the replacement serves within the limit.
         limit = self._config.hang_seconds - DUMP_SECONDS
-        for slot, worker in self._ready():
-            if late:
-                # We ourselves stood still (stopped, or starved): their silence proves nothing.
+        for worker in self._serving().values():
+            if late or (worker.silent_seconds > limit and is_debugged(worker)):
+                # We stood still ourselves, or somebody holds it: its silence proves nothing.
                 worker.heartbeat_at = time.monotonic()
             elif worker.silent_seconds > limit:
-                self._spawn(slot.replace_hung(worker))
+                self._tell(events.Hung(worker.number, worker.silent_seconds))
 
     def _check_requests(self) -> None:
         if not self._config.recycle_requests:
             return
-        for slot, worker in self._ready():
-            if worker.status.get("requests", 0) >= slot.recycle_requests:
-                self._recycle(slot, worker, "requests")
+        for worker in self._serving().values():
+            # Neighbours that started together do not end together.
+            limit = self._config.recycle_requests * (1 + SPREAD * (worker.number % 5 - 2))
+            if worker.status.get("requests", 0) >= int(limit):
+                self._tell(events.Aged(worker.number, "requests"))
 
     def _check_memory(self) -> None:
         if not self._config.recycle_rss_bytes:
             return
-        for slot, worker in self._ready():
-            if rss_bytes(worker.pid) <= self._config.recycle_rss_bytes:
-                self._samples_above_limit.pop(worker, None)
-                continue
-            self._samples_above_limit[worker] += 1
-            if self._samples_above_limit[worker] >= SAMPLES_IN_A_ROW:
-                self._recycle(slot, worker, "rss")
-
-    def _recycle(self, slot: Slot, worker: WorkerProcess, reason: str) -> None:
-        if worker not in self._recycling:
-            self._recycling.add(worker)
-            worker.exited.add_done_callback(lambda _: self._recycling.discard(worker))
-            self._samples_above_limit.pop(worker, None)
-            self._spawn(self._replace(slot, worker, reason))
-
-    def _ready(self) -> list[tuple[Slot, WorkerProcess]]:
-        return [
-            (slot, slot.worker)
-            for slot in self._slots
-            if slot.worker is not None and slot.worker.state == "ready"
+        large = [
+            worker.number
+            for worker in self._serving().values()
+            if rss_bytes(worker.pid) > self._config.recycle_rss_bytes
         ]
+        before = self._samples_above_limit
+        self._samples_above_limit = Counter({number: before[number] + 1 for number in large})
+        for number in large:
+            if self._samples_above_limit[number] >= SAMPLES_IN_A_ROW:
+                self._tell(events.Aged(number, "rss"))
+
+
+def is_debugged(worker: WorkerProcess) -> bool:
+    """Whether a debugger holds the worker: one inside it, or one attached from outside (Linux)."""
+    if worker.status.get("debugger"):
+        return True
+    with contextlib.suppress(OSError):
+        status = Path(f"/proc/{worker.pid}/status").read_text()
+        return "TracerPid:\t0\n" not in status
+    return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import json
 import os
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from servekit.workers.program import SupervisorConfig
 
 PR_SET_CHILD_SUBREAPER = 36
+MESSAGE_BYTES_MAX = 2**22
 
 log = structlog.get_logger()
 
@@ -71,7 +73,7 @@ class ChildSpawner:
 
 
 class ZygoteLauncher:
-    """Talks to one zygote; starts another of the same kind should it die."""
+    """Talks to one zygote, for as long as it lives; `on_lost` is called should it die."""
 
     def __init__(
         self,
@@ -80,11 +82,13 @@ class ZygoteLauncher:
         *,
         start_seconds: float,
         on_exit: Callable[[int, int], None],
+        on_lost: Callable[[], None],
     ) -> None:
         self._spawner = spawner
         self._reaper = reaper
         self._start_seconds = start_seconds
         self._on_exit = on_exit
+        self._on_lost = on_lost
         self._control: socket.socket | None = None
         self._replies: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._one_at_a_time = asyncio.Lock()
@@ -92,10 +96,6 @@ class ZygoteLauncher:
         self.pid: int | None = None
 
     async def open(self) -> None:
-        async with self._one_at_a_time:
-            await self._open()
-
-    async def _open(self) -> None:
         self._control, theirs = socket.socketpair()
         with theirs:
             process = self._spawner.start(
@@ -121,8 +121,7 @@ class ZygoteLauncher:
     async def start(self, assignment: dict[str, Any], fds: list[int]) -> int:
         async with self._one_at_a_time:
             if self._control is None:
-                await self._open()
-            assert self._control is not None  # noqa: S101 - open() made it or raised
+                raise StartError("the zygote is gone")
             line = json.dumps(assignment).encode() + b"\n"
             try:
                 socket.send_fds(self._control, [line], fds)
@@ -158,7 +157,9 @@ class ZygoteLauncher:
             raise StartError(f"the code was not loaded within {seconds:g} s") from None
 
     async def _listen(self, control: socket.socket, replies: asyncio.Queue[dict[str, Any]]) -> None:
-        reader, writer = await asyncio.open_unix_connection(sock=control.dup())
+        reader, writer = await asyncio.open_unix_connection(
+            sock=control.dup(), limit=MESSAGE_BYTES_MAX
+        )
         try:
             while line := await reader.readline():
                 message = json.loads(line)
@@ -166,8 +167,8 @@ class ZygoteLauncher:
                     self._on_exit(message["pid"], message["status"])
                 else:
                     replies.put_nowait(message)
-        except OSError:
-            pass
+        except (OSError, ValueError) as error:
+            log.warning("zygote_not_understood", pid=self.pid, reason=str(error))
         finally:
             writer.close()
         log.warning("zygote_died", pid=self.pid)
@@ -175,6 +176,7 @@ class ZygoteLauncher:
         if self._control is control:
             control.close()
             self._control = None
+        self._on_lost()
 
 
 class SpawnLauncher:
@@ -224,7 +226,8 @@ class Reaper:
         if self._waiting:
             await asyncio.wait(self._waiting.values(), timeout=seconds)
         for pid in self._waiting:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def reap(self) -> None:
         """Collect all that ended; call it on SIGCHLD."""

@@ -1,82 +1,116 @@
-"""New workers for old ones: on a reload all of them, when recycled one; always one at a time."""
+"""The code that workers run: which is current, which is tried next, and when more is loaded."""
 
 from __future__ import annotations
 
-import asyncio
+import itertools
+import math
 from typing import TYPE_CHECKING
 
-import structlog
-
 from servekit.backoff import Backoff
-from servekit.workers.launch import StartError
+from servekit.workers import events
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from servekit.workers.generations import Generation, Generations
-    from servekit.workers.slots import Slot
-    from servekit.workers.worker_process import WorkerProcess
-
-log = structlog.get_logger()
+    from servekit.workers.roster import Roster, Slot, Worker
 
 
 class Rollout:
-    """Replaces workers while the service goes on; `slots` is the supervisor's own list."""
+    """Brings new code to all workers.
 
-    def __init__(self, slots: list[Slot], generations: Generations) -> None:
-        self._slots = slots
-        self._generations = generations
-        self._replacing = asyncio.Lock()
+    `current` is the newest code that has shown a ready worker; `candidate` is newer code, from when
+    it is to be loaded until one of its workers is ready. `failure` is why the first never did.
+    """
 
-    async def run(self) -> None:
-        """Load the code as it is now and replace every worker; try again until that works."""
-        await until_it_starts("reload_failed", self._replace_all)
+    def __init__(self, roster: Roster) -> None:
+        self.current: int | None = None
+        self.candidate: int | None = None
+        self.failure: events.LoadFailed | events.StartFailed | None = None
+        self.load_at: float | None = -math.inf
+        """When newer code is to be loaded, if it is."""
+        self._roster = roster
+        self._loaded_at = -math.inf
+        self._backoff = Backoff(first_now=False)
+        self._generations = itertools.count(1)
+        self._rolling = False
 
-    async def recycle(self, slot: Slot, worker: WorkerProcess, reason: str) -> None:
-        """Replace a worker that grew old or large; try again until that works, or it is gone."""
+    def note(self, event: events.Loaded | events.LoadFailed | events.LauncherLost) -> None:
+        """Note what became of some code."""
+        match event:
+            case events.LoadFailed(generation) if generation == self.candidate:
+                self.drop_candidate(event)
+            case events.Loaded(generation) if generation in self._roster.code:
+                self._roster.code[generation] = "launchable"
+            case events.LauncherLost(generation) if generation in self._roster.code:
+                self._roster.code[generation] = "lost"
 
-        async def replace() -> None:
-            async with self._replacing:
-                current = self._generations.current
-                if slot in self._slots and slot.worker is worker and current is not None:
-                    await slot.replace(current, reason)
+    def adopt(self, generation: int) -> None:
+        """Note that a worker of some code is ready: all others are to run it too."""
+        self._rolling = self.current is not None
+        self.current = generation
+        if generation == self.candidate:
+            self.candidate = None
 
-        await until_it_starts("recycle_failed", replace, worker=slot.number)
+    def drop_candidate(
+        self, failure: events.LoadFailed | events.StartFailed, worker: Worker | None = None
+    ) -> None:
+        """Give up code that does not start: what serves goes on, and newer code is tried later."""
+        self.candidate = None
+        if self.current is None:
+            self.failure = failure
+            return
+        if self.load_at is None:
+            self._load_later()
+        self._roster.log(
+            "error",
+            "reload_failed",
+            worker,
+            reason=failure.reason,
+            trace=failure.trace,
+            retry_seconds=round((self.load_at or 0) - self._roster.now, 1),
+        )
 
-    async def _replace_all(self) -> None:
-        new = await self._generations.load()
-        try:
-            async with self._replacing:
-                await self._replace_workers_not_of(new)
-                self._generations.current = new
-                # What was started meanwhile, after a crash or to scale, runs the old code.
-                await self._replace_workers_not_of(new)
-            log.info("reload_done", generation=new.number)
-        finally:
-            self._generations.close_unused()
+    def _load_later(self) -> None:
+        now = self._roster.now
+        self.load_at = now + self._backoff.delay(now - self._loaded_at)
 
-    async def _replace_workers_not_of(self, new: Generation) -> None:
-        for slot in list(self._slots):
-            is_new = slot.worker is not None and slot.worker.generation is new
-            if slot in self._slots and not is_new:
-                await slot.replace(new, "reload")
+    def load_when_due(self) -> None:
+        """Load code where that was asked for, or where no worker can be started any more."""
+        candidate, code = self.candidate, self._roster.code
+        if candidate and code[candidate] == "lost" and not self._roster.runs(candidate):
+            self.drop_candidate(events.LoadFailed(candidate, "the zygote died"))
+        if self.load_at is None and self.candidate is None and not self.launchable(self.current):
+            self._load_later()
+        if self.load_at is None or self.load_at > self._roster.now or not self._may_load():
+            return
+        self.load_at, self._loaded_at = None, self._roster.now
+        self.candidate = next(self._generations)
+        code[self.candidate] = "loading"
+        if self.current is not None:
+            self._roster.log("info", "reload_begins", generation=self.candidate)
+        self._roster.actions.append(events.Load(self.candidate))
 
+    def _may_load(self) -> bool:
+        """Whether nothing is under way; a rollout that has to wait is no reason to wait for it."""
+        if self.candidate is not None or self.failure is not None:
+            return False
+        waiting = all(slot.retry_at > self._roster.now for slot in self._outdated())
+        return waiting or not self.launchable(self.current)
 
-async def until_it_starts(
-    event: str, attempt: Callable[[], Awaitable[None]], **facts: object
-) -> None:
-    """Repeat an attempt to start workers, ever later, until it works; log each failure."""
-    backoff = Backoff(first_now=False)
-    while True:
-        try:
-            return await attempt()
-        except StartError as error:
-            delay = backoff.delay(0)
-            log.error(  # noqa: TRY400 - the trace is the worker's, not ours
-                event,
-                **facts,
-                reason=str(error),
-                trace=error.trace,
-                retry_seconds=round(delay, 1),
-            )
-            await asyncio.sleep(delay)
+    def launchable(self, generation: int | None) -> bool:
+        """Whether workers can be started from this code."""
+        return generation is not None and self._roster.code[generation] == "launchable"
+
+    def _outdated(self) -> list[Slot]:
+        """The slots with a worker of other code than the current."""
+        numbers = {
+            worker.slot
+            for worker in self._roster.workers.values()
+            if worker.state in ("starting", "ready") and worker.generation != self.current
+        }
+        return [slot for slot in self._roster.wanted if slot.number in numbers]
+
+    def note_end(self) -> None:
+        """Say so when the last worker of older code is gone."""
+        generations = {worker.generation for worker in self._roster.workers.values()}
+        if self._rolling and self.candidate is None and generations <= {self.current}:
+            self._rolling = False
+            self._roster.log("info", "reload_done", generation=self.current)

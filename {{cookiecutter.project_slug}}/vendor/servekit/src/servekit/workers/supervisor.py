@@ -6,32 +6,33 @@ import asyncio
 import contextlib
 import signal
 import socket
-from typing import TYPE_CHECKING, Any
+from collections import deque
+from typing import TYPE_CHECKING
 
 import structlog
 
-from servekit.edge.connection_counts import ConnectionCounts
 from servekit.edge.limits import raise_descriptor_limit
 from servekit.edge.sockets import close
-from servekit.workers.generations import Generations
+from servekit.workers import events
+from servekit.workers.background import Background
+from servekit.workers.decisions import Decisions
 from servekit.workers.health import HealthChecks
-from servekit.workers.launch import Reaper, StartError, adopt_orphans
-from servekit.workers.rollout import Rollout
-from servekit.workers.slots import Slot
+from servekit.workers.launch import adopt_orphans
+from servekit.workers.processes import Processes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
     from servekit.workers.program import SupervisorConfig
-
-CHILDREN_SECONDS = 1.0
+    from servekit.workers.roster import Slot
+    from servekit.workers.worker_process import WorkerProcess
 
 log = structlog.get_logger()
 
 
 class Supervisor:
-    """Starts workers, keeps them running, replaces and drains them, and ends last."""
+    """Tells `Decisions` what happens, and has `Processes` carry out what follows."""
 
     def __init__(
         self,
@@ -42,112 +43,120 @@ class Supervisor:
         on_start: Callable[[], None] = lambda: None,
     ) -> None:
         self.config = config
-        self.slots: list[Slot] = []
-        self.stopping = False
-        self._removed_slots: list[Slot] = []
         self._listeners = listeners
-        self._companion = extra_services
+        self._extra_services = extra_services
         self._on_start = on_start
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._keeping_filled: dict[Slot, asyncio.Task[None]] = {}
-        self._reload: asyncio.Task[None] | None = None
+        self._decisions = Decisions(config)
+        self._processes = Processes(config, listeners, tell=self.tell)
+        self._tasks = Background()
+        self._events: deque[events.Event] = deque()
+        self._deciding = False
+        self._timer: asyncio.TimerHandle | None = None
 
     async def run(self) -> int:
         """Serve until told to stop, and return the exit code."""
         adopt_orphans()
         raise_descriptor_limit()
-        self._stop = asyncio.Event()
-        self._force = asyncio.Event()
-        self._reaper = Reaper()
-        self._counts = ConnectionCounts.create()
-        self._generations = Generations(
-            self.config, listeners=self._listeners, counts=self._counts, reaper=self._reaper
-        )
-        self._rollout = Rollout(self.slots, self._generations)
+        self._loop = asyncio.get_running_loop()
+        self._exit_code: asyncio.Future[int] = self._loop.create_future()
         self._handle_signals()
         try:
             async with contextlib.AsyncExitStack() as stack:
-                if self._companion is not None:
-                    await stack.enter_async_context(self._companion(self))
-                return await self._serve()
+                if self._extra_services is not None:
+                    await stack.enter_async_context(self._extra_services(self))
+                self.tell(events.TimePassed())
+                return await self._exit_code
         finally:
-            self._generations.close()
-            for listener in self._listeners:
-                close(listener)
-            # A zygote holds the sockets too: who starts the service again must find the port free.
-            await self._reaper.end_all(CHILDREN_SECONDS)
+            await self._end()
 
-    async def _serve(self) -> int:
-        start = asyncio.create_task(self._start())
-        stop = asyncio.create_task(wait_for(self._stop))
-        await asyncio.wait([start, stop], return_when=asyncio.FIRST_COMPLETED)
-        if not start.done():
-            start.cancel()
-        elif error := start.exception():
-            return self._refuse_to_start(error)
-        else:
-            self._spawn(self._health_checks().run())
-            self._on_start()
-            await stop
-        return await self._end()
+    def tell(self, event: events.Event) -> None:
+        """Decide what follows from an event and do it, before the next one."""
+        self._events.append(event)
+        if self._deciding:
+            return
+        self._deciding = True
+        try:
+            while self._events:
+                happened = self._events.popleft()
+                for action in self._decisions.handle(happened, self._loop.time()):
+                    self._carry_out(action)
+        finally:
+            self._deciding = False
+            self._wake_later()
 
-    # Start
+    def _carry_out(self, action: events.Action) -> None:
+        match action:
+            case events.Announce():
+                checks = HealthChecks(self.config, self.serving, tell=self.tell)
+                self._tasks.keep(checks.run)
+                self._on_start()
+            case events.End(code):
+                self._exit_code.set_result(code)
+            case _:
+                self._processes.carry_out(action)
 
-    async def _start(self) -> None:
-        """Load the code and fill every slot; one ready worker is enough to go on."""
-        self._generations.current = await self._generations.load()
-        self.slots += [self._new_slot(number) for number in range(self.config.workers)]
-        results = await asyncio.gather(
-            *(slot.start() for slot in self.slots), return_exceptions=True
-        )
-        failures = [result for result in results if isinstance(result, BaseException)]
-        if len(failures) == len(results):
-            raise failures[0]
-        for slot in self.slots:
-            self._keep_filled(slot)
+    def _wake_later(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if (at := self._decisions.wake_at) is not None:
+            # The loop's timers may come a little early.
+            self._timer = self._loop.call_at(at + 0.001, self.tell, events.TimePassed())
 
-    def _refuse_to_start(self, error: BaseException) -> int:
-        trace = error.trace if isinstance(error, StartError) else ""
-        log.critical("start_failed", reason=str(error), trace=trace)
-        return 1
+    # What others may know
 
-    def _health_checks(self) -> HealthChecks:
-        recycle = self._rollout.recycle
-        return HealthChecks(self.config, self.slots, spawn=self._spawn, recycle=recycle)
+    @property
+    def stopping(self) -> bool:
+        """Whether the service is about to end."""
+        return self._decisions.stopping_since is not None
 
-    def _new_slot(self, number: int) -> Slot:
-        return Slot(number, self.config, generations=self._generations, counts=self._counts)
+    @property
+    def slots(self) -> list[Slot]:
+        """The slots that are to be filled, by number."""
+        return self._decisions.roster.wanted
 
-    def _keep_filled(self, slot: Slot) -> None:
-        self._keeping_filled[slot] = asyncio.create_task(slot.keep_filled())
+    @property
+    def restarts(self) -> dict[int, dict[str, int]]:
+        """Replacements by reason, of every slot that there ever was."""
+        return {slot.number: slot.restarts for slot in self._decisions.roster.slots.values()}
+
+    def serving(self) -> dict[int, WorkerProcess]:
+        """Return the worker that serves, by slot."""
+        return {
+            worker.slot: self._processes.workers[worker.number]
+            for worker in self._decisions.roster.workers.values()
+            if worker.state == "ready" and worker.number in self._processes.workers
+        }
+
+    def living(self) -> list[tuple[str, WorkerProcess]]:
+        """Return every worker process with its state: starting, ready, draining or ending."""
+        states = self._decisions.roster.workers
+        return [
+            (states[number].state if number in states else "ending", worker)
+            for number, worker in self._processes.workers.items()
+        ]
 
     # Signals
 
     def _handle_signals(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         loop.add_signal_handler(signal.SIGTERM, self.stop)
         loop.add_signal_handler(signal.SIGINT, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self.reload)
         loop.add_signal_handler(signal.SIGTTIN, self.grow)
         loop.add_signal_handler(signal.SIGTTOU, self.shrink)
         loop.add_signal_handler(signal.SIGUSR1, self.dump_stacks)
-        loop.add_signal_handler(signal.SIGCHLD, self._reaper.reap)
+        loop.add_signal_handler(signal.SIGCHLD, self._processes.reaper.reap)
 
     def stop(self) -> None:
-        """Drain everything and end; the second call does not wait."""
-        if self.stopping:
-            self._force.set()
-        self.stopping = True
-        self._stop.set()
+        """Drain everything and end; a second call after some seconds does not wait."""
+        if not self.stopping:
+            self._tasks.spawn(self._refuse_late_connections())
+        self.tell(events.StopAsked())
 
     def reload(self) -> None:
         """Load the code anew and replace worker by worker; retried until it works."""
-        if self.stopping:
-            return
-        if self._reload is not None:
-            self._reload.cancel()
-        log.info("reload_begins")
-        self._reload = self._spawn(self._rollout.run())
+        self.tell(events.ReloadAsked())
 
     def grow(self) -> None:
         """Add a worker."""
@@ -155,57 +164,26 @@ class Supervisor:
 
     def shrink(self) -> None:
         """Drain the last worker, unless it is the only one."""
-        self.scale(max(1, len(self.slots) - 1))
+        self.scale(len(self.slots) - 1)
 
     def scale(self, count: int) -> None:
         """Have this many workers; those with the highest numbers go first."""
-        if self.stopping or not self.slots:
-            return
-        log.info("scaled", before=len(self.slots), after=count)
-        while len(self.slots) < count:
-            slot = self._new_slot(len(self.slots))
-            self.slots.append(slot)
-            self._keep_filled(slot)
-        while len(self.slots) > count:
-            slot = self.slots.pop()
-            self._keeping_filled.pop(slot).cancel()
-            self._removed_slots = [*filter(has_workers, self._removed_slots), slot]
-            self._spawn(slot.close())
-
-    @property
-    def all_slots(self) -> list[Slot]:
-        """The slots, and those given up whose workers still drain."""
-        return [*self.slots, *filter(has_workers, self._removed_slots)]
+        self.tell(events.ScaleAsked(count))
 
     def dump_stacks(self) -> None:
         """Log where every thread of every worker stands."""
-        for slot in self.all_slots:
-            self._spawn(self._dump_stacks(slot))
-
-    async def _dump_stacks(self, slot: Slot) -> None:
-        for worker in slot.workers:
-            stacks = await worker.thread_stacks()
-            log.info("worker_stacks", worker=slot.number, pid=worker.pid, stacks=stacks)
+        for _, worker in self.living():
+            self._tasks.spawn(dump_stacks(worker))
 
     # End
 
-    async def _end(self) -> int:
-        log.info("stop_begins", workers=len(self.slots))
-        for task in [*self._keeping_filled.values(), *self._tasks]:
-            task.cancel()
-        drained = asyncio.create_task(self._drain_all())
-        refuse = asyncio.create_task(self._refuse_late_connections())
-        force = asyncio.create_task(wait_for(self._force))
-        await asyncio.wait([drained, force], return_when=asyncio.FIRST_COMPLETED)
-        refuse.cancel()
-        if drained.done():
-            log.info("stopped")
-            return 0
-        await asyncio.gather(*(slot.force() for slot in self.all_slots))
-        return 1
-
-    async def _drain_all(self) -> None:
-        await asyncio.gather(*(slot.stop() for slot in self.all_slots))
+    async def _end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._tasks.cancel()
+        for listener in self._listeners:
+            close(listener)
+        await self._processes.end()
 
     async def _refuse_late_connections(self) -> None:
         """Refuse what comes after the last worker stopped accepting, rather than let it wait."""
@@ -214,24 +192,8 @@ class Supervisor:
             with contextlib.suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Run something beside everything else; what it raises is logged."""
-        task = asyncio.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-        return task
 
-    def _done(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("supervisor_task_failed", exc_info=error)
-
-
-def has_workers(slot: Slot) -> bool:
-    """Whether a process of this slot still lives."""
-    return bool(slot.workers)
-
-
-async def wait_for(event: asyncio.Event) -> None:
-    """Wait for an event, as a task without a value."""
-    await event.wait()
+async def dump_stacks(worker: WorkerProcess) -> None:
+    """Log where every thread of a worker stands."""
+    stacks = await worker.thread_stacks()
+    log.info("worker_stacks", worker=worker.slot, pid=worker.pid, stacks=stacks)

@@ -22,7 +22,7 @@ SCRAPE_SECONDS = 1.0
 COMMAND_SECONDS = 120.0
 SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(\{)?(.*)", re.DOTALL)
 COMMENT_PARTS = 3
-REASONS = ("crash", "hang", "start", "reload", "requests", "rss")
+REASONS = ("crash", "hang", "signal", "start", "reload", "requests", "rss")
 
 
 class SupervisorView:
@@ -36,19 +36,20 @@ class SupervisorView:
     @property
     def ready(self) -> bool:
         """Whether at least one worker serves and the service is not about to end."""
-        return not self._supervisor.stopping and any(
-            slot.worker is not None and slot.worker.state == "ready"
-            for slot in self._supervisor.slots
-        )
+        return not self._supervisor.stopping and bool(self._supervisor.serving())
 
     def workers(self) -> list[dict[str, Any]]:
         """Return a row for every living worker process, and for every slot that waits for one."""
-        rows = []
-        for slot in self._supervisor.all_slots:
-            waiting = {"slot": slot.number, "pid": None, "state": "waiting"}
-            living = [describe(worker) for worker in slot.workers] or [waiting]
-            rows += [row | {"restarts": dict(slot.restarts)} for row in living]
-        return rows
+        restarts = self._supervisor.restarts
+        rows = [describe(worker, state) for state, worker in self._supervisor.living()]
+        filled = {row["slot"] for row in rows}
+        rows += [
+            {"slot": slot.number, "pid": None, "state": "waiting"}
+            for slot in self._supervisor.slots
+            if slot.number not in filled
+        ]
+        rows.sort(key=lambda row: (row["slot"], row["state"] != "ready"))
+        return [row | {"restarts": dict(restarts[row["slot"]])} for row in rows]
 
     def reload(self) -> None:
         """Load the code anew and replace worker by worker."""
@@ -64,14 +65,14 @@ class SupervisorView:
 
     async def scrape(self) -> str:
         """Return the metrics of all workers that answer within a second, and the supervisor's."""
-        slots = [slot for slot in self._supervisor.slots if slot.worker is not None]
         texts: dict[int, str] = {}
 
         async def ask(number: int, worker: WorkerProcess) -> None:
             with contextlib.suppress(CommandError):
                 texts[number] = (await worker.call("metrics", SCRAPE_SECONDS)).decode()
 
-        await asyncio.gather(*(ask(slot.number, slot.worker) for slot in slots if slot.worker))
+        serving = self._supervisor.serving()
+        await asyncio.gather(*(ask(number, worker) for number, worker in serving.items()))
         return merge(dict(sorted(texts.items())), generate_latest(self._registry).decode())
 
     async def call(self, slot: int, command: str, arguments: dict[str, Any]) -> bytes:
@@ -80,21 +81,21 @@ class SupervisorView:
         Raises:
             CommandError: There is no such worker, or it refused, or it gave no answer in time.
         """
-        for candidate in self._supervisor.slots:
-            if candidate.number == slot and candidate.worker is not None:
-                if command == "threads":
-                    return (await candidate.worker.thread_stacks()).encode()
-                return await candidate.worker.call(command, COMMAND_SECONDS, arguments)
-        raise CommandError(f"there is no worker {slot}")
+        worker = self._supervisor.serving().get(slot)
+        if worker is None:
+            raise CommandError(f"there is no worker {slot}")
+        if command == "threads":
+            return (await worker.thread_stacks()).encode()
+        return await worker.call(command, COMMAND_SECONDS, arguments)
 
 
-def describe(worker: WorkerProcess) -> dict[str, Any]:
+def describe(worker: WorkerProcess, state: str) -> dict[str, Any]:
     """Return what is known of a worker."""
     return {
         "slot": worker.slot,
         "pid": worker.pid,
-        "generation": worker.generation.number,
-        "state": worker.state,
+        "generation": worker.generation,
+        "state": state,
         "uptime_seconds": round(worker.uptime_seconds, 1),
         "heartbeat_age_seconds": round(worker.silent_seconds, 2),
         "rss_bytes": rss_bytes(worker.pid),
@@ -122,9 +123,10 @@ class WorkerCollector:
         restarts = CounterMetricFamily(
             "worker_restarts", "Replacements by reason.", labels=["worker", "reason"]
         )
+        serving = self._supervisor.serving()
         for slot in self._supervisor.slots:
-            name, worker = [str(slot.number)], slot.worker
-            ready.add_metric(name, float(worker is not None and worker.state == "ready"))
+            name, worker = [str(slot.number)], serving.get(slot.number)
+            ready.add_metric(name, float(worker is not None))
             if worker is not None:
                 uptime.add_metric(name, worker.uptime_seconds)
                 age.add_metric(name, worker.silent_seconds)

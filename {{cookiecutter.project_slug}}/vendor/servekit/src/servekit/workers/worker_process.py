@@ -1,4 +1,4 @@
-"""A worker as the supervisor sees it: its state, its heartbeats, its stacks and its end."""
+"""A worker as the supervisor sees it: its heartbeats, its stacks and its end."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from servekit.workers import events
 from servekit.workers.channel import Channel
-from servekit.workers.launch import StartError
+from servekit.workers.program import reason_of
 
 if TYPE_CHECKING:
-    from servekit.workers.generations import Generation
+    from collections.abc import Callable
+
+    from servekit.workers.launch import Launcher
 
 EXIT_REPORT_SECONDS = 1.0
 QUIET_SECONDS = 0.05
@@ -30,44 +33,44 @@ class CommandError(Exception):
 
 
 class WorkerProcess:
-    """One worker process, from its start to its end."""
+    """One worker process, from its start to its end; `tell` hears of what it does by itself."""
 
-    def __init__(self, *, slot: int, count_entry: int, generation: Generation) -> None:
+    def __init__(
+        self, number: int, *, slot: int, generation: int, tell: Callable[[events.Event], None]
+    ) -> None:
+        self.number = number
         self.slot = slot
-        self.count_entry = count_entry
         self.generation = generation
         self.pid = 0
-        self.state = "starting"
         self.started_at = time.monotonic()
         self.heartbeat_at = self.started_at
         self.status: dict[str, Any] = {}
-        self.end_reason = "crash"
         loop = asyncio.get_running_loop()
-        self.ready: asyncio.Future[None] = loop.create_future()
         self.exited: asyncio.Future[int | None] = loop.create_future()
-        self.ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())
+        self._tell = tell
+        self._killed = False
         self._call_ids = itertools.count()
         self._pending_calls: dict[int, asyncio.Future[tuple[bool, bytes]]] = {}
         self._stacks = bytearray()
         self._channel: Channel | None = None
         self._receiving: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Have the process started; it is ready only when `ready` is.
+    async def start(self, launcher: Launcher, count_entry: int) -> None:
+        """Have the process started; when it is ready, it says so.
 
         Raises:
-            StartError: There is no process.
+            Exception: There is no process: StartError, or what the system said.
         """
         ours, theirs = socket.socketpair()
         self._stacks_fd, stacks_end = os.pipe()
         assignment = {
             "slot": self.slot,
-            "count_entry": self.count_entry,
-            "generation": self.generation.number,
+            "count_entry": count_entry,
+            "generation": self.generation,
         }
         try:
             fds = [theirs.fileno(), stacks_end]
-            self.pid = await self.generation.launcher.start(assignment, fds)
+            self.pid = await launcher.start(assignment, fds)
         except BaseException:
             ours.close()
             os.close(self._stacks_fd)
@@ -79,6 +82,8 @@ class WorkerProcess:
         asyncio.get_running_loop().add_reader(self._stacks_fd, self._collect_stacks)
         self._channel = await Channel.open(ours)
         self._receiving = asyncio.create_task(self._receive_events(self._channel))
+        if self._killed:
+            self.kill()
 
     @property
     def uptime_seconds(self) -> float:
@@ -95,14 +100,17 @@ class WorkerProcess:
         self._send({"request": "drain", "reason": reason, **limits})
 
     def kill(self) -> None:
-        """End the process at once."""
+        """End the process at once, or as soon as there is one."""
+        self._killed = True
         self.signal(signal.SIGKILL)
 
-    def abandon(self) -> None:
-        """End a worker whose start failed, if there is a process at all."""
-        self.kill()
-        if not self.pid:
+    def end_without_process(self) -> None:
+        """Note that there is no process, and will be none."""
+        if self.pid:
+            self.kill()
+        elif not self.exited.done():
             self.exited.set_result(None)
+            self._tell(events.Exited(self.number, None))
 
     def signal(self, number: int) -> None:
         if self.pid and not self.exited.done():
@@ -149,10 +157,7 @@ class WorkerProcess:
         """Take note of the end; None when nobody knows how."""
         if self.exited.done():
             return
-        self.state = "dead"
         self.exited.set_result(status)
-        if not self.ready.done():
-            self.ready.set_exception(StartError(f"the worker exited with status {status}"))
         for future in self._pending_calls.values():
             if not future.done():
                 future.set_result((False, b"the worker died"))
@@ -160,15 +165,21 @@ class WorkerProcess:
         os.close(self._stacks_fd)
         if self._channel is not None:
             self._channel.close()
+        self._tell(events.Exited(self.number, status))
 
     def _send(self, message: dict[str, Any]) -> None:
         if self._channel is not None:
             self._channel.send(message)
 
     async def _receive_events(self, channel: Channel) -> None:
-        while (received := await channel.receive()) is not None:
-            message, body = received
-            self._handle(message, body)
+        try:
+            while (received := await channel.receive()) is not None:
+                self._handle(*received)
+        except Exception as error:  # noqa: BLE001 - nobody knows what such a worker does
+            log.error(  # noqa: TRY400 - the trace is ours, the fault is not
+                "worker_not_understood", worker=self.slot, reason=reason_of(error)
+            )
+            self.kill()
         # Dead, or as good as dead: the process that started it will soon say how it ended.
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(self.exited), EXIT_REPORT_SECONDS)
@@ -183,14 +194,12 @@ class WorkerProcess:
                 self.status = message["status"]
             case "ready":
                 self.heartbeat_at = time.monotonic()
-                self.state = "ready"
-                if not self.ready.done():
-                    self.ready.set_result(None)
+                self._tell(events.Ready(self.number))
             case "failed":
-                if not self.ready.done():
-                    self.ready.set_exception(StartError(message["reason"], message["trace"]))
+                failure = message["reason"], message["trace"]
+                self._tell(events.StartFailed(self.number, *failure))
             case "draining":
-                self.state = "draining"
+                self._tell(events.Draining(self.number))
             case "answer":
                 future = self._pending_calls.get(message["id"])
                 if future is not None and not future.done():

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ORPHAN_SECONDS = 3.0
+TRACE_CHARACTERS_MAX = 2**18
 FDS_OF_A_WORKER = 2  # its control channel, and the pipe that takes its stacks
 
 log = structlog.get_logger()
@@ -41,7 +42,8 @@ def main() -> None:
         program = load_program(boot["program"], boot["arguments"])
         import_early(program.asgi)
     except BaseException as error:  # noqa: BLE001 - whatever stops the import is the reason to report
-        report(control, event="failed", reason=reason_of(error), trace=traceback.format_exc())
+        trace = traceback.format_exc()[-TRACE_CHARACTERS_MAX:]
+        report(control, event="failed", reason=reason_of(error), trace=trace)
         sys.exit(1)
     if threading.active_count() > 1:
         log.warning(
@@ -91,13 +93,17 @@ class Zygote:
         return True
 
     def _fork(self, assignment: dict[str, Any], fds: list[int]) -> None:
-        pid = os.fork()
-        if pid == 0:
-            self._become_worker(assignment, fds)
-        self._children.add(pid)
+        try:
+            pid = os.fork()
+        except OSError as error:
+            report(self._control, event="failed", reason=f"cannot fork: {error}")
+        else:
+            if pid == 0:
+                self._become_worker(assignment, fds)
+            self._children.add(pid)
+            report(self._control, event="forked", pid=pid)
         for fd in fds:
             os.close(fd)
-        report(self._control, event="forked", pid=pid)
 
     def _become_worker(self, assignment: dict[str, Any], fds: list[int]) -> NoReturn:
         code = 1
