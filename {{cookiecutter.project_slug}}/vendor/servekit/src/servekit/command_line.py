@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from typing import TYPE_CHECKING
 
-from servekit.admin.client import AdminClient, AdminError, table
+from servekit.admin.client import AdminClient, AdminError
+from servekit.admin.operate import NotReachedError, Operator
 from servekit.environment import SettingsError, example_file, load_settings
 from servekit.import_string import find
 
 if TYPE_CHECKING:
     from servekit.settings import Settings
+
+MARGIN_SECONDS = 10.0
 
 
 def run_command(application: str, settings_class: str, arguments: list[str]) -> int:
@@ -46,10 +48,19 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     start.add_argument("--reload", action="store_true", help="reload when a source file changes")
     status = commands.add_parser("status", help="show the workers of the running service")
     status.add_argument("--json", action="store_true", help="as JSON")
-    commands.add_parser("reload", help="load the code anew, worker by worker, losing no request")
-    commands.add_parser("stop", help="drain and end")
+    reload = commands.add_parser(
+        "reload", help="load the code anew, worker by worker, losing no request"
+    )
+    stop = commands.add_parser("stop", help="drain and end")
     scale = commands.add_parser("scale", help="change the number of workers")
     scale.add_argument("count", type=int, help="workers to have")
+    for waiting in (reload, stop, scale):
+        waiting.add_argument(
+            "--wait",
+            action=argparse.BooleanOptionalAction,
+            default=True,
+            help="until it is done, with exit code 1 if that fails",
+        )
     shown = commands.add_parser(
         "settings", help="show every setting with its value, secrets masked"
     )
@@ -66,19 +77,24 @@ def ask(settings: Settings, options: argparse.Namespace) -> int:
         return 1
     token = settings.admin_token.get_secret_value()
     client = AdminClient(settings.admin_host, settings.admin_port, token=token)
+    longest = settings.worker_start_seconds + settings.drain_delay_seconds
+    longest += settings.timeout_drain_seconds + MARGIN_SECONDS
+    operator = Operator(client, wait=getattr(options, "wait", False), seconds=longest)
     try:
-        if options.command == "status":
-            rows = client.workers()
-            print(json.dumps(rows) if options.json else table(rows))  # noqa: T201 - the answer
-        elif options.command == "scale":
-            client.scale(options.count)
-        elif options.command == "reload":
-            client.reload()
-        else:
-            client.stop()
-    except AdminError as error:
+        match options.command:
+            case "status":
+                answer = operator.status(as_json=options.json)
+            case "scale":
+                answer = operator.scale(options.count)
+            case "reload":
+                answer = operator.reload()
+            case _:
+                answer = operator.stop()
+    except (AdminError, NotReachedError) as error:
         print(error, file=sys.stderr)  # noqa: T201 - the answer
         return 1
+    if answer:
+        print(answer)  # noqa: T201 - the answer
     return 0
 
 

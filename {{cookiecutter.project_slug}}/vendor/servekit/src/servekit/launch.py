@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 PROGRAM = "servekit.program:load"
 """What workers run: a function of no arguments."""
 
+IDLE_SECONDS = 1.0
+"""Time that idle connections of a replaced worker stay."""
+
 MALLOC_ARENAS = "2"
 """For the processes started from here: of many arenas, one a thread, glibc gives little back."""
 
@@ -61,7 +64,7 @@ def run(
         except (AddressError, EmbeddedServerError) as error:
             print(error, file=sys.stderr)  # noqa: T201 - one line for people is the whole story
             return 1
-        config = supervisor_config(settings, program, arguments)
+        config = supervisor_config(settings, program, arguments, reload=reload)
 
         @contextlib.asynccontextmanager
         async def extra_services(supervisor: Supervisor) -> AsyncIterator[None]:
@@ -121,16 +124,23 @@ def code_folders(import_strings: tuple[str, ...]) -> list[Path]:
 
 
 def supervisor_config(
-    settings: Settings, program: str, arguments: tuple[str, ...]
+    settings: Settings, program: str, arguments: tuple[str, ...], *, reload: bool = False
 ) -> SupervisorConfig:
-    """Return what the supervisor has to know, as plain values."""
+    """Return what the supervisor has to know, as plain values.
+
+    With `reload` there is one worker unless a number is set, and it is replaced at once: whoever
+    saves a file waits for it. At a terminal a silent worker is not replaced: it may stand at a
+    breakpoint.
+    """
+    at_terminal = not settings.production and sys.stdin is not None and sys.stdin.isatty()
     return SupervisorConfig(
         program=program,
         arguments=arguments,
-        workers=settings.workers or usable_cpus(),
+        workers=settings.workers or (1 if reload else usable_cpus()),
         start_method=settings.worker_start_method,
         start_seconds=settings.worker_start_seconds,
-        hang_seconds=settings.worker_hang_seconds,
+        hang_seconds=0 if at_terminal else settings.worker_hang_seconds,
+        idle_seconds=0 if reload else IDLE_SECONDS,
         recycle_requests=settings.worker_recycle_requests,
         recycle_rss_bytes=settings.worker_recycle_rss_mib * 2**20,
         limits=WorkerLimits(

@@ -7,6 +7,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from servekit.words import decode, split_words
 
+HANG_SECONDS_MIN = 4
 DEVELOPMENT_SECRET = "development-only-secret-never-use-in-production"  # noqa: S105 - refused in production
 
 
@@ -31,6 +32,13 @@ class Settings(BaseSettings):
     @classmethod
     def _decode(cls, given: object, info: ValidationInfo) -> object:
         return decode(given, cls.model_fields[info.field_name or ""].annotation)
+
+    @field_validator("worker_hang_seconds", check_fields=False)
+    @classmethod
+    def _check_hang_seconds(cls, seconds: float) -> float:
+        if 0 < seconds < HANG_SECONDS_MIN:
+            raise ValueError(f"0, or at least {HANG_SECONDS_MIN}: a heartbeat comes every second")
+        return seconds
 
     # Where it runs
 
@@ -75,8 +83,11 @@ class Settings(BaseSettings):
     worker_start_seconds: float = Field(default=60, gt=0, le=3600)
     """Time a new worker has to become ready, warm cache included, before it is replaced."""
 
-    worker_hang_seconds: float = Field(default=10, ge=4, le=3600)
-    """Silence of a worker's event loop after which its stacks are dumped and it is replaced."""
+    worker_hang_seconds: float = Field(default=10, ge=0, le=3600)
+    """Silence of a worker's event loop after which its stacks are dumped and it is replaced.
+
+    0 switches that off, as a debugger in the worker or a terminal in development does.
+    """
 
     worker_recycle_requests: int = Field(default=0, ge=0)
     """Requests after which a worker is replaced, with 10 % jitter; a net under slow leaks."""

@@ -97,11 +97,28 @@ def test_the_service_starts_is_shown_scaled_and_stopped(run, demo, ports):
         environment = Path(f"/proc/{worker['pid']}/environ").read_bytes().split(b"\0")
         assert b"MALLOC_ARENA_MAX=2" in environment
         assert str(worker["pid"]) in run("status").stdout
-        assert run("scale", "2").returncode == 0
+        assert run("scale", "2").stdout == "ready: 2\n"
         assert any(event["event"] == "worker_started" and event["worker"] == 1 for event in events)
-        assert run("stop").returncode == 0
+        assert run("stop").stdout == "stopped\n"
         assert any(event["event"] == "stopped" for event in events)
         assert process.wait(patience(STOP_SECONDS)) == 0
+
+
+def test_a_reload_waits_until_the_code_serves_or_says_why_it_does_not(run, demo, ports):
+    code = demo / "demo" / "app.py"
+    good = code.read_text()
+    with started(demo, ports) as (_, events):
+        assert any(event["event"] == "service_started" for event in events)
+        code.write_text(good + "\nimport nothing_of_that_name\n")
+        failed = run("reload")
+        assert failed.returncode == 1
+        assert "No module named 'nothing_of_that_name'" in failed.stderr
+        assert "the old code serves on" in failed.stderr
+        code.write_text(good)
+        done = run("reload")
+        assert (done.returncode, done.stdout) == (0, "the new code serves\n"), done.stderr
+        [worker] = json.loads(run("status", "--json").stdout)
+        assert worker["generation"] > 1
 
 
 def test_a_reload_before_the_service_is_up_does_not_end_it(demo, ports):

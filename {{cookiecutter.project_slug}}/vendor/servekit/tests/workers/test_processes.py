@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import socket
+from unittest.mock import Mock
 
 import pytest
 
@@ -80,7 +81,7 @@ def test_a_zygote_that_cannot_fork_says_so_and_lives_on(monkeypatch):
     ours, theirs = socket.socketpair()
     kept = os.dup(0)
     monkeypatch.setattr("servekit.workers.zygote.signal", FakeSignals())
-    zygote = Zygote(theirs, None, {})
+    zygote = Zygote(theirs, Mock(), {})
 
     def fork():
         raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
@@ -90,7 +91,7 @@ def test_a_zygote_that_cannot_fork_says_so_and_lives_on(monkeypatch):
     assert "temporarily unavailable" in json.loads(ours.recv(4096))["reason"]
     with pytest.raises(OSError, match="Bad file"):
         os.fstat(kept)
-    for end in (ours, theirs):
+    for end in (ours, theirs, zygote._wakeup, zygote._alarm):
         end.close()
 
 

@@ -35,6 +35,7 @@ def create_admin(view: SupervisorView, *, token: str = "") -> Starlette:
         Route("/workers", admin.workers),
         Route("/workers", admin.scale, methods=["POST"]),
         Route("/reload", admin.reload, methods=["POST"]),
+        Route("/reload", admin.reload_state),
         Route("/stop", admin.stop, methods=["POST"]),
         Route("/debug/{command}", admin.debug),
     ]
@@ -68,8 +69,10 @@ class Admin:
         return JSONResponse({"count": count}, 202)
 
     async def reload(self, _: Request) -> Response:
-        self.view.reload()
-        return JSONResponse({"reload": "begun"}, 202)
+        return JSONResponse(self.view.reload(), 202)
+
+    async def reload_state(self, _: Request) -> Response:
+        return JSONResponse(self.view.reload_state())
 
     async def stop(self, _: Request) -> Response:
         self.view.stop()

@@ -56,9 +56,15 @@ class AdminClient:
         rows: list[dict[str, Any]] = self._ask("GET", "/workers")["workers"]
         return rows
 
-    def reload(self) -> None:
-        """Have the code loaded anew."""
-        self._ask("POST", "/reload")
+    def reload(self) -> dict[str, Any]:
+        """Have the code loaded anew; returns the state, in which `asked` is the new generation."""
+        state: dict[str, Any] = self._ask("POST", "/reload")
+        return state
+
+    def reload_state(self) -> dict[str, Any]:
+        """Return which generation of code is current, which was asked for, and what failed."""
+        state: dict[str, Any] = self._ask("GET", "/reload")
+        return state
 
     def stop(self) -> None:
         """Have the service drain and end."""

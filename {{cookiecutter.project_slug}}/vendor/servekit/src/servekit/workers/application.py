@@ -34,7 +34,15 @@ class StartFailedError(Exception):
 
     def __init__(self, trace: str) -> None:
         self.trace = trace.strip()
-        super().__init__(self.trace.splitlines()[-1] if self.trace else "no message")
+        super().__init__(first_line(self.trace) or "no message")
+
+
+def first_line(trace: str) -> str:
+    """Return the line that names the error: of several the first, which says what happened."""
+    lines = trace.splitlines()
+    frames = [number for number, line in enumerate(lines) if line.startswith("  File ")]
+    after = lines[frames[-1] :] if frames else ["", *lines]
+    return next((line for line in after[1:] if line[:1].strip()), lines[-1] if lines else "")
 
 
 class Application:

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from servekit.workers.background import Background
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
     from pathlib import Path
@@ -22,9 +24,10 @@ async def watch_code(folders: Iterable[Path], changed: Callable[[], None]) -> As
             changed()
 
     stop = asyncio.Event()
-    task = asyncio.create_task(watch())
+    background = Background()
+    background.keep(watch)
     try:
         yield
     finally:
         stop.set()
-        await task
+        await background.cancel()

@@ -112,6 +112,8 @@ class Decisions:
         if worker.generation == self.rollout.candidate and not self.roster.runs(worker.generation):
             self.rollout.drop_candidate(failure, worker)
             return
+        if worker.instead == "reload":
+            self.rollout.note_failure(failure.reason)
         event = {"": "worker_start_failed", "reload": "reload_failed"}
         self.roster.log(
             "error",

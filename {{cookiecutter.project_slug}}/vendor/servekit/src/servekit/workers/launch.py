@@ -67,8 +67,10 @@ class ChildSpawner:
     def start(self, module: str, fds: list[int], **details: object) -> subprocess.Popen[bytes]:
         """Start a Python module as a child that inherits the sockets and these descriptors."""
         environment = os.environ | {"SERVEKIT_BOOT": json.dumps(self._message | details)}
+        # As multiprocessing does: -X, -O and -W hold for workers too.
+        flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001
         return subprocess.Popen(
-            [sys.executable, "-m", module], pass_fds=[*self._fds, *fds], env=environment
+            [sys.executable, *flags, "-m", module], pass_fds=[*self._fds, *fds], env=environment
         )
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from servekit.backoff import Backoff
 from servekit.workers import events
@@ -24,13 +23,26 @@ class Rollout:
         self.current: int | None = None
         self.candidate: int | None = None
         self.failure: events.LoadFailed | events.StartFailed | None = None
+        self.last_failure: dict[str, Any] = {}
+        """The generation that failed last, and why."""
         self.load_at: float | None = -math.inf
         """When newer code is to be loaded, if it is."""
         self._roster = roster
         self._loaded_at = -math.inf
         self._backoff = Backoff(first_now=False)
-        self._generations = itertools.count(1)
+        self._generation = 0
         self._rolling = False
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What somebody who asked for new code waits for: `asked`, until it is `current`."""
+        waiting = self.load_at is not None
+        return {
+            "current": self.current,
+            "asked": self._generation + waiting,
+            "rolling": self._rolling or self.candidate is not None,
+            "failure": self.last_failure,
+        }
 
     def note(self, event: events.Loaded | events.LoadFailed | events.LauncherLost) -> None:
         """Note what became of some code."""
@@ -57,6 +69,7 @@ class Rollout:
         if self.current is None:
             self.failure = failure
             return
+        self.note_failure(failure.reason)
         if self.load_at is None:
             self._load_later()
         self._roster.log(
@@ -67,6 +80,10 @@ class Rollout:
             trace=failure.trace,
             retry_seconds=round((self.load_at or 0) - self._roster.now, 1),
         )
+
+    def note_failure(self, reason: str) -> None:
+        """Remember why the newest code does not run everywhere."""
+        self.last_failure = {"generation": self._generation, "reason": reason}
 
     def _load_later(self) -> None:
         now = self._roster.now
@@ -82,7 +99,8 @@ class Rollout:
         if self.load_at is None or self.load_at > self._roster.now or not self._may_load():
             return
         self.load_at, self._loaded_at = None, self._roster.now
-        self.candidate = next(self._generations)
+        self._generation += 1
+        self.candidate = self._generation
         code[self.candidate] = "loading"
         if self.current is not None:
             self._roster.log("info", "reload_begins", generation=self.candidate)

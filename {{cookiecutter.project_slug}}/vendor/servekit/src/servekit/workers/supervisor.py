@@ -7,7 +7,7 @@ import contextlib
 import signal
 import socket
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -135,6 +135,11 @@ class Supervisor:
             (states[number].state if number in states else "ending", worker)
             for number, worker in self._processes.workers.items()
         ]
+
+    @property
+    def reload_state(self) -> dict[str, Any]:
+        """Which code runs, which was asked for, and what failed last; see `Rollout.state`."""
+        return self._decisions.rollout.state
 
     # Signals
 

@@ -51,9 +51,14 @@ class SupervisorView:
         rows.sort(key=lambda row: (row["slot"], row["state"] != "ready"))
         return [row | {"restarts": dict(restarts[row["slot"]])} for row in rows]
 
-    def reload(self) -> None:
-        """Load the code anew and replace worker by worker."""
+    def reload(self) -> dict[str, Any]:
+        """Load the code anew and replace worker by worker; returns what to wait for."""
         self._supervisor.reload()
+        return self.reload_state()
+
+    def reload_state(self) -> dict[str, Any]:
+        """Return which code runs, which was asked for, and what failed last."""
+        return self._supervisor.reload_state
 
     def scale(self, count: int) -> None:
         """Have this many workers."""

@@ -27,6 +27,7 @@ from servekit.edge.timeouts import SWEEP_SECONDS
 from servekit.foreign.uvicorn import RequestResponseCycle
 from servekit.foreign.versions import fast_ways
 from servekit.workers.application import Application, StartFailedError
+from servekit.workers.background import Background
 from servekit.workers.channel import Channel
 
 if TYPE_CHECKING:
@@ -98,7 +99,8 @@ class Worker:
             refusals(program.error_headers),
             cycle_factory(program.error_headers),
         )
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Background()
+        self._status_failed = False
         self._listeners: list[Listener] = []
 
     async def run(self) -> int:
@@ -109,7 +111,7 @@ class Worker:
         self._loop.add_signal_handler(
             signal.SIGTERM, self._request_drain, self._default_drain_request()
         )
-        self._spawn(self._receive_requests())
+        self._tasks.keep(self._receive_requests)
         start = self._loop.create_task(self._start())
         both: list[asyncio.Future[Any]] = [start, self._drain_requested]
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
@@ -135,8 +137,8 @@ class Worker:
             listener.open()
         self._program.draining.set_ready()
         self._channel.send({"event": "ready"})
-        self._spawn(self._send_heartbeats())
-        self._spawn(self._check_connections())
+        self._tasks.keep(self._send_heartbeats)
+        self._tasks.keep(self._check_connections)
 
     def _make_protocol(self, listener: Listener) -> HttpProtocol:
         return HttpProtocol(
@@ -165,11 +167,22 @@ class Worker:
                 "connections": self._connections.count(),
                 "requests": self._connections.requests_total,
                 "running": len(self._application.state.tasks),
-                **self._program.status(),
+                "debugger": has_debugger(),
+                **self._own_status(),
             }
             self._channel.send({"event": "heartbeat", "status": status})
             await self._application.tick()
             await asyncio.sleep(HEARTBEAT_SECONDS)
+
+    def _own_status(self) -> dict[str, float | int | None]:
+        """Return what the application adds; should that fail, the worker is no less alive."""
+        try:
+            return self._program.status()
+        except Exception:
+            if not self._status_failed:
+                log.exception("status_failed")
+            self._status_failed = True
+            return {}
 
     async def _check_connections(self) -> None:
         period = min(SWEEP_SECONDS, self._limits.header_seconds / 8)
@@ -189,7 +202,7 @@ class Worker:
             if request["request"] == "drain":
                 self._request_drain(request)
             else:
-                self._spawn(self._answer(request))
+                self._tasks.spawn(self._answer(request))
         # The supervisor is gone: nobody would notice if this worker hung from now on.
         orphaned = {"delay": 0, "seconds": ORPHAN_SECONDS, "reason": "orphaned"}
         self._request_drain(self._default_drain_request() | orphaned)
@@ -264,10 +277,10 @@ class Worker:
     async def _requests(self, _arguments: dict[str, Any]) -> bytes:
         return "\n".join(self._connections.running()).encode()
 
-    def _spawn(self, coroutine: Any) -> None:
-        task = self._loop.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+def has_debugger() -> bool:
+    """Whether a debugger follows this process: its event loop may stand still for long."""
+    return sys.gettrace() is not None or "pydevd" in sys.modules
 
 
 def task_stacks() -> str:
