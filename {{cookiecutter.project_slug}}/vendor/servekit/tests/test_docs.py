@@ -9,6 +9,8 @@ from prometheus_client import CollectorRegistry
 
 from servekit import Service, Settings
 from servekit.install import entrance
+from servekit.workers.program import SupervisorConfig
+from servekit.workers.supervisor import Supervisor
 from servekit.workers.view import WorkerCollector
 
 ROOT = Path(__file__).parents[1]
@@ -27,10 +29,6 @@ def sources() -> str:
     return "\n".join(file.read_text() for file in (ROOT / "src").rglob("*.py"))
 
 
-class NoWorkers:
-    slots = ()
-
-
 @pytest.fixture
 def exported(make_settings) -> set[str]:
     """The names of every metric of a worker and of the supervisor."""
@@ -40,7 +38,7 @@ def exported(make_settings) -> set[str]:
     entrance(app)
     service.add_upstream("other", "")
     supervisor = CollectorRegistry()
-    supervisor.register(WorkerCollector(NoWorkers()))  # type: ignore[arg-type] # has no slots
+    supervisor.register(WorkerCollector(Supervisor(SupervisorConfig(program="any:thing"), [])))
     return {
         family.name + ("_total" if family.type == "counter" else "")
         for registry in (service.registry, supervisor)

@@ -7,6 +7,7 @@ import contextlib
 import importlib.util
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,9 @@ from servekit.edge.sockets import UNIX, listen, url
 from servekit.environment import unknown_variables
 from servekit.logs import configure_logs
 from servekit.redis.embedded import EmbeddedServer, EmbeddedServerError
+from servekit.systemd import Notifier, passed_sockets
+from servekit.words import split_words
+from servekit.workers.background import running
 from servekit.workers.code_watch import watch_code
 from servekit.workers.program import SupervisorConfig, WorkerLimits
 from servekit.workers.supervisor import Supervisor
@@ -59,12 +63,16 @@ def run(
         log.warning("unknown_setting", detail=line)
     with contextlib.ExitStack() as stack:
         try:
-            public, admin = bind(settings)
+            passed = passed_sockets()
+            public = passed or bind_public(settings)
+            admin = bind_admin(settings)
             start_redis(settings, stack)
         except (AddressError, EmbeddedServerError) as error:
             print(error, file=sys.stderr)  # noqa: T201 - one line for people is the whole story
             return 1
         config = supervisor_config(settings, program, arguments, reload=reload)
+        config = replace(config, keep_listeners=bool(passed))
+        notifier = Notifier()
 
         @contextlib.asynccontextmanager
         async def extra_services(supervisor: Supervisor) -> AsyncIterator[None]:
@@ -73,16 +81,22 @@ def run(
                     token = settings.admin_token.get_secret_value()
                     app = create_admin(SupervisorView(supervisor), token=token)
                     await beside.enter_async_context(serve_admin(app, admin))
+                await beside.enter_async_context(running(notifier.keep_alive))
                 if reload:
                     folders = code_folders(arguments)
                     await beside.enter_async_context(watch_code(folders, supervisor.reload))
                 yield
 
+        def started() -> None:
+            announce(settings, config, public, admin)
+            notifier.started()
+
         supervisor = Supervisor(
             config,
-            [public],
+            public,
             extra_services=extra_services,
-            on_start=lambda: announce(settings, config, public, admin),
+            on_start=started,
+            on_event=notifier.happened,
         )
         return asyncio.run(supervisor.run())
 
@@ -91,13 +105,20 @@ class AddressError(Exception):
     """An address cannot be bound; the text names the settings to change."""
 
 
-def bind(settings: Settings) -> tuple[socket.socket, socket.socket | None]:
-    """Bind the public and the admin port, before anything else is started."""
-    public = bind_one(settings.host, settings.port, "HOST and PORT", mode=0o666)
+def bind_public(settings: Settings) -> list[socket.socket]:
+    """Bind the public port on every address of HOST, before anything else is started."""
+    return [
+        bind_one(host, settings.port, "HOST and PORT", mode=0o666)
+        for host in split_words(settings.host)
+    ]
+
+
+def bind_admin(settings: Settings) -> socket.socket | None:
+    """Bind the admin port, if there is one."""
     if not settings.admin_port:
-        return public, None
+        return None
     names = "ADMIN_HOST and ADMIN_PORT"
-    return public, bind_one(settings.admin_host, settings.admin_port, names, mode=0o600)
+    return bind_one(settings.admin_host, settings.admin_port, names, mode=0o600)
 
 
 def bind_one(host: str, port: int, names: str, *, mode: int) -> socket.socket:
@@ -140,6 +161,10 @@ def supervisor_config(
         start_method=settings.worker_start_method,
         start_seconds=settings.worker_start_seconds,
         hang_seconds=0 if at_terminal else settings.worker_hang_seconds,
+        rss_limits={
+            "WORKER_RECYCLE_RSS_MIB": settings.worker_recycle_rss_mib * 2**20,
+            "PRESSURE_RSS_MIB": settings.pressure_rss_mib * 2**20,
+        },
         idle_seconds=0 if reload else IDLE_SECONDS,
         recycle_requests=settings.worker_recycle_requests,
         recycle_rss_bytes=settings.worker_recycle_rss_mib * 2**20,
@@ -160,14 +185,14 @@ def supervisor_config(
 def announce(
     settings: Settings,
     config: SupervisorConfig,
-    public: socket.socket,
+    public: list[socket.socket],
     admin: socket.socket | None,
 ) -> None:
     """Say where the service answers and what is off: as a table on a terminal, else as an event."""
     embedded = not settings.redis_url.get_secret_value()
     off = [name for name, on in switches(settings).items() if not on]
     facts: dict[str, str | int] = {
-        "url": url(public),
+        "url": " ".join(map(url, public)),
         "admin": url(admin) if admin else "off",
         "environment": settings.environment,
         "workers": config.workers,

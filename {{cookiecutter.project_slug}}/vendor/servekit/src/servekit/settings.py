@@ -49,7 +49,7 @@ class Settings(BaseSettings):
     """Serve the interactive API documentation and asyncio's debug mode; refused in production."""
 
     host: str = "127.0.0.1"
-    """Address of the public port; `0.0.0.0` in a container, `unix:/path` for a unix socket."""
+    """Address of the public port, or several, comma-separated; `unix:/path` for a unix socket."""
 
     port: int = Field(default=8000, ge=1, le=65535)
     """The public port: the API, `/livez` and `/readyz`."""

@@ -7,10 +7,9 @@ from servekit.workers.application import first_line
 
 
 def trace_of(error: Exception) -> str:
-    try:
-        raise error
-    except Exception:
-        return traceback.format_exc()
+    return 'Traceback (most recent call last):\n  File "a.py", line 1, in <module>\n' + "".join(
+        traceback.format_exception_only(error)
+    )
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import select
 import signal
 import socket
 import sys
@@ -25,6 +24,7 @@ from servekit.offload.frames import (
     pack,
     unpack,
 )
+from servekit.parent import wait_for_other_end
 
 RECEIVE_BYTES = 1 << 18
 
@@ -106,9 +106,7 @@ def _rss_bytes() -> int:
 
 def _exit_when_closed(fd: int) -> None:
     # A parent that was killed must not leave a long computation behind.
-    poller = select.poll()
-    poller.register(fd, 0)
-    poller.poll()
+    wait_for_other_end(fd)
     os._exit(0)
 
 

@@ -38,11 +38,14 @@ class StartFailedError(Exception):
 
 
 def first_line(trace: str) -> str:
-    """Return the line that names the error: of several the first, which says what happened."""
+    """Return the line that names the error: what an error says first is what happened."""
     lines = trace.splitlines()
-    frames = [number for number, line in enumerate(lines) if line.startswith("  File ")]
-    after = lines[frames[-1] :] if frames else ["", *lines]
-    return next((line for line in after[1:] if line[:1].strip()), lines[-1] if lines else "")
+    heads = [number for number, line in enumerate(lines) if line.startswith("Traceback ")]
+    for line in lines[heads[-1] + 1 :] if heads else lines:
+        text = line.removeprefix("  | ")  # of a group
+        if text[:1].strip():
+            return text
+    return ""
 
 
 class Application:

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
 AGAIN_SECONDS = 1.0
 
 log = structlog.get_logger()
+
+
+@contextlib.asynccontextmanager
+async def running(run: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Keep something running while the block does."""
+    background = Background()
+    background.keep(run)
+    try:
+        yield
+    finally:
+        await background.cancel()
 
 
 class Background:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from servekit.workers.background import Background
+from servekit.workers.background import running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -24,10 +24,6 @@ async def watch_code(folders: Iterable[Path], changed: Callable[[], None]) -> As
             changed()
 
     stop = asyncio.Event()
-    background = Background()
-    background.keep(watch)
-    try:
+    async with running(watch):
         yield
-    finally:
         stop.set()
-        await background.cancel()

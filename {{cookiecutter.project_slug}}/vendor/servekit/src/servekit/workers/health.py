@@ -9,6 +9,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
+
 from servekit.process_memory import rss_bytes
 from servekit.workers import events
 
@@ -22,6 +24,8 @@ TICK_SECONDS = 0.25
 DUMP_SECONDS = 1.25
 SAMPLES_IN_A_ROW = 3
 SPREAD = 0.05
+
+log = structlog.get_logger()
 
 
 class HealthChecks:
@@ -41,6 +45,7 @@ class HealthChecks:
 
     async def run(self) -> None:
         """Check until cancelled."""
+        self._check_limits()
         checked = sampled = time.monotonic()
         while True:
             await asyncio.sleep(TICK_SECONDS)
@@ -51,6 +56,14 @@ class HealthChecks:
             if now - sampled >= self._config.sample_seconds:
                 sampled = now
                 self._check_memory()
+
+    def _check_limits(self) -> None:
+        """Say which limits even fresh workers do not keep."""
+        taken = max((rss_bytes(each.pid) for each in self._serving().values()), default=0)
+        for setting, limit in self._config.rss_limits.items():
+            if 0 < limit < taken:
+                mib = {"limit_mib": limit >> 20, "worker_mib": taken >> 20}
+                log.error("limit_below_fresh_worker", setting=setting, **mib)
 
     def _check_hangs(self, *, late: bool) -> None:
         if not self._config.hang_seconds:

@@ -71,6 +71,10 @@ class SupervisorConfig:
     hang_seconds: float = 10
     recycle_requests: int = 0
     recycle_rss_bytes: int = 0
+    rss_limits: Mapping[str, int] = field(default_factory=dict)
+    """Limits on a worker's memory in bytes, by setting: one below a fresh worker is logged."""
+    keep_listeners: bool = False
+    """Whether somebody else keeps the listening sockets, for the next service."""
     sample_seconds: float = 5
     idle_seconds: float = 1
     """Time that an idle connection of a replaced worker stays, so that its client's next request is

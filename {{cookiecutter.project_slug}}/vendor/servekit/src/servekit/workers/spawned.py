@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import sys
 import threading
 import time
 import traceback
 
+from servekit.parent import wait_for_other_end
 from servekit.tuning import tune
 from servekit.workers.program import Assignment, load_program, reason_of
 from servekit.workers.worker import ignore_terminal_signals, run_worker
@@ -43,9 +43,7 @@ def end_with_supervisor(stacks: int) -> None:
 
     A forked worker has its zygote for that.
     """
-    pipe = select.poll()
-    pipe.register(stacks, 0)
-    pipe.poll()
+    wait_for_other_end(stacks)
     time.sleep(ORPHAN_SECONDS)
     os._exit(1)
 

@@ -32,7 +32,10 @@ log = structlog.get_logger()
 
 
 class Supervisor:
-    """Tells `Decisions` what happens, and has `Processes` carry out what follows."""
+    """Tells `Decisions` what happens, and has `Processes` carry out what follows.
+
+    `on_event` is called with the name of each decision that is logged.
+    """
 
     def __init__(
         self,
@@ -41,11 +44,13 @@ class Supervisor:
         *,
         extra_services: Callable[[Supervisor], AbstractAsyncContextManager[object]] | None = None,
         on_start: Callable[[], None] = lambda: None,
+        on_event: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.config = config
         self._listeners = listeners
         self._extra_services = extra_services
         self._on_start = on_start
+        self._on_event = on_event
         self._decisions = Decisions(config)
         self._processes = Processes(config, listeners, tell=self.tell)
         self._tasks = Background()
@@ -94,6 +99,8 @@ class Supervisor:
                 self._exit_code.set_result(code)
             case _:
                 self._processes.carry_out(action)
+                if isinstance(action, events.Log):
+                    self._on_event(action.event)
 
     def _wake_later(self) -> None:
         if self._timer is not None:
@@ -155,7 +162,7 @@ class Supervisor:
 
     def stop(self) -> None:
         """Drain everything and end; a second call after some seconds does not wait."""
-        if not self.stopping:
+        if not (self.stopping or self.config.keep_listeners):
             self._tasks.spawn(self._refuse_late_connections())
         self.tell(events.StopAsked())
 
@@ -187,7 +194,7 @@ class Supervisor:
             self._timer.cancel()
         await self._tasks.cancel()
         for listener in self._listeners:
-            close(listener)
+            listener.close() if self.config.keep_listeners else close(listener)
         await self._processes.end()
 
     async def _refuse_late_connections(self) -> None:
