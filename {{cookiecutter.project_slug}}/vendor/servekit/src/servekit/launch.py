@@ -17,7 +17,7 @@ from servekit.admin.admin import create_admin
 from servekit.admin.admin_server import serve_admin
 from servekit.cpus import usable_cpus
 from servekit.edge.sockets import UNIX, listen, url
-from servekit.environment import unknown_variables
+from servekit.environment import load_settings, unknown_variables
 from servekit.logs import configure_logs
 from servekit.redis.embedded import EmbeddedServer, EmbeddedServerError
 from servekit.systemd import Notifier, passed_sockets
@@ -71,7 +71,11 @@ def run(
             print(error, file=sys.stderr)  # noqa: T201 - one line for people is the whole story
             return 1
         config = supervisor_config(settings, program, arguments, reload=reload)
-        config = replace(config, keep_listeners=bool(passed))
+        config = replace(
+            config,
+            keep_listeners=bool(passed),
+            renewed=lambda: renewed(settings, config),
+        )
         notifier = Notifier()
 
         @contextlib.asynccontextmanager
@@ -103,6 +107,30 @@ def run(
 
 class AddressError(Exception):
     """An address cannot be bound; the text names the settings to change."""
+
+
+def renewed(settings: Settings, config: SupervisorConfig) -> SupervisorConfig:
+    """Return the configuration for code that is loaded now, from `.env` as it is now.
+
+    Raises:
+        SettingsError: A setting is refused.
+    """
+    new = load_settings(type(settings))
+    fixed = ("host", "port", "admin_host", "admin_port", "admin_token", "worker_start_method")
+    changed = [name.upper() for name in fixed if getattr(new, name) != getattr(settings, name)]
+    if changed:
+        log.warning("restart_needed", settings=changed)
+    limits = supervisor_config(new, config.program, config.arguments)
+    return replace(
+        config,
+        workers=limits.workers if new.workers != settings.workers else config.workers,
+        start_seconds=limits.start_seconds,
+        hang_seconds=limits.hang_seconds,
+        recycle_requests=limits.recycle_requests,
+        recycle_rss_bytes=limits.recycle_rss_bytes,
+        rss_limits=limits.rss_limits,
+        limits=limits.limits,
+    )
 
 
 def bind_public(settings: Settings) -> list[socket.socket]:

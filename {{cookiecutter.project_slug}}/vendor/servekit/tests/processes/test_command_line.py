@@ -81,7 +81,8 @@ def test_settings_are_shown_with_their_secrets_masked(run):
 @contextlib.contextmanager
 def started(folder, settings):
     """Run the service with one worker; yield its process and its events, as they come."""
-    environment = {"PATH": os.environ["PATH"], "WORKERS": "1"} | settings
+    given = {"PATH": os.environ["PATH"], "WORKERS": "1"} | settings
+    environment = {name: value for name, value in given.items() if value is not None}
     with guarded(COMMAND, cwd=folder, env=environment, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         with process.stdout:
@@ -119,6 +120,26 @@ def test_a_reload_waits_until_the_code_serves_or_says_why_it_does_not(run, demo,
         assert (done.returncode, done.stdout) == (0, "the new code serves\n"), done.stderr
         [worker] = json.loads(run("status", "--json").stdout)
         assert worker["generation"] > 1
+
+
+def test_a_reload_reads_the_settings_anew_for_limits_and_workers_too(run, demo, ports):
+    (demo / ".env").write_text("WORKERS=1\n")
+    with started(demo, ports | {"WORKERS": None}) as (_, events):
+        assert any(event["event"] == "service_started" for event in events)
+        (demo / ".env").write_text("WORKERS=2\nLIMIT_URI_BYTES=300\nPORT_=1\n")
+        assert run("reload").returncode == 0
+        assert asked(int(ports["PORT"]), "/" + "x" * 400).startswith(b"HTTP/1.1 414")
+        assert [row["state"] for row in json.loads(run("status", "--json").stdout)] == ["ready"] * 2
+        (demo / ".env").write_text("WORKERS=many\n")
+        refused = run("reload", WORKERS="2")
+        assert refused.returncode == 1
+        assert "WORKERS" in refused.stderr
+
+
+def asked(port, target):
+    with socket.create_connection(("127.0.0.1", port), timeout=patience(5)) as client:
+        client.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        return client.recv(65_536)
 
 
 def test_a_reload_before_the_service_is_up_does_not_end_it(demo, ports):

@@ -11,7 +11,7 @@ from servekit.workers.worker import HEARTBEAT_SECONDS
 def checks(worker: Any, **limits: Any) -> tuple[HealthChecks, list[events.Event]]:
     told: list[events.Event] = []
     config = SupervisorConfig(program="any:thing", **limits)
-    return HealthChecks(config, lambda: {0: worker}, tell=told.append), told
+    return HealthChecks(lambda: config, lambda: {0: worker}, tell=told.append), told
 
 
 def test_the_shortest_limit_for_silence_leaves_room_for_a_heartbeat_that_is_late():

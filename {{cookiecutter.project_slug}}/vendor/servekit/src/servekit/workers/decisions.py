@@ -48,6 +48,11 @@ class Decisions:
         self._end_when_done()
         return self.roster.actions
 
+    def configure(self, config: SupervisorConfig) -> None:
+        """Decide by other limits from now on; the number of workers is asked for apart."""
+        self._config = config
+        self.roster.configure(config)
+
     @property
     def wake_at(self) -> float | None:
         """When to tell that time has passed, if nothing else happens before."""

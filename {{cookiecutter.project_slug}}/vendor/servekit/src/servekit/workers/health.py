@@ -33,15 +33,19 @@ class HealthChecks:
 
     def __init__(
         self,
-        config: SupervisorConfig,
+        config: Callable[[], SupervisorConfig],
         serving: Callable[[], dict[int, WorkerProcess]],
         *,
         tell: Callable[[events.Event], None],
     ) -> None:
-        self._config = config
+        self._read_config = config
         self._serving = serving
         self._tell = tell
         self._samples_above_limit: Counter[int] = Counter()
+
+    @property
+    def _config(self) -> SupervisorConfig:
+        return self._read_config()
 
     async def run(self) -> None:
         """Check until cancelled."""

@@ -47,9 +47,10 @@ class Processes:
         self.workers: dict[int, WorkerProcess] = {}
         self.reaper = Reaper()
         self.reaper.on_orphan = self._note_exit
-        self._config = config
+        self.config = config
+        """What code that is loaded from now on is told."""
+        self._listeners = listeners
         self._counts = ConnectionCounts.create()
-        self._spawner = ChildSpawner(config, listeners, self._counts)
         self._tell = tell
         self._launchers: dict[int, Launcher] = {}
         self._loads: dict[int, asyncio.Task[None]] = {}
@@ -61,13 +62,13 @@ class Processes:
             case events.Load(generation):
                 self._launchers[generation] = self._launcher(generation)
                 self._loads[generation] = self._tasks.spawn(self._load(generation))
-            case events.Close(generation):
+            case events.Close(generation) if generation in self._launchers:
                 self._loads.pop(generation).cancel()
                 self._launchers.pop(generation).close()
             case events.Launch():
                 self._launch(action)
             case events.Drain():
-                seconds = self._config.limits.drain_seconds
+                seconds = self.config.limits.drain_seconds
                 self.workers[action.worker].drain(
                     action.reason, accept=action.accept, delay=action.delay, seconds=seconds
                 )
@@ -89,12 +90,13 @@ class Processes:
     # Code
 
     def _launcher(self, generation: int) -> Launcher:
-        if self._config.start_method == "spawn":
-            return SpawnLauncher(self._spawner, self.reaper, on_exit=self._note_exit)
+        spawner = ChildSpawner(self.config, self._listeners, self._counts)
+        if self.config.start_method == "spawn":
+            return SpawnLauncher(spawner, self.reaper, on_exit=self._note_exit)
         return ZygoteLauncher(
-            self._spawner,
+            spawner,
             self.reaper,
-            start_seconds=self._config.start_seconds,
+            start_seconds=self.config.start_seconds,
             on_exit=self._note_exit,
             on_lost=lambda: self._tell(events.LauncherLost(generation)),
         )

@@ -73,6 +73,8 @@ class SupervisorConfig:
     recycle_rss_bytes: int = 0
     rss_limits: Mapping[str, int] = field(default_factory=dict)
     """Limits on a worker's memory in bytes, by setting: one below a fresh worker is logged."""
+    renewed: Callable[[], SupervisorConfig] | None = None
+    """Reads the configuration anew, for a reload."""
     keep_listeners: bool = False
     """Whether somebody else keeps the listening sockets, for the next service."""
     sample_seconds: float = 5

@@ -63,9 +63,13 @@ class Roster:
         self.code: dict[int, Literal["loading", "launchable", "lost"]] = {}
         self.now = 0.0
         self.actions: list[events.Action] = []
+        self._numbers = itertools.count()
+        self.configure(config)
+
+    def configure(self, config: SupervisorConfig) -> None:
+        """Use other limits from now on."""
         self._config = config
         self._limits = config.limits
-        self._numbers = itertools.count()
 
     def resize(self, count: int) -> None:
         """Fill this many slots; those above keep their history."""

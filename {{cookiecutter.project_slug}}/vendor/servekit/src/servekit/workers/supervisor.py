@@ -19,6 +19,7 @@ from servekit.workers.decisions import Decisions
 from servekit.workers.health import HealthChecks
 from servekit.workers.launch import adopt_orphans
 from servekit.workers.processes import Processes
+from servekit.workers.program import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +57,7 @@ class Supervisor:
         self._tasks = Background()
         self._events: deque[events.Event] = deque()
         self._deciding = False
+        self._refusal = ""
         self._timer: asyncio.TimerHandle | None = None
 
     async def run(self) -> int:
@@ -91,8 +93,10 @@ class Supervisor:
 
     def _carry_out(self, action: events.Action) -> None:
         match action:
+            case events.Load(generation) if not self._renew_config():
+                self.tell(events.LoadFailed(generation, self._refusal))
             case events.Announce():
-                checks = HealthChecks(self.config, self.serving, tell=self.tell)
+                checks = HealthChecks(lambda: self.config, self.serving, tell=self.tell)
                 self._tasks.keep(checks.run)
                 self._on_start()
             case events.End(code):
@@ -101,6 +105,22 @@ class Supervisor:
                 self._processes.carry_out(action)
                 if isinstance(action, events.Log):
                     self._on_event(action.event)
+
+    def _renew_config(self) -> bool:
+        """Read the configuration anew for new code; the first code has been given its own."""
+        if self.config.renewed is None or self._decisions.rollout.current is None:
+            return True
+        before = self.config
+        try:
+            self.config = self.config.renewed()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the old one goes on
+            self._refusal = reason_of(error)
+            return False
+        self._decisions.configure(self.config)
+        self._processes.config = self.config
+        if self.config.workers != before.workers:
+            self.scale(self.config.workers)
+        return True
 
     def _wake_later(self) -> None:
         if self._timer is not None:
