@@ -101,7 +101,7 @@ async def test_the_watchdog_wakes_with_the_monitor():
         await asyncio.sleep(0.2)
         async with asyncio.timeout(patience(2)):
             while waits.longest <= 0.04:  # noqa: ASYNC110 - a thread gives no event
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(0.2)  # it dozes while nothing happens
         watched.monitor.wake()
         async with asyncio.timeout(patience(2)):
             while waits.longest >= 0.036:  # noqa: ASYNC110 - nor does it here
