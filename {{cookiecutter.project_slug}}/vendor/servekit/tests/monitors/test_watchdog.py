@@ -97,11 +97,10 @@ async def test_the_watchdog_wakes_with_the_monitor():
     watched = Watched()
     waits = watched.monitor.woken = Waits()
     async with watched:
-        watched.monitor.doze()
-        await asyncio.sleep(0.2)
         async with asyncio.timeout(patience(2)):
-            while waits.longest <= 0.04:  # noqa: ASYNC110 - a thread gives no event
-                await asyncio.sleep(0.2)  # it dozes while nothing happens
+            while waits.longest <= 0.04:
+                watched.monitor.doze()  # refused while the loop is late
+                await asyncio.sleep(0.1)
         watched.monitor.wake()
         async with asyncio.timeout(patience(2)):
             while waits.longest >= 0.036:  # noqa: ASYNC110 - nor does it here
