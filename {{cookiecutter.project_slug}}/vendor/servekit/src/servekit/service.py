@@ -170,11 +170,13 @@ class Service:
         *,
         connections: int | None = None,
         timeout_seconds: float | None = None,
+        keep_cookies: bool = False,
     ) -> Upstream:
         """Add a client of another service, by the name that metrics and logs give it.
 
         An empty `url` calls nobody. Limits are those of UPSTREAM_CONNECTIONS and
-        TIMEOUT_UPSTREAM_SECONDS unless given.
+        TIMEOUT_UPSTREAM_SECONDS unless given. `keep_cookies` is for a service that knows this one
+        by a cookie: what it sets for any call goes out with every later one, whoever asks.
 
         Raises:
             ValueError: The name is taken, or the URL is none.
@@ -192,6 +194,7 @@ class Service:
             metrics=self._upstream_metrics,
             connections=connections or settings.upstream_connections,
             timeout_seconds=timeout_seconds or settings.timeout_upstream_seconds,
+            keep_cookies=keep_cookies,
         )
         return self.add(upstream)
 
