@@ -30,6 +30,7 @@ from servekit.offload.processes import Processes
 from servekit.offload.threads import Threads
 from servekit.redis.clients import RedisClients
 from servekit.routing.routes import Routes
+from servekit.sessions.errors import SessionEnded
 from servekit.sessions.store import SessionStore
 from servekit.settings import Settings
 from servekit.upstream.client import Upstream
@@ -60,6 +61,7 @@ class Service:
         self.docs_paths: tuple[str, ...] = ("/docs",)
         self.statuses: dict[type[Exception], int] = {
             StoreUnavailable: 503,
+            SessionEnded: 409,
             UpstreamUnavailable: 503,
             UpstreamTimeout: 504,
             OffloadRejected: 503,

@@ -97,7 +97,12 @@ def layers(service: Composition, app: FastAPI) -> list[Middleware]:
         Middleware(CompressionMiddleware),
         *body_limit(service, app),
         Middleware(CrossSiteMiddleware, allowed_origins=settings.cors_origins),
-        Middleware(SessionMiddleware, store=service.sessions, secure=settings.production),
+        Middleware(
+            SessionMiddleware,
+            store=service.sessions,
+            secure=settings.production,
+            clear_site_data=settings.session_clear_site_data,
+        ),
     ]
 
 

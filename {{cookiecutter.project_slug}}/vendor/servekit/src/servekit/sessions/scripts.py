@@ -60,16 +60,30 @@ return 1
 )
 
 # ARGV: idle ms, digest of the id, count of removed fields, those, then fields and values.
-# 0: there is no such session (a logout has won), 1: done, 2: done, and the id is the current one.
+# 0: there is no such session (a logout has won), or the id is none of this user's: an older one, or
+# one of before a login. 1: done, 2: done, and the id is the current one.
 UPDATE = Script(
     NOW
     + APPLY
     + """
-local ends = redis.call('HGET', KEYS[1], 'ends')
-if not ends then return 0 end
+local function get(field) return redis.call('HGET', KEYS[1], field) or '' end
+local ends, is_current = get('ends'), get('id') == ARGV[2]
+if ends == '' then return 0 end
+if not is_current and (get('previous') ~= ARGV[2] or now >= tonumber(get('previous_until'))
+  or get('previous_user') ~= get('user')) then return 0 end
 apply(3)
 live(tonumber(ARGV[1]), tonumber(ends))
-return redis.call('HGET', KEYS[1], 'id') == ARGV[2] and 2 or 1
+return is_current and 2 or 1
+"""
+)
+
+# ARGV: user that the session was read with, or ''. Whoever held its id before a login ends nothing.
+# 0: there is no such session, 1: ended, 2: it is a user's by now.
+END = Script(
+    """
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+if (redis.call('HGET', KEYS[1], 'user') or '') ~= ARGV[1] then return 2 end
+return redis.call('DEL', KEYS[1])
 """
 )
 
