@@ -20,8 +20,8 @@ class CompressionMiddleware:
     """Compress bodies of at least `minimum_bytes`; a strong ETag becomes weak with it.
 
     What depends on cookies is sent as it is unless the browser says that no other site asked for it
-    (BREACH); any other route opts out by `Content-Encoding: none`, which is not sent on. The levels are fast ones: 1 MB of JSON holds
-    the event loop for milliseconds.
+    (BREACH); any other route opts out by `Content-Encoding: none`, which is not sent on. The levels
+    are fast ones: 1 MB of JSON holds the event loop for milliseconds.
     """
 
     def __init__(self, app: ASGIApp, *, minimum_bytes: int = 1000) -> None:
