@@ -1,7 +1,7 @@
 """Runs a FastAPI application in production: workers, draining, monitors, cache, sessions.
 
-What stands here and in `servekit.cache`, `.sessions`, `.offload`, `.upstream`, `.sql`, `.problems`
-and `.testing` is public; everything else may change with any version.
+What stands here and in `servekit.cache`, `.sessions`, `.offload`, `.upstream`, `.sql`, `.throttle`,
+`.problems` and `.testing` is public; everything else may change with any version.
 """
 
 from __future__ import annotations

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from hashlib import sha1
-from typing import Any
-
-from redis.exceptions import NoScriptError
+from servekit.redis.script import Script
 
 NOW = """
 local clock = redis.call('TIME')
@@ -24,21 +21,6 @@ local function live(idle, ends)
   redis.call('PEXPIRE', KEYS[1], text(math.min(idle, ends - now)))
 end
 """
-
-
-class Script:
-    """A Lua script of one key, sent by its hash and in full when the server does not know it."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._sha = sha1(text.encode(), usedforsecurity=False).hexdigest()
-
-    async def __call__(self, client: Any, key: str, *arguments: Any) -> Any:
-        try:
-            return await client.evalsha(self._sha, 1, key, *arguments)
-        except NoScriptError:
-            return await client.eval(self._text, 1, key, *arguments)
-
 
 # Returns the time left in ms, and the fields and values in turn. A server that takes no writes for
 # now still runs what says that it only reads.

@@ -11,12 +11,13 @@ from typing import Any, Self
 from prometheus_client import CollectorRegistry
 
 from servekit.redis.clients import RedisClients
+from servekit.redis.script import Script
 from servekit.sessions.cookie import SessionSigner, SessionToken
 from servekit.sessions.index import SessionIndex
 from servekit.sessions.local_records import LocalRecords
 from servekit.sessions.metrics import SessionMetrics
 from servekit.sessions.record import Changes, SessionInfo, SessionRecord, arguments, parse
-from servekit.sessions.scripts import CREATE, END, READ, ROTATE, UPDATE, Script
+from servekit.sessions.scripts import CREATE, END, READ, ROTATE, UPDATE
 
 TOUCHES_PER_IDLE_TIME = 30
 TOUCH_SECONDS_MAX = 60.0
