@@ -24,6 +24,7 @@ def test_it_runs_with_workers_and_stops_when_asked(start_service):
         assert client.get("/session").json()["username"] == "ada"
     wrong = ADA | {"password": "wrong"}
     # Each on a connection of its own: whichever worker takes it, they count together.
-    answers = [httpx2.post(f"{service.url}/session", json=wrong).status_code for _ in range(7)]
+    with httpx2.Client(base_url=service.url, headers={"connection": "close"}) as client:
+        answers = [client.post("/session", json=wrong).status_code for _ in range(7)]
     assert answers == [401] * 5 + [429] * 2
     assert service.stop() == 0
