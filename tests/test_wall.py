@@ -13,7 +13,7 @@ PACKAGE = LIBRARY / "src" / "servekit"
 FOLDERS = ("src/service", "tests")
 """What the user's own code is; it imports of the library what everybody may."""
 
-PUBLIC = ("cache", "offload", "problems", "sessions", "sql", "testing", "upstream")
+PUBLIC = ("cache", "offload", "problems", "sessions", "sql", "testing", "throttle", "upstream")
 
 
 def imports(folder: Path) -> Iterator[tuple[str, str, str]]:

@@ -54,13 +54,15 @@ def metric() -> Callable[..., dict[str, float]]:
 class Upload:
     """A CSV import whose last row is sent when told: a request that stays in progress."""
 
-    def __init__(self, service) -> None:
+    def __init__(self, service, cookie: str) -> None:
         address = urlsplit(service.base_url)
+        self._cookie = cookie.encode()
         self._address = (address.hostname, address.port)
 
     async def begin(self) -> "Upload":
         self._reader, self._writer = await asyncio.open_connection(*self._address)
         head = b"POST /products/import HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/csv\r\n"
+        head += b"Cookie: " + self._cookie + b"\r\n"
         self._writer.write(head + b"Transfer-Encoding: chunked\r\n\r\n")
         self._send(b"id,name,price,tags,description\r\n")
         await self._writer.drain()
@@ -82,10 +84,13 @@ class Upload:
 
 
 @pytest.fixture
-def begin_upload() -> Callable[..., object]:
+def begin_upload(client, login) -> Callable[..., object]:
     """Begin an import that waits for its end."""
 
     async def begin(service) -> Upload:
-        return await Upload(service).begin()
+        with client(service) as http:
+            login(http)
+            cookie = "; ".join(f"{name}={value}" for name, value in http.cookies.items())
+        return await Upload(service, cookie).begin()
 
     return begin

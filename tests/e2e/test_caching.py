@@ -32,10 +32,11 @@ def test_a_hot_key_is_loaded_once_however_many_ask(start_service, metric):
 
 
 def test_workers_share_the_cache_and_a_write_on_one_is_seen_on_the_other(
-    start_service, client, metric
+    start_service, client, login, metric
 ):
     service = start_service(WORKERS=2)
     with client(service, fresh=True) as http:
+        login(http)
         http.put("/products/7777", json=UNSEEDED).raise_for_status()
         before = loads(metric, service)
         assert prices(http, 40) == {5.0}

@@ -98,5 +98,5 @@ async def test_logging_out_without_a_login_does_nothing(client):
 
 def test_every_answer_is_documented(app):
     paths = app.openapi()["paths"]
-    assert set(paths["/users"]["post"]["responses"]) == {"201", "409", "default"}
+    assert set(paths["/users"]["post"]["responses"]) == {"201", "409", "429", "default"}
     assert set(paths["/sessions"]["delete"]["responses"]) == {"204", "401", "default"}

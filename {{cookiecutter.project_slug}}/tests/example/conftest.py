@@ -11,6 +11,12 @@ def catalogue(app, service) -> Catalogue:
 
 
 @pytest.fixture
+async def client(new_client, log_in):
+    """One client of the application, logged in, as those who write must be."""
+    return await log_in(new_client(), "1")
+
+
+@pytest.fixture
 def make_catalogue(database, service):
     """Return a function that makes another catalogue, as a further worker has it."""
 

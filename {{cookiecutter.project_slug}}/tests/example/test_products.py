@@ -25,6 +25,20 @@ async def test_a_product_is_created_replaced_and_read(client):
     assert read.json() == replaced.json() == CHAIR | {"id": 1, "price": 12.0}
 
 
+async def test_who_is_not_logged_in_writes_nothing_and_sends_no_file(new_client):
+    asked = []
+
+    async def file():
+        asked.append(True)
+        yield HEADER.encode()
+
+    visitor = new_client()
+    assert problem(await put(visitor, 1))["status"] == 401
+    assert problem(await visitor.post("/products/import", content=file()))["status"] == 401
+    assert not asked
+    assert (await visitor.get("/products/1")).status_code == 404
+
+
 async def test_a_body_may_name_the_id_of_its_path_and_no_other(client):
     assert (await put(client, 1, id=1)).status_code == 201
     assert problem(await put(client, 1, id=2))["status"] == 409

@@ -2,13 +2,16 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, HTTPException, Path, status
+from fastapi import APIRouter, HTTPException, Path, Request, status
 
 from servekit.problems import problem_responses
 from servekit.sessions import SessionDep, UserSessionDep
+from servekit.throttle import client_network
+from service.accounts.limits import login_attempt, registration_attempt
 from service.accounts.models import Credentials, Login, NewUser, SessionReport, User
 from service.accounts.users import UsernameTakenError, UsersDep
 
+TOO_MANY = problem_responses({429: "Too many attempts; Retry-After says how long to wait"})
 NOT_LOGGED_IN = problem_responses({401: "Nobody is logged in"})
 
 router = APIRouter(tags=["accounts"])
@@ -17,26 +20,33 @@ router = APIRouter(tags=["accounts"])
 @router.post(
     "/users",
     status_code=status.HTTP_201_CREATED,
-    responses=problem_responses({409: "Another user has this name"}),
+    responses=problem_responses({409: "Another user has this name"}) | TOO_MANY,
 )
-async def create_user(new: NewUser, users: UsersDep) -> User:
+async def create_user(new: NewUser, users: UsersDep, request: Request) -> User:
     """Register a user; names differ in more than capitals."""
     try:
-        return await users.create(new.username, new.password)
+        async with registration_attempt(new.username, client_network(request)):
+            return await users.create(new.username, new.password)
     except UsernameTakenError:
         raise HTTPException(status.HTTP_409_CONFLICT, "This username is taken.") from None
 
 
-@router.post("/session", responses=problem_responses({401: "Wrong username or password"}))
-async def log_in(credentials: Credentials, users: UsersDep, session: SessionDep) -> Login:
+@router.post(
+    "/session", responses=problem_responses({401: "Wrong username or password"}) | TOO_MANY
+)
+async def log_in(
+    credentials: Credentials, users: UsersDep, session: SessionDep, request: Request
+) -> Login:
     """Log in: the session gets a new id and belongs to the user."""
-    user = await users.authenticate(credentials.username, credentials.password)
-    if user is None:
-        raise HTTPException(
-            status.HTTP_401_UNAUTHORIZED,
-            "The username or the password is wrong.",
-            headers={"WWW-Authenticate": "Session"},
-        )
+    async with login_attempt(credentials.username, client_network(request)) as attempt:
+        user = await users.authenticate(credentials.username, credentials.password)
+        if user is None:
+            raise HTTPException(
+                status.HTTP_401_UNAUTHORIZED,
+                "The username or the password is wrong.",
+                headers={"WWW-Authenticate": "Session"},
+            )
+        attempt.succeeded()
     await session.login(str(user.id), username=user.username)
     return Login(user_id=user.id, username=user.username)
 

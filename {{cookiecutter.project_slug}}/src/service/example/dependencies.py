@@ -4,6 +4,8 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from servekit.problems import problem_responses
+from servekit.sessions import UserDep
 from service.example.catalogue import Catalogue
 
 
@@ -13,3 +15,13 @@ async def get_catalogue(request: Request) -> Catalogue:
 
 
 CatalogueDep = Annotated[Catalogue, Depends(get_catalogue)]
+
+
+async def require_login(user: UserDep) -> None:
+    """Answer 401 where nobody is logged in; a service with roles would ask for one here."""
+
+
+LOGGED_IN = Depends(require_login)
+"""For `dependencies=` of routes that write; they run before a body is read."""
+
+NOT_LOGGED_IN = problem_responses({401: "Nobody is logged in"})

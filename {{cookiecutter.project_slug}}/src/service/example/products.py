@@ -10,7 +10,7 @@ from servekit.cache import cache_response
 from servekit.problems import problem_responses
 from service.example.catalogue import LISTS, PRODUCT
 from service.example.csv_export import csv_pieces
-from service.example.dependencies import CatalogueDep
+from service.example.dependencies import LOGGED_IN, NOT_LOGGED_IN, CatalogueDep
 from service.example.models import (
     NO_NUL,
     ImportReport,
@@ -56,10 +56,11 @@ async def export_products(catalogue: CatalogueDep) -> CsvResponse:
 
 @router.post(
     "/import",
-    dependencies=[Depends(deadline(IMPORT_SECONDS))],
+    dependencies=[LOGGED_IN, Depends(deadline(IMPORT_SECONDS))],
     max_body_size=IMPORT_LIMIT_BYTES,
     openapi_extra={"requestBody": {"required": True, "content": {"text/csv": CSV_SCHEMA}}},
-    responses=problem_responses({413: "The file is too long", 422: "Rows that cannot be imported"}),
+    responses=NOT_LOGGED_IN
+    | problem_responses({413: "The file is too long", 422: "Rows that cannot be imported"}),
 )
 async def import_products(request: Request, catalogue: CatalogueDep) -> ImportReport:
     """Create or replace products from a CSV file that streams in; all of them or none."""
@@ -92,7 +93,9 @@ async def get_product(product_id: Annotated[ProductId, Path()], catalogue: Catal
 
 @router.put(
     "/{product_id}",
-    responses=problem_responses({409: "The body names another id"})
+    dependencies=[LOGGED_IN],
+    responses=NOT_LOGGED_IN
+    | problem_responses({409: "The body names another id"})
     | {201: {"model": Product, "description": "Created"}},
 )
 async def put_product(

@@ -19,6 +19,7 @@ MODULES = (
     "servekit.problems",
     "servekit.sessions",
     "servekit.sql",
+    "servekit.throttle",
     "servekit.testing",
     "servekit.upstream",
 )

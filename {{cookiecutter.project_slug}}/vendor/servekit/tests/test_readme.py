@@ -19,6 +19,7 @@ PUBLIC = [
     "servekit.offload",
     "servekit.upstream",
     "servekit.sql",
+    "servekit.throttle",
     "servekit.problems",
     "servekit.testing",
 ]

@@ -6,11 +6,25 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import traceback
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import Column, Integer, MetaData, String, Table, func, insert, inspect, select
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    func,
+    insert,
+    inspect,
+    select,
+    text,
+)
 from sqlalchemy.exc import OperationalError, TimeoutError as PoolTimeoutError
 
 from servekit import Service, Settings, sql
@@ -140,6 +154,45 @@ async def test_a_locked_database_is_a_503_problem(app, client, database_url, tmp
         other.execute("ROLLBACK")
     other.close()
     assert (await client.put("/users")).status_code == 200
+
+
+SECRET = "scrypt$16384$8$5$c2FsdA==$a2V5"
+hashes = Table(
+    "hashes",
+    MetaData(),
+    Column("id", Integer, primary_key=True),
+    Column("name", String(32), nullable=False, unique=True),
+    Column("hash", String(100), CheckConstraint("length(hash) < 50")),
+)
+BROKEN: dict[str, tuple[Any, Any]] = {
+    "unique": (insert(hashes), {"name": "ada", "hash": SECRET}),
+    "not null": (text("INSERT INTO hashes (hash) VALUES (:hash)"), {"hash": SECRET}),
+    "check": (insert(hashes), {"name": "bob", "hash": SECRET * 2}),
+    "key": (insert(hashes), {"id": 1, "name": "bob", "hash": SECRET}),
+    "wrong type": (insert(hashes), {"name": "bob", "hash": SECRET.encode()}),
+    "no such table": (text("INSERT INTO nowhere VALUES (:hash)"), {"hash": SECRET}),
+    "several": (insert(hashes), [{"name": "ada", "hash": SECRET}, {"name": "x", "hash": SECRET}]),
+}
+
+
+@both_databases
+@pytest.mark.parametrize("fault", BROKEN)
+async def test_no_error_and_no_log_of_a_statement_tells_its_values(database_url, fault, caplog):
+    caplog.set_level("DEBUG", "sqlalchemy")
+    statement, values = BROKEN[fault]
+    async with Database(database_url, hashes.metadata) as database:
+        async with database.engine.begin() as connection:
+            await connection.execute(insert(hashes), {"id": 1, "name": "ada", "hash": SECRET})
+        try:
+            async with database.engine.begin() as connection:
+                await connection.execute(statement, values)
+        except Exception as error:  # noqa: BLE001 - whatever the driver raises
+            said = "".join(traceback.format_exception(error))
+            assert "scrypt" not in said
+        else:
+            assert (database.dialect, fault) == ("sqlite", "wrong type")  # it takes any
+    assert "hashes" in caplog.text
+    assert "scrypt" not in caplog.text
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
 """Runs a FastAPI application in production: workers, draining, monitors, cache, sessions.
 
-What stands here and in `servekit.cache`, `.sessions`, `.offload`, `.upstream`, `.sql`, `.problems`
-and `.testing` is public; everything else may change with any version.
+What stands here and in `servekit.cache`, `.sessions`, `.offload`, `.upstream`, `.sql`, `.throttle`,
+`.problems` and `.testing` is public; everything else may change with any version.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from servekit.environment import SettingsError as SettingsError
     from servekit.errors import StoreUnavailable as StoreUnavailable
     from servekit.identity import read_identity as read_identity
+    from servekit.layers.cross_site_rules import allow_cross_site as allow_cross_site
     from servekit.layers.deadline import deadline as deadline
     from servekit.service import Service as Service
     from servekit.settings import Settings as Settings
@@ -35,6 +36,7 @@ HOMES = {
     "SettingsDep": "dependencies",
     "SettingsError": "environment",
     "StoreUnavailable": "errors",
+    "allow_cross_site": "layers.cross_site_rules",
     "critical": "admission.importance",
     "deadline": "layers.deadline",
     "get_settings": "dependencies",
@@ -51,6 +53,7 @@ __all__ = [
     "SettingsDep",
     "SettingsError",
     "StoreUnavailable",
+    "allow_cross_site",
     "critical",
     "deadline",
     "get_settings",

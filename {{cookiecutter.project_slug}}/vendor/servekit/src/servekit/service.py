@@ -30,6 +30,7 @@ from servekit.offload.processes import Processes
 from servekit.offload.threads import Threads
 from servekit.redis.clients import RedisClients
 from servekit.routing.routes import Routes
+from servekit.sessions.errors import SessionEnded
 from servekit.sessions.store import SessionStore
 from servekit.settings import Settings
 from servekit.upstream.client import Upstream
@@ -60,6 +61,7 @@ class Service:
         self.docs_paths: tuple[str, ...] = ("/docs",)
         self.statuses: dict[type[Exception], int] = {
             StoreUnavailable: 503,
+            SessionEnded: 409,
             UpstreamUnavailable: 503,
             UpstreamTimeout: 504,
             OffloadRejected: 503,
@@ -170,11 +172,13 @@ class Service:
         *,
         connections: int | None = None,
         timeout_seconds: float | None = None,
+        keep_cookies: bool = False,
     ) -> Upstream:
         """Add a client of another service, by the name that metrics and logs give it.
 
         An empty `url` calls nobody. Limits are those of UPSTREAM_CONNECTIONS and
-        TIMEOUT_UPSTREAM_SECONDS unless given.
+        TIMEOUT_UPSTREAM_SECONDS unless given. `keep_cookies` is for a service that knows this one
+        by a cookie: what it sets for any call goes out with every later one, whoever asks.
 
         Raises:
             ValueError: The name is taken, or the URL is none.
@@ -192,6 +196,7 @@ class Service:
             metrics=self._upstream_metrics,
             connections=connections or settings.upstream_connections,
             timeout_seconds=timeout_seconds or settings.timeout_upstream_seconds,
+            keep_cookies=keep_cookies,
         )
         return self.add(upstream)
 

@@ -208,6 +208,9 @@ class Settings(BaseSettings):
     session_limit_per_user: int = Field(default=10, ge=0)
     """Concurrent sessions of one user; the oldest is ended by a further login."""
 
+    session_clear_site_data: list[Literal["cache", "cookies", "storage", "executionContexts"]] = []
+    """What a logout clears beside its cookie; `cookies` are those of all hosts of the domain."""
+
     session_local_mib: int = Field(default=8, ge=0)
     """Memory of a worker's own, coherent copies of sessions in MiB; 0 reads Redis every time."""
 

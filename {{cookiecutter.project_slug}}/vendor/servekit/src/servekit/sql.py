@@ -5,6 +5,7 @@ It needs the extra: `servekit[sql]`.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import orjson
@@ -24,7 +25,7 @@ from servekit.problems import problem_response, retry_after
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqlalchemy import URL, Table
+    from sqlalchemy import URL, ExceptionContext, Table
 
     from servekit.service import Service
 
@@ -42,6 +43,9 @@ SCHEMA_LOCK = 0x70726F64  # any number, as long as every worker takes the same
 UNAVAILABLE: dict[type[Exception], int] = {PoolTimeoutError: 503, OperationalError: 503}
 """No connection became free in time; or the database is locked, or away."""
 
+ARGUMENT = re.compile(r"(invalid input for query argument \$\d+).*", re.DOTALL)
+"""What asyncpg says of an argument of the wrong type, and then what it is."""
+
 log = structlog.get_logger()
 
 
@@ -50,7 +54,8 @@ class Database:
 
     `connections` bounds the pool; a query waits at most `wait_seconds` for one of them and then
     raises `sqlalchemy.exc.TimeoutError`. `url` is SQLAlchemy's, of SQLite or PostgreSQL. A route
-    that lets the errors of a database pass that is away, locked or busy answers 503.
+    that lets the errors of a database pass that is away, locked or busy answers 503. No error and
+    no log tells the values of a statement.
     """
 
     statuses = UNAVAILABLE
@@ -73,6 +78,7 @@ class Database:
             pool_recycle=1800,
             pool_pre_ping=address.get_backend_name() == "postgresql",
             connect_args=connect_arguments(address),
+            hide_parameters=True,
             json_serializer=lambda value: orjson.dumps(value).decode(),
             json_deserializer=orjson.loads,
         )
@@ -81,6 +87,7 @@ class Database:
         self._schema = [
             str(each.compile(self.engine.sync_engine)) for each in creations(metadata or MetaData())
         ]
+        event.listen(self.engine.sync_engine, "handle_error", hide_values)
         if self.dialect == "sqlite":
             event.listen(self.engine.sync_engine, "connect", prepare_sqlite)
 
@@ -135,6 +142,21 @@ async def connect_postgresql(**arguments: Any) -> Any:
         return await asyncpg.connect(**arguments)
     except (OSError, asyncpg.PostgresError) as error:
         raise OperationalError("connect", None, error) from error
+
+
+def hide_values(context: ExceptionContext) -> None:
+    """Take out of an error what PostgreSQL and its driver say of values: a row, an argument.
+
+    Names of columns and constraints stay.
+    """
+    error: BaseException | None = context.sqlalchemy_exception or context.original_exception
+    while error is not None:
+        if getattr(error, "detail", None) is not None:
+            error.detail = None  # type: ignore[attr-defined] # asyncpg's
+        error.args = tuple(
+            ARGUMENT.sub(r"\1", part) if isinstance(part, str) else part for part in error.args
+        )
+        error = getattr(error, "orig", None) or error.__cause__
 
 
 def prepare_sqlite(connection: Any, _record: object) -> None:

@@ -12,6 +12,7 @@ from servekit.admission.layer import OverloadMiddleware
 from servekit.layers.body_limit import BodyLimitMiddleware
 from servekit.layers.compression import CompressionMiddleware
 from servekit.layers.cross_site import CrossSiteMiddleware
+from servekit.layers.cross_site_rules import CrossSiteRules, cors_layers
 from servekit.layers.deadline import DeadlineMiddleware
 from servekit.layers.draining import DrainingMiddleware
 from servekit.layers.errors import ErrorsMiddleware
@@ -91,20 +92,38 @@ def layers(service: Composition, app: FastAPI) -> list[Middleware]:
         Middleware(DeadlineMiddleware, seconds=settings.timeout_request_seconds),
         Middleware(ProxyHeadersMiddleware, hops=settings.trusted_proxy_hops),
         Middleware(TrustedHostsMiddleware, allowed=settings.allowed_hosts),
-        *cors(service),
+        *cors(service, app),
         *rate_limit(service),
         Middleware(ResponseCacheMiddleware, cache=service.cache, routes=routes),
         Middleware(CompressionMiddleware),
         *body_limit(service, app),
-        Middleware(CrossSiteMiddleware, allowed_origins=settings.cors_origins),
-        Middleware(SessionMiddleware, store=service.sessions, secure=settings.production),
+        Middleware(
+            CrossSiteMiddleware,
+            allowed_origins=settings.cors_origins,
+            admit=CrossSiteRules(app, routes).admit,
+        ),
+        Middleware(
+            SessionMiddleware,
+            store=service.sessions,
+            secure=settings.production,
+            clear_site_data=settings.session_clear_site_data,
+        ),
     ]
 
 
-def cors(service: Composition) -> list[Middleware]:
-    """Return the layer that lets pages of CORS_ORIGINS read answers; none without them."""
+def cors(service: Composition, app: FastAPI) -> list[Middleware]:
+    """Return the layer that lets pages of CORS_ORIGINS read answers; none without them.
+
+    Raises:
+        RuntimeError: The application has such a layer itself.
+    """
     if not service.settings.cors_origins:
         return []
+    if cors_layers(app):
+        raise RuntimeError(
+            "CORS_ORIGINS is set and the application adds a CORSMiddleware, which would never see "
+            "a preflight: unset the one or remove the other."
+        )
     return [
         Middleware(
             CORSMiddleware,

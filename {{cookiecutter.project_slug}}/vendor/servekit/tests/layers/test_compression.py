@@ -101,6 +101,21 @@ async def test_a_route_may_opt_out():
     assert b"content-encoding" not in answer.headers
 
 
+@pytest.mark.parametrize("site", ["same-origin", "none", "same-site", "cross-site", "", "x", None])
+@pytest.mark.parametrize("vary", [b"Cookie", b"Accept, cookie", b"Origin", None])
+async def test_the_length_of_what_depends_on_cookies_tells_other_sites_nothing(site, vary):
+    """BREACH: a page that makes the browser ask with guesses in the URL sees lengths only."""
+    fields = JSON if vary is None else [*JSON, (b"vary", vary)]
+    own = [] if site is None else [("sec-fetch-site", site)]
+    app = CompressionMiddleware(answers(200, TEXT, fields))
+    answer = await call(app, headers=[*accepting("gzip"), *own])
+
+    personal = vary is not None and b"cookie" in vary.lower()
+    is_compressed = site in {"same-origin", "none"} or not personal
+    assert (b"content-encoding" in answer.headers) == is_compressed
+    assert len(answer.body) == len(TEXT) or is_compressed
+
+
 async def test_a_head_request_keeps_the_length_of_its_representation():
     async def app(scope, receive, send):
         fields = [*JSON, (b"content-length", b"5000")]

@@ -32,6 +32,7 @@ ASKS: dict[str, list[Ask | Talk]] = {
         Ask("/closed-by-inner"),
         Ask("/closed-by-outer"),
         Ask("/", headers={"origin": "https://a.example"}),
+        Ask("/", "POST", headers={"origin": "https://a.example", "sec-fetch-site": "cross-site"}),
         Ask("/nowhere", status_only=True),
         Ask("/broken", status_only=True),
     ],

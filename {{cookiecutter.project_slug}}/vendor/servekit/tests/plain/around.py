@@ -55,6 +55,10 @@ def layers() -> FastAPI:
     async def index() -> dict[str, int]:
         return {"a": 1}
 
+    @app.post("/")
+    async def write() -> str:
+        return "written"
+
     @app.get("/broken")
     async def broken() -> None:
         raise RuntimeError("broken")

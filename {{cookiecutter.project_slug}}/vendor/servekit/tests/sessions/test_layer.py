@@ -92,14 +92,16 @@ def add_account_routes(app: FastAPI):
 class Service:
     """An application over its own store; `browser()` keeps cookies as a browser does."""
 
-    def __init__(self, clients, *, keys=(NEW,), secure=True, **options):
+    def __init__(self, clients, *, keys=(NEW,), secure=True, clear_site_data=(), **options):
         self.registry = CollectorRegistry()
         self.clients = clients
         self.app = make_app()
         add_account_routes(self.app)
         self.app.state.started, self.app.state.proceed = asyncio.Event(), asyncio.Event()
         self.store = SessionStore(clients, secret_keys=keys, registry=self.registry, **options)
-        self.asgi = SessionMiddleware(self.app, store=self.store, secure=secure)
+        self.asgi = SessionMiddleware(
+            self.app, store=self.store, secure=secure, clear_site_data=clear_site_data
+        )
 
     def browser(self, **headers):
         transport = httpx2.ASGITransport(self.asgi)
@@ -298,11 +300,19 @@ async def test_a_logout_ends_the_session_and_clears_the_browser(service):
         cookie = cookie_of(browser)
         answer = await browser.post("/logout")
 
-        assert answer.headers["clear-site-data"] == '"cookies", "storage"'
+        assert "clear-site-data" not in answer.headers  # it would log out of sibling hosts too
         assert answer.headers["cache-control"] == "no-store"
         assert "__Host-session" not in browser.cookies
     assert (await service.with_cookie(cookie)).status_code == 401
     assert await keys(service) == 0
+
+
+async def test_a_logout_clears_more_of_the_browser_where_that_is_set(clients):
+    service = Service(clients, clear_site_data=["cache", "storage"])
+    async with logged_in(service) as browser:
+        answer = await browser.post("/logout")
+
+    assert answer.headers["clear-site-data"] == '"cache", "storage"'
 
 
 async def test_fifty_parallel_writes_of_different_fields_are_all_kept(service):

@@ -5,7 +5,8 @@ from pydantic import BaseModel
 
 from servekit.redis.clients import RedisClients
 from servekit.sessions.cookie import SessionCookie
-from servekit.sessions.session import Session, SessionKey
+from servekit.sessions.session import Session
+from servekit.sessions.session_key import SessionKey
 from servekit.sessions.store import SessionStore
 
 

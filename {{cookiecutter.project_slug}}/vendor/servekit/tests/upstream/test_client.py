@@ -33,6 +33,8 @@ class Neighbour(httpx2.AsyncBaseTransport):
             self.active -= 1
         if word == "refused":
             raise httpx2.ConnectError("refused")
+        if isinstance(word, dict):
+            return httpx2.Response(302 if "location" in word else 200, headers=word)
         return httpx2.Response(word)
 
 
@@ -182,6 +184,30 @@ async def test_the_request_id_goes_along():
 
     assert neighbour.requests[0].headers["x-request-id"] == "abc"
     assert neighbour.requests[0].headers["accept"] == "application/json"
+
+
+@pytest.mark.parametrize("location", [{}, {"location": "/elsewhere"}])
+@pytest.mark.parametrize("domain", ["", "; Domain=x.test", "; Domain=.test; Path=/deep"])
+async def test_a_cookie_that_one_call_was_given_goes_out_with_no_other(domain, location):
+    """One client serves all users: a jar would send one's cookie with the next one's call."""
+    upstream, neighbour = make({"set-cookie": f"user=ada{domain}"} | location, 200)
+    upstream._base_url = "http://x.test"
+    async with upstream:
+        await upstream.get("/", follow_redirects=True)
+        await upstream.get("/")
+        await upstream.get("/deep/", headers={"cookie": "user=eve"})
+
+    sent = [request.headers.get("cookie") for request in neighbour.requests]
+    assert sent == [None] * (len(sent) - 1) + ["user=eve"]
+
+
+async def test_cookies_are_kept_where_that_is_asked_for():
+    upstream, neighbour = make({"set-cookie": "service=ours"}, 200, keep_cookies=True)
+    async with upstream:
+        await upstream.get("/")
+        await upstream.get("/")
+
+    assert neighbour.requests[1].headers["cookie"] == "service=ours"
 
 
 async def test_calls_are_counted_by_how_they_ended():

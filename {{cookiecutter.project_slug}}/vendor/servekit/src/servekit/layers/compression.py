@@ -7,6 +7,8 @@ from collections.abc import Awaitable
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette_compress import CompressMiddleware, add_compress_type
 
+from servekit.layers.breach import length_tells
+
 MORE_TYPES = ("application/problem+json", "text/csv")
 """What shrinks beside the types that the library knows."""
 
@@ -17,9 +19,9 @@ STREAMED = ("application/jsonl", "application/x-ndjson")
 class CompressionMiddleware:
     """Compress bodies of at least `minimum_bytes`; a strong ETag becomes weak with it.
 
-    A route that mixes secrets with what the client sent opts out (BREACH) by the header
-    `Content-Encoding: none`, which is not sent on. The levels are fast ones: 1 MB of JSON holds
-    the event loop for milliseconds.
+    What depends on cookies is sent as it is unless the browser says that no other site asked for it
+    (BREACH); any other route opts out by `Content-Encoding: none`, which is not sent on. The levels
+    are fast ones: 1 MB of JSON holds the event loop for milliseconds.
     """
 
     def __init__(self, app: ASGIApp, *, minimum_bytes: int = 1000) -> None:
@@ -42,7 +44,7 @@ class CompressionMiddleware:
             if encode is not None:
                 return encode(message)
             if message["type"] == "http.response.start" and not self.is_small(message):
-                return begin(message)
+                return send(message) if length_tells(scope, message) else begin(message)
             return send(message)
 
         async def begin(message: Message) -> None:

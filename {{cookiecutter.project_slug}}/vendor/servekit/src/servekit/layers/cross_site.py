@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -21,13 +21,20 @@ class CrossSiteMiddleware:
 
     Browsers say so in Sec-Fetch-Site, older ones in Origin; what sends neither is no browser, and
     carries no cookie that it was not given. `allowed_origins` are exact, `https://app.example.com`;
-    `allow_same_site` trusts sibling domains.
+    `allow_same_site` trusts sibling domains. `admit` is asked with scope and origin before a
+    request is refused.
     """
 
     def __init__(
-        self, app: ASGIApp, *, allowed_origins: Iterable[str] = (), allow_same_site: bool = False
+        self,
+        app: ASGIApp,
+        *,
+        allowed_origins: Iterable[str] = (),
+        allow_same_site: bool = False,
+        admit: Callable[[Scope, str], bool] | None = None,
     ) -> None:
         self._app = app
+        self._admit = admit
         self._origins = frozenset(origin.lower().encode() for origin in allowed_origins)
         self._sites = OWN_SITE | ({b"same-site"} if allow_same_site else set())
 
@@ -53,6 +60,12 @@ class CrossSiteMiddleware:
             return True
         site = headers.get(b"sec-fetch-site")
         if site is not None:
-            return site in self._sites
-        # The scheme is left out: behind a proxy that ends TLS it is not the browser's.
-        return not origin or origin.partition(b"://")[2] == headers.get(b"host", b"").lower()
+            is_own = site in self._sites
+        else:
+            # The scheme is left out: behind a proxy that ends TLS it is not the browser's.
+            host = headers.get(b"host", b"").lower()
+            is_own = not origin or origin.partition(b"://")[2] == host
+        return is_own or self._is_admitted(scope, headers.get(b"origin", b""))
+
+    def _is_admitted(self, scope: Scope, origin: bytes) -> bool:
+        return self._admit is not None and self._admit(scope, origin.decode("latin-1"))

@@ -96,15 +96,27 @@ class SessionSigner:
 
 
 class SessionCookie:
-    """Reads and writes one cookie; `secure` demands HTTPS and a name that no other host can set."""
+    """Reads and writes one cookie; `secure` demands HTTPS and a name that no other host can set.
 
-    def __init__(self, signer: SessionSigner, *, name: str = "", secure: bool = True) -> None:
+    `clear_site_data` is what a browser is told to clear beside the cookie, `cache` or `storage`.
+    """
+
+    def __init__(
+        self,
+        signer: SessionSigner,
+        *,
+        name: str = "",
+        secure: bool = True,
+        clear_site_data: Sequence[str] = (),
+    ) -> None:
         self.name = name or ("__Host-session" if secure else "session")
         self._signer = signer
         # Header fields whose cookie has a good signature: checking one again takes 10 us.
         self._verified_fields: LRUCache[bytes, VerifiedCookie] = LRUCache(
             KNOWN_BYTES, getsizeof=lambda field, _: len(field) + VERIFIED_BYTES
         )
+        kinds = ", ".join(f'"{kind}"' for kind in clear_site_data)
+        self._site_data = [(b"clear-site-data", kinds.encode())] if kinds else []
         self._prefix = self.name.encode() + b"="
         # No Max-Age: it goes with the browser's session, the lifetimes are the server's matter.
         self._attributes = "; Path=/; HttpOnly; SameSite=Lax" + ("; Secure" if secure else "")
@@ -137,9 +149,9 @@ class SessionCookie:
         """Return the header that hands a session to the client."""
         return self._header(self._signer.sign(token), "")
 
-    def clear(self) -> Header:
-        """Return the header that takes it away."""
-        return self._header("", "; Max-Age=0")
+    def clear(self) -> list[Header]:
+        """Return the headers that take it away."""
+        return [self._header("", "; Max-Age=0"), *self._site_data]
 
     def _header(self, value: str, lifetime: str) -> Header:
         return b"set-cookie", f"{self.name}={value}{lifetime}{self._attributes}".encode()

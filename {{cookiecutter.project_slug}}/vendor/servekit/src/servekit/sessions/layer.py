@@ -1,6 +1,6 @@
 """Gives every request its session; requests that do not touch it cost nothing."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Annotated
 
 from fastapi import Depends, HTTPException
@@ -17,53 +17,96 @@ from servekit.sessions.store import SessionStore
 SCOPE_KEY = "servekit.session"  # not `session`, which is Starlette's own middleware's
 NO_STORE = (b"cache-control", b"no-store")
 VARY = (b"vary", b"Cookie")
+HEADS = frozenset(
+    {
+        "http.response.start",
+        "websocket.accept",
+        "websocket.http.response.start",
+        "websocket.close",
+    }
+)
+"""What an answer begins with, and the last that can carry a cookie."""
 
 
 class SessionMiddleware:
-    """Gives each request a `Session` and commits it when the response starts.
+    """Gives each request a `Session`, written when the answer begins, and once more at its end.
 
-    An answer that read a session is not to be stored by any cache. When what a route wrote cannot
-    be kept, the answer is a 503 instead of the route's.
+    The answer of a WebSocket begins with `accept`. An answer that read a session is not to be
+    stored by any cache. When what a route wrote cannot be kept, the answer is a 503 instead of the
+    route's; what is written later and cannot be kept is an error in the log.
     """
 
     def __init__(
-        self, app: ASGIApp, *, store: SessionStore, cookie: str = "", secure: bool = True
+        self,
+        app: ASGIApp,
+        *,
+        store: SessionStore,
+        cookie: str = "",
+        secure: bool = True,
+        clear_site_data: Sequence[str] = (),
     ) -> None:
         self._app = app
         self._store = store
-        self._cookie = SessionCookie(store.signer, name=cookie, secure=secure)
+        self._cookie = SessionCookie(
+            store.signer, name=cookie, secure=secure, clear_site_data=clear_site_data
+        )
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in {"http", "websocket"}:
-            return self._app(scope, receive, send)
+            await self._app(scope, receive, send)
+            return
         session = scope[SCOPE_KEY] = Session(self._store, self._cookie, scope)
-        refused = False
+        try:
+            await self._app(scope, receive, Answer(session, scope, send).send)
+        finally:
+            # Without a head an exception is answered outside of this layer: nothing is kept.
+            if session.pending and session.begun:
+                await session.write_late()
+            session.over = True
 
-        def send_committed(message: Message) -> Awaitable[None]:
-            if refused:
-                return nothing()
-            if message["type"] != "http.response.start":
-                return send(message)
-            if type(message.get("headers")) is not list:  # optional, and any iterable
-                message = {**message, "headers": list(message.get("headers") or ())}
-            if not session.touched:
-                return send(message)
-            if session.clean:
-                return send({**message, "headers": uncached(message["headers"])})
-            return commit_and_send(message)
 
-        async def commit_and_send(message: Message) -> None:
-            nonlocal refused
+class Answer:
+    """Sends an answer on, with what its session adds to the head."""
+
+    __slots__ = ("_refused", "_scope", "_send", "_session")
+
+    def __init__(self, session: Session, scope: Scope, send: Send) -> None:
+        self._session = session
+        self._scope = scope
+        self._send = send
+        self._refused = False
+
+    def send(self, message: Message) -> Awaitable[None]:
+        session = self._session
+        if session.begun or message["type"] not in HEADS:
+            return nothing() if self._refused else self._send(message)
+        session.begun = True
+        if message["type"] == "websocket.close":  # instead of a handshake's answer
+            session.note_undelivered()
+            return self._send(message)
+        if type(message.get("headers")) is not list:  # optional, and any iterable
+            message = {**message, "headers": list(message.get("headers") or ())}
+        if not session.touched:
+            return self._send(message)
+        return self._commit_and_send(message)
+
+    async def _commit_and_send(self, message: Message) -> None:
+        session, scope = self._session, self._scope
+        headers: Headers = message["headers"]
+        if not session.clean:
             try:
-                headers = await session.commit()
+                headers = headers + await session.commit()
             except StoreUnavailable:
-                refused = True
+                session.discard()
+                if scope["type"] == "websocket":
+                    raise  # to whoever calls `accept`; unhandled, it is answered with a 503
+                self._refused = True
                 wait = [(b"retry-after", retry_after())]
-                await send_problem(send, 503, headers=wait, **about(scope))
+                await send_problem(self._send, 503, headers=wait, **about(scope))
                 return
-            await send({**message, "headers": uncached([*message["headers"], *headers])})
-
-        return self._app(scope, receive, send_committed)
+        if scope["type"] == "http":
+            headers = uncached(headers)
+        await self._send({**message, "headers": headers})
 
 
 async def nothing() -> None:

@@ -39,6 +39,11 @@ class SessionMetrics:
         )
         self.local_hits = 0
         """A plain number: an increment of a Prometheus counter costs ten times as much."""
+        self.dropped_writes = Counter(
+            "session_dropped_writes_total",
+            "Writes that came after the session's logout, a login to it, or its end.",
+            registry=registry,
+        )
         registry.register(_LocalMetrics(self, channel_up=channel_up, local_bytes=local_bytes))
         self.rejected_cookies = Counter(
             "session_rejected_cookies_total",

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from hashlib import sha1
-from typing import Any
-
-from redis.exceptions import NoScriptError
+from servekit.redis.script import Script
 
 NOW = """
 local clock = redis.call('TIME')
@@ -24,21 +21,6 @@ local function live(idle, ends)
   redis.call('PEXPIRE', KEYS[1], text(math.min(idle, ends - now)))
 end
 """
-
-
-class Script:
-    """A Lua script of one key, sent by its hash and in full when the server does not know it."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._sha = sha1(text.encode(), usedforsecurity=False).hexdigest()
-
-    async def __call__(self, client: Any, key: str, *arguments: Any) -> Any:
-        try:
-            return await client.evalsha(self._sha, 1, key, *arguments)
-        except NoScriptError:
-            return await client.eval(self._text, 1, key, *arguments)
-
 
 # Returns the time left in ms, and the fields and values in turn. A server that takes no writes for
 # now still runs what says that it only reads.
@@ -60,16 +42,30 @@ return 1
 )
 
 # ARGV: idle ms, digest of the id, count of removed fields, those, then fields and values.
-# 0: there is no such session (a logout has won), 1: done, 2: done, and the id is the current one.
+# 0: there is no such session (a logout has won), or the id is none of this user's: an older one, or
+# one of before a login. 1: done, 2: done, and the id is the current one.
 UPDATE = Script(
     NOW
     + APPLY
     + """
-local ends = redis.call('HGET', KEYS[1], 'ends')
-if not ends then return 0 end
+local function get(field) return redis.call('HGET', KEYS[1], field) or '' end
+local ends, is_current = get('ends'), get('id') == ARGV[2]
+if ends == '' then return 0 end
+if not is_current and (get('previous') ~= ARGV[2] or now >= tonumber(get('previous_until'))
+  or get('previous_user') ~= get('user')) then return 0 end
 apply(3)
 live(tonumber(ARGV[1]), tonumber(ends))
-return redis.call('HGET', KEYS[1], 'id') == ARGV[2] and 2 or 1
+return is_current and 2 or 1
+"""
+)
+
+# ARGV: user that the session was read with, or ''. Whoever held its id before a login ends nothing.
+# 0: there is no such session, 1: ended, 2: it is a user's by now.
+END = Script(
+    """
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+if (redis.call('HGET', KEYS[1], 'user') or '') ~= ARGV[1] then return 2 end
+return redis.call('DEL', KEYS[1])
 """
 )
 

@@ -1,48 +1,50 @@
-"""The session of one request, loaded when asked for and written with its answer; typed fields."""
+"""The session of one request, loaded when asked for and written with its answer, or after it."""
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Iterator
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Self
 
 import orjson
-from pydantic import TypeAdapter, ValidationError
+import structlog
 from starlette.types import Scope
 
 from servekit.errors import StoreUnavailable
 from servekit.layers.http_headers import Headers
 from servekit.sessions.cookie import SessionCookie, SessionToken
+from servekit.sessions.errors import SessionEnded
+from servekit.sessions.fields import NO_VISITOR, SessionFields
 from servekit.sessions.record import Changes, SessionInfo, SessionRecord
 from servekit.sessions.store import SessionStore
 
-T = TypeVar("T")
-
 DEVICE_LENGTH = 200
+NO_COOKIE = "The session is new, and its cookie can no longer be sent."
+
+log = structlog.get_logger()
 
 
-class Session:
+class Session(SessionFields):
     """What a route reads and writes: `await load()` first, then like a dict of JSON values.
 
-    A read returns a fresh copy: assign to keep a change. Only changed fields are written, when the
-    response starts, and only while the session lives: what a logout overtakes is dropped. The first
-    write of a visitor without a session creates one. Calls that reach Redis may raise
-    StoreUnavailable.
+    A read returns a fresh copy: assign to keep a change. Only changed fields are written: when the
+    answer begins, and what is changed after that when the request ends; `save()` does it at once.
+    What a logout or a login overtakes is dropped, and said in the log. The first write of a visitor
+    without a session creates one. What needs a new cookie once the answer has begun, and any write
+    after the request's end, is a RuntimeError. Calls that reach Redis may raise StoreUnavailable.
     """
 
     def __init__(self, store: SessionStore, cookie: SessionCookie, scope: Scope) -> None:
+        super().__init__()
         self._store = store
         self._cookie = cookie
         self._scope = scope
         self.touched = False
-        self._loaded = False
-        self._token: SessionToken | None = None
+        self._lock: asyncio.Lock | None = None
         self._record: SessionRecord | None = None
         self._outdated = False
         self._issued = False
-        self._ended = False
-        self._data: dict[str, bytes] = {}
-        self._changes: dict[str, bytes | None] = {}
+        self._is_ours = True
 
     async def load(self) -> Self:
         """Fetch the session of the request's cookie, once; without a good cookie there is none."""
@@ -65,7 +67,7 @@ class Session:
     @property
     def user_id(self) -> str | None:
         """The user who is logged in here."""
-        self._require_loaded()
+        self.require_loaded()
         return self._record.user_id if self._record is not None else None
 
     @property
@@ -90,42 +92,12 @@ class Session:
     @property
     def ref(self) -> str | None:
         """The session's reference, as `list` names it."""
-        self._require_loaded()
+        self.require_loaded()
         return self._token.ref if self._token is not None else None
-
-    def __getitem__(self, name: str) -> Any:
-        self._require_loaded()
-        return orjson.loads(self._data[name])
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        self._require_loaded()
-        if self._ended:
-            raise RuntimeError("This session has ended: log in before writing to it.")
-        text = orjson.dumps(value)
-        if self._data.get(name) != text:
-            self._data[name] = self._changes[name] = text
-
-    def __delitem__(self, name: str) -> None:
-        self._require_loaded()
-        del self._data[name]
-        self._changes[name] = None
-
-    def __contains__(self, name: object) -> bool:
-        self._require_loaded()
-        return name in self._data
-
-    def __iter__(self) -> Iterator[str]:
-        self._require_loaded()
-        return iter(list(self._data))
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """Return a field's value or `default`."""
-        self._require_loaded()
-        text = self._data.get(name)
-        return default if text is None else orjson.loads(text)
 
     async def login(self, user_id: str, **fields: Any) -> None:
         """Log a user in under a new id; an anonymous session's data stays, another user's goes."""
+        self.require_head("nobody can be logged in")
         await self.load()
         changes = dict(self._changes)
         if self._ended or self.user_id not in {None, user_id}:
@@ -143,6 +115,7 @@ class Session:
 
         When a parallel request was faster, its id stands and only the fields are written.
         """
+        self.require_head("the session can get no new id")
         await self.load()
         if self._token is None or self._record is None:
             return
@@ -178,39 +151,95 @@ class Session:
             await self._end("everywhere")
         return ended
 
+    async def save(self) -> None:
+        """Write what changed now, without waiting for the answer to begin or the request to end.
+
+        Raises:
+            SessionEnded: A logout, a login or the end of its lifetime was first.
+            RuntimeError: There is no session, and it is too late for the cookie of a new one.
+        """
+        await self.load()
+        if not self._changes:
+            return
+        if self._token is None:
+            self.require_head(NO_VISITOR)
+            await self._create()
+        elif not (await self._write(self._token))[0]:
+            raise SessionEnded("The session has ended, or somebody has logged in to it.")
+
     async def commit(self) -> Headers:
         """Write what changed and return the response's headers; the middleware calls it, once."""
         if self._ended and not self._issued:
-            site_data = (b"clear-site-data", b'"cookies", "storage"')
-            return [self._cookie.clear(), site_data]
+            return self._cookie.clear() if self._is_ours else []
         if self._token is None:
             await self._create()
-        elif self._record is not None and not self._record.superseded:
+        elif self._record is not None:
             await self._update(self._token, self._record)
         return [self._cookie.set(self._token)] if self._issued and self._token else []
 
+    async def write_late(self) -> None:
+        """Write what changed after the answer began; what cannot be kept is said in the log."""
+        lost = NO_COOKIE
+        try:
+            if self._token is not None:
+                lost = "The request was cancelled."
+                written, _ = await self._write(self._token)
+                lost = ""
+                if not written:
+                    self._note_dropped()
+        except StoreUnavailable as error:
+            lost = str(error)
+        finally:
+            if lost:
+                log.error("session_write_lost", fields=sorted(self.discard()), reason=lost)
+
+    def note_undelivered(self) -> None:
+        """Say in the log that the cookie of a new id cannot be sent: its client is refused."""
+        if self._issued:
+            log.error("session_write_lost", fields=sorted(self._data), reason=NO_COOKIE)
+
     async def _create(self) -> None:
-        written = {name: text for name, text in self._changes.items() if text is not None}
+        changes = dict(self._changes)
+        written = {name: text for name, text in changes.items() if text is not None}
         if written:
             self._token = await self._store.create(written, device=self._device())
+            self._record = SessionRecord(self._token.digest, None, time.time(), written)
             self._issued = True
+        self.forget(changes)
 
     async def _update(self, token: SessionToken, record: SessionRecord) -> None:
         if not (self._changes or self._outdated or self._touch_is_due(record)):
             return
+        changed = self.pending
         try:
-            _, current = await self._store.update(token, self._changes)
+            written, current = await self._write(token)
         except StoreUnavailable:
-            if self._changes:
+            if changed:
                 raise
             return  # The answer is good; the next request notes the use.
+        if changed and not written:
+            self._note_dropped()
         # An id that was rotated meanwhile must not overwrite its successor in the browser.
         self._issued = self._issued or (self._outdated and current)
+
+    async def _write(self, token: SessionToken) -> tuple[bool, bool]:
+        """Write what changed, one write after the other; return what `update` says."""
+        if self._lock is None:
+            self._lock = asyncio.Lock()
+        async with self._lock:
+            changes = dict(self._changes)
+            result = await self._store.update(token, changes)
+            self.forget(changes)
+        return result
+
+    def _note_dropped(self) -> None:
+        self._store.metrics.dropped_writes.inc()
+        log.warning("session_write_dropped", reason="A logout, a login or its end was first.")
 
     async def _end(self, reason: str) -> None:
         if self._token is not None and self._record is not None:
             user_id = self._record.user_id
-            await self._store.delete(self._token.ref, user_id=user_id, reason=reason)
+            self._is_ours = await self._store.end(self._token.ref, user_id=user_id, reason=reason)
         self._token = self._record = None
         self._data, self._changes = {}, {}
         self._ended, self._issued = True, False
@@ -229,42 +258,7 @@ class Session:
     async def _user(self) -> str:
         return (await self.load()).user
 
-    def _require_loaded(self) -> None:
-        if not self._loaded:
-            raise RuntimeError("`await session.load()` first, or depend on SessionDep.")
-
     def _device(self) -> str:
         agents = (value for name, value in self._scope["headers"] if name == b"user-agent")
         text = next(agents, b"").decode("latin-1")[:DEVICE_LENGTH]
         return "".join(letter for letter in text if letter.isprintable())
-
-
-class SessionKey(Generic[T]):
-    """A field of a session with a type: `BASKET = SessionKey("basket", list[int], default=[])`.
-
-    What an older version of the service wrote and the type no longer takes reads as the default.
-    """
-
-    def __init__(self, name: str, kind: Any, *, default: T) -> None:
-        self.name = name
-        self._adapter: TypeAdapter[T] = TypeAdapter(kind)
-        self._default = self._adapter.dump_json(default)
-
-    def get(self, session: Session) -> T:
-        """Return the field's value, a copy; set it to keep a change."""
-        value = session.get(self.name)
-        if value is not None:
-            try:
-                return self._adapter.validate_python(value)
-            except ValidationError:
-                pass
-        return self._adapter.validate_json(self._default)
-
-    def set(self, session: Session, value: T) -> None:
-        """Change the field; the session is written when the response starts."""
-        session[self.name] = self._adapter.dump_python(value, mode="json")
-
-    def remove(self, session: Session) -> None:
-        """Remove the field, if it is there."""
-        if self.name in session:
-            del session[self.name]

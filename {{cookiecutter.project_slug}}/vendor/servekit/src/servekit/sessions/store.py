@@ -11,12 +11,13 @@ from typing import Any, Self
 from prometheus_client import CollectorRegistry
 
 from servekit.redis.clients import RedisClients
+from servekit.redis.script import Script
 from servekit.sessions.cookie import SessionSigner, SessionToken
 from servekit.sessions.index import SessionIndex
 from servekit.sessions.local_records import LocalRecords
 from servekit.sessions.metrics import SessionMetrics
 from servekit.sessions.record import Changes, SessionInfo, SessionRecord, arguments, parse
-from servekit.sessions.scripts import CREATE, READ, ROTATE, UPDATE, Script
+from servekit.sessions.scripts import CREATE, END, READ, ROTATE, UPDATE
 
 TOUCHES_PER_IDLE_TIME = 30
 TOUCH_SECONDS_MAX = 60.0
@@ -129,7 +130,8 @@ class SessionStore:
     async def update(self, token: SessionToken, changes: Changes) -> tuple[bool, bool]:
         """Write changed fields and note the use.
 
-        Returns whether the session existed, and whether the token is its current id.
+        Returns whether that was done, and whether the token is the session's current id. It is not
+        done where the session is gone, or where the token opens it no longer.
         """
         code = await self._write(
             UPDATE, token.ref, self._idle_ms, token.digest, *arguments(changes)
@@ -170,7 +172,7 @@ class SessionStore:
         return new
 
     async def delete(self, ref: str, *, user_id: str | None, reason: str = "logout") -> bool:
-        """End a session for good; return whether it existed."""
+        """End a session for good, whoever asks; return whether it existed."""
         try:
             existed = bool(await self._client.delete(PREFIX + ref))
         finally:
@@ -179,6 +181,17 @@ class SessionStore:
             await self._index.remove(user_id, ref)
         self.metrics.revoked.labels(reason).inc(existed)
         return existed
+
+    async def end(self, ref: str, *, user_id: str | None, reason: str) -> bool:
+        """End the session that a request has read as `user_id`'s, or as an anonymous one.
+
+        Returns False, and ends nothing, when somebody has logged in to it since.
+        """
+        code = await self._write(END, ref, user_id or "")
+        if user_id is not None:
+            await self._index.remove(user_id, ref)
+        self.metrics.revoked.labels(reason).inc(code == 1)
+        return bool(code <= 1)
 
     async def list(self, user_id: str) -> list[SessionInfo]:
         """Return a user's live sessions, oldest login first."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from math import inf
 from time import perf_counter
 from types import TracebackType
@@ -48,7 +49,9 @@ class Upstream:
 
     A call ends within `timeout_seconds` and within the deadline of the request that makes it. At
     most `connections` are under way, the others wait their turn. What fails at once is tried once
-    more if the method is idempotent, and for at most a tenth of all calls. Open it as a context.
+    more if the method is idempotent, and for at most a tenth of all calls. Cookies that it sets are
+    forgotten, as calls are made for many users; `keep_cookies` sends them with every later call.
+    Open it as a context.
     """
 
     def __init__(  # noqa: PLR0913 - each is a knob of its own
@@ -59,6 +62,7 @@ class Upstream:
         metrics: UpstreamMetrics,
         connections: int = 32,
         timeout_seconds: float = 5,
+        keep_cookies: bool = False,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         self.name = name
@@ -66,6 +70,7 @@ class Upstream:
         self._base_url = base_url
         self._connections = connections
         self._timeout_seconds = timeout_seconds
+        self._keep_cookies = keep_cookies
         self._transport = transport
         self._places = asyncio.Semaphore(connections)
         self._metrics = metrics
@@ -83,6 +88,7 @@ class Upstream:
         if self.configured:
             self._client = httpx2.AsyncClient(
                 base_url=self._base_url,
+                cookies=CookieJar() if self._keep_cookies else no_cookies(),
                 timeout=None,
                 limits=httpx2.Limits(
                     max_connections=self._connections,
@@ -187,3 +193,8 @@ class Upstream:
         if request_id := get_contextvars().get("request_id"):
             headers.setdefault("x-request-id", request_id)
         return await self._client.request(method, path, **(options | {"headers": headers}))
+
+
+def no_cookies() -> CookieJar:
+    """Return a jar that takes nothing: one jar for all users would mix their cookies."""
+    return CookieJar(DefaultCookiePolicy(allowed_domains=[]))

@@ -1,0 +1,97 @@
+"""The fields of a session, which of them changed, and until when they may."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from servekit.sessions.cookie import SessionToken
+from servekit.sessions.record import Changes
+
+NO_VISITOR = "a new session cannot be handed to its visitor"
+TOO_LATE = (
+    "The answer has begun, so {what}. Do it before: in the route or a dependency, not in a "
+    "background task, a streamed body, after a `yield`, or after `websocket.accept()`."
+)
+
+
+class SessionFields:
+    """Fields as JSON texts, like a dict of values, and those that nobody has written yet."""
+
+    def __init__(self) -> None:
+        self.begun = False
+        """The head of the answer has left: no cookie can be sent any more."""
+        self.over = False
+        """The request has ended: nobody writes what is changed now."""
+        self._loaded = False
+        self._token: SessionToken | None = None
+        self._ended = False
+        self._data: dict[str, bytes] = {}
+        self._changes: dict[str, bytes | None] = {}
+
+    @property
+    def pending(self) -> bool:
+        """Whether there are changes that nobody has written yet."""
+        return bool(self._changes)
+
+    def __getitem__(self, name: str) -> Any:
+        self.require_loaded()
+        return orjson.loads(self._data[name])
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self.require_writable()
+        text = orjson.dumps(value)
+        if self._data.get(name) != text:
+            self._data[name] = self._changes[name] = text
+
+    def __delitem__(self, name: str) -> None:
+        self.require_writable()
+        del self._data[name]
+        self._changes[name] = None
+
+    def __contains__(self, name: object) -> bool:
+        self.require_loaded()
+        return name in self._data
+
+    def __iter__(self) -> Iterator[str]:
+        self.require_loaded()
+        return iter(list(self._data))
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a field's value or `default`."""
+        self.require_loaded()
+        text = self._data.get(name)
+        return default if text is None else orjson.loads(text)
+
+    def discard(self) -> list[str]:
+        """Forget what changed and was not written; return the names of the fields."""
+        names, self._changes = list(self._changes), {}
+        return names
+
+    def forget(self, written: Changes) -> None:
+        """Forget changes that were written, but not what was changed anew meanwhile."""
+        for name, text in written.items():
+            if name in self._changes and self._changes[name] == text:
+                del self._changes[name]
+
+    def require_head(self, what: str) -> None:
+        """Raise when a cookie can no longer be sent."""
+        if self.begun:
+            raise RuntimeError(TOO_LATE.format(what=what))
+
+    def require_loaded(self) -> None:
+        """Raise before `load`."""
+        if not self._loaded:
+            raise RuntimeError("`await session.load()` first, or depend on SessionDep.")
+
+    def require_writable(self) -> None:
+        """Raise when nobody would write a change."""
+        self.require_loaded()
+        if self.over:
+            raise RuntimeError("The request is over: nobody would write this to the session.")
+        if self._ended:
+            raise RuntimeError("This session has ended: log in before writing to it.")
+        if self._token is None:
+            self.require_head(NO_VISITOR)
