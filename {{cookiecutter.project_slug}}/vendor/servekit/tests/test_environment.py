@@ -2,8 +2,10 @@ import re
 
 import pytest
 
-from servekit.environment import SettingsError, example_file, load_settings, unknown_variables
+from servekit.environment import SettingsError, load_settings
 from servekit.settings import Settings
+from servekit.spelling import example_file
+from servekit.variables import unknown_variables
 
 PRODUCTION = {
     "ENVIRONMENT": "production",

@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "servekit"
 LINES_MAX = 300
 
 MAY_IMPORT = {
-    "redis": {"breaker", "deadlines", "errors", "foreign", "retry_budget"},
+    "redis": {"breaker", "deadlines", "errors", "foreign", "retry_budget", "urls"},
     "routing": {"foreign"},
     "foreign": set(),
     "monitors": {"cpus", "process_memory"},

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from servekit.admin.client import AdminClient, AdminError
 from servekit.admin.operate import NotReachedError, Operator
-from servekit.environment import SettingsError, example_file, load_settings
+from servekit.environment import SettingsError, load_settings, remarks
 from servekit.import_string import find
+from servekit.spelling import example_file, spelled
+from servekit.variables import unknown_variables
 
 if TYPE_CHECKING:
     from servekit.settings import Settings
@@ -35,6 +37,8 @@ def run_command(application: str, settings_class: str, arguments: list[str]) -> 
 
         return run(settings, arguments=(application, settings_class), reload=options.reload)
     if options.command == "settings":
+        if options.check or options.connect:
+            return check_settings(settings, connect=options.connect)
         return show_settings(settings)
     return ask(settings, options)
 
@@ -62,9 +66,15 @@ def parse(arguments: list[str]) -> argparse.Namespace:
             help="until it is done, with exit code 1 if that fails",
         )
     shown = commands.add_parser(
-        "settings", help="show every setting with its value, secrets masked"
+        "settings", help="show every setting as a line of .env, secrets masked"
     )
     shown.add_argument("--example", action="store_true", help="print the text of .env.example")
+    shown.add_argument(
+        "--check", action="store_true", help="only say what is wrong, one line each; 1 if anything"
+    )
+    shown.add_argument(
+        "--connect", action="store_true", help="with --check: try Redis and the databases too"
+    )
     options = parser.parse_args(arguments)
     options.command = options.command or "run"
     return options
@@ -99,7 +109,23 @@ def ask(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def show_settings(settings: Settings) -> int:
-    """Print every setting as the environment would spell it."""
-    for name, value in settings:
-        print(f"{name.upper()}={value}")  # noqa: T201 - the answer
+    """Print every setting as `.env` would spell it."""
+    for line in spelled(settings):
+        print(line)  # noqa: T201 - the answer
     return 0
+
+
+def check_settings(settings: Settings, *, connect: bool) -> int:
+    """Say in a line each what is wrong, and what works and may not be meant; 1 if anything is."""
+    for line in [*remarks(settings), *unknown_variables(type(settings))]:
+        print(line, file=sys.stderr)  # noqa: T201 - the answer
+    problems = []
+    if connect:
+        from servekit.connections import try_connections  # loads the clients
+
+        problems = try_connections(settings)
+    for problem in problems:
+        print(problem, file=sys.stderr)  # noqa: T201 - the answer
+    if not problems:
+        print("settings: ok, and everything answers" if connect else "settings: ok")  # noqa: T201 - the answer
+    return 1 if problems else 0

@@ -1,24 +1,38 @@
 """Read the settings: every problem at once, each naming its variable and the remedy."""
 
-import difflib
+from __future__ import annotations
+
 import os
+import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from dotenv import dotenv_values
-from pydantic import SecretStr, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
 
+from servekit.database_url import checked as checked_database, parse_database_url
 from servekit.settings import DEVELOPMENT_SECRET, Settings
+from servekit.urls import Refused
+from servekit.variables import (
+    field_of,
+    is_secret,
+    names_of,
+    read_env_files,
+    secrets_in_files,
+    unknown_variables,
+)
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 SECRET_KEY_MIN_LENGTH = 32
 CLOSE_SECONDS = 5
 """What closing pools and processes may take after the drain."""
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
-MISSPELLING = 0.86
-"""Likeness above which an unknown variable counts as one of ours, misspelt."""
+RUN = 4
+"""So many characters of a secret, one after the other, are a part of it."""
+SHOWN_MAX = 80
+"""Characters of a value that are shown."""
 
 
 class SettingsError(Exception):
@@ -39,33 +53,144 @@ def load_settings(kind: type[AnySettings]) -> AnySettings:
         SettingsError: A value is malformed, or unsafe for the environment it runs in.
     """
     try:
-        settings = kind()
-    except ValidationError as error:
-        details = error.errors(include_url=False)
-        problems = [_describe(kind, detail) for detail in details]
-        # Read on with defaults in place of the malformed values, so that one start shows all.
-        malformed = {str(detail["loc"][0]) for detail in details}
-        defaults: dict[str, Any] = {name: kind.model_fields[name].default for name in malformed}
-        problems += unsafe(kind(**defaults), ignoring=malformed)
-        raise SettingsError(problems) from None
-    if problems := list(unsafe(settings)):
-        raise SettingsError(problems)
+        in_files = read_env_files(kind)
+    except Refused as refusal:
+        raise SettingsError([one_line(str(refusal))]) from None
+    variables = {name.upper(): value for name, value in (in_files | os.environ).items()}
+    given, problems = read_secrets(kind, variables)
+    settings, more = make(kind, given, variables)
+    problems += more
+    if settings is not None:
+        problems += unsafe(settings, ignoring=malformed(kind, problems))
+    if settings is None or problems:
+        hints = unknown_variables(kind)
+        raise SettingsError([one_line(problem) for problem in [*problems, *hints]])
     return settings
 
 
-def _describe(kind: type[Settings], detail: ErrorDetails) -> str:
-    name = str(detail["loc"][0])
-    message = detail["msg"][0].lower() + detail["msg"][1:]
-    secret = kind.model_fields[name].annotation is SecretStr
-    value = "" if secret else f" (it is {os.environ.get(name.upper(), detail['input'])!r})"
-    return f"{name.upper()}: {message}{value}"
+def read_secrets(
+    kind: type[Settings], variables: Mapping[str, str]
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the values of settings that stand in files of their own, and what is wrong there."""
+    given: dict[str, Any] = {}
+    problems = []
+    for name, found in secrets_in_files(kind, variables):
+        field = kind.model_fields[name]
+        if isinstance(found, Refused):
+            problems.append(str(found))
+            continue
+        alias = field.validation_alias or field.alias
+        given[alias if isinstance(alias, str) else name] = found
+    return given, problems
+
+
+def make(
+    kind: type[AnySettings], given: dict[str, Any], variables: Mapping[str, str]
+) -> tuple[AnySettings | None, list[str]]:
+    """Return the settings, with defaults in place of what is malformed, and the problems."""
+    try:
+        return kind(**given), []
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        problems = [describe(kind, detail, variables) for detail in details]
+    except Exception as error:  # noqa: BLE001 - a check of the service's own: whatever it raises
+        problems = [*blame(kind, given, variables, error)]
+        details = []
+    # Read on with defaults in place of the malformed values, so that one start shows all.
+    wrong = {str(detail["loc"][0]) for detail in details if detail["loc"]}
+    fields = {name: kind.model_fields[name] for name in wrong if name in kind.model_fields}
+    defaults = {
+        name: field.get_default(call_default_factory=True, validated_data={})
+        for name, field in fields.items()
+        if not field.is_required()
+    }
+    try:
+        return kind(**given | defaults), problems
+    except Exception:  # noqa: BLE001 - what is wrong was said above
+        return None, problems
+
+
+def malformed(kind: type[Settings], problems: list[str]) -> set[str]:
+    """Return the fields that the problems are about."""
+    names = {field_of(kind, problem.partition(":")[0].lower()) for problem in problems}
+    return {name for name in names if name}
+
+
+def describe(kind: type[Settings], detail: ErrorDetails, variables: Mapping[str, str]) -> str:
+    """Return what pydantic says of a value in one line that holds no part of a secret."""
+    location, *inside = [str(part) for part in detail["loc"]] or [""]
+    name = field_of(kind, location)
+    if name is None:
+        return f"settings: {reason_of(detail)}"
+    variable, field = names_of(kind, name)[0], kind.model_fields[name]
+    if detail["type"] == "missing":
+        return f"{variable}: must be set"
+    raw = next((variables[each] for each in names_of(kind, name) if each in variables), "")
+    reason = reason_of(detail)
+    if is_secret(name, field):
+        own = isinstance(detail.get("ctx", {}).get("error"), Refused)
+        return f"{variable}: {reason if own else without(raw, reason)}"
+    if isinstance(detail.get("ctx", {}).get("error"), Refused):
+        return f"{variable}: {reason}"
+    place = f" at {'.'.join(inside)}" if inside else ""
+    return f"{variable}: {reason}{place}{shown(raw or detail['input'])}"
+
+
+def reason_of(detail: ErrorDetails) -> str:
+    """Return what is wrong, as a part of a sentence."""
+    error = detail.get("ctx", {}).get("error")
+    text = str(error) if isinstance(error, Exception) else detail["msg"]
+    return text[:1].lower() + text[1:] if text else "is refused by its own check"
+
+
+def without(secret: str, reason: str) -> str:
+    """Return a reason, unless it repeats a part of the secret."""
+    folded, said = secret.casefold(), reason.casefold()
+    parts = {folded[at : at + RUN] for at in range(max(len(folded) - RUN, 0) + 1)}
+    if any(part in said for part in parts if len(part) == RUN):
+        return "is refused by its own check, whose words repeat a part of it and are not shown"
+    return reason
+
+
+def shown(value: object) -> str:
+    """Return a value for a message, without the password that an address may hold."""
+    text = re.sub(r"[^/\s'\"]*@", "***@", str(value))
+    return f" (it is {text[:SHOWN_MAX]!r}{'…' if len(text) > SHOWN_MAX else ''})"
+
+
+def blame(
+    kind: type[Settings], given: dict[str, Any], variables: Mapping[str, str], error: Exception
+) -> Iterator[str]:
+    """Yield a line for the setting whose own check raised what is no ValueError.
+
+    It is the one with whose default the error does not come.
+    """
+    for name, field in kind.model_fields.items():
+        variable = names_of(kind, name)[0]
+        if variable not in variables or field.is_required():
+            continue
+        default = field.get_default(call_default_factory=True, validated_data={})
+        try:
+            kind(**given | {name: default})
+        except ValidationError:
+            pass
+        except Exception:  # noqa: BLE001, S112 - it is another one
+            continue
+        yield f"{variable}: is refused by its own check, which raised {type(error).__name__}"
+        return
+    yield f"settings: a check of their own raised {type(error).__name__}"
+
+
+def one_line(text: str) -> str:
+    """Return a text without line ends and other characters that a terminal would act on."""
+    return "".join(each if each.isprintable() else " " for each in text)
 
 
 def unsafe(settings: Settings, ignoring: set[str] | frozenset[str] = frozenset()) -> Iterator[str]:
     """Yield a line for each setting that must not be used as it is."""
     for name, problem in _unsafe(settings):
         if name not in ignoring:
-            yield f"{name.upper()}: {problem}"
+            yield f"{names_of(type(settings), name)[0]}: {problem}"
 
 
 def _unsafe(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -96,46 +221,49 @@ def _unsafe_in_production(settings: Settings) -> Iterator[tuple[str, str]]:
     if not keys or settings.secret_key.get_secret_value() == DEVELOPMENT_SECRET:
         yield "secret_key", "must be set in production: `openssl rand -hex 32` makes one"
     elif min(map(len, keys)) < SECRET_KEY_MIN_LENGTH:
-        yield "secret_key", f"each key must have at least {SECRET_KEY_MIN_LENGTH} characters"
+        yield "secret_key", too_short(keys)
     if not settings.allowed_hosts or any(host.strip(".") == "*" for host in settings.allowed_hosts):
         yield "allowed_hosts", "must name the hosts in production; `*` accepts forged ones"
-    if "*" in settings.cors_origins:
-        yield "cors_origins", "must name the origins in production, not `*`"
+    if {"*", "null"} & set(settings.cors_origins):
+        yield "cors_origins", "must name the origins in production, not `*` or `null`"
     if settings.debug:
         yield "debug", "must be off in production"
+    for name in database_fields(type(settings)):
+        if name not in settings.model_fields_set and is_sqlite(settings, name):
+            yield name, "must be set in production, for example postgresql://user@host/database"
 
 
-def unknown_variables(
-    kind: type[Settings], environ: Mapping[str, str] = os.environ, dotenv: Path = Path(".env")
-) -> list[str]:
-    """Return a line for each variable that looks like one of ours and is none.
-
-    In the environment that is a near miss of a setting's name; in `.env`, which is ours alone,
-    every name that is no setting.
-    """
-    known = {name.upper() for name in kind.model_fields}
-    in_dotenv = set(dotenv_values(dotenv)) if dotenv.is_file() else set()
-    lines = []
-    for name in sorted((set(environ) | in_dotenv) - known):
-        close = difflib.get_close_matches(name.upper(), known, n=1, cutoff=MISSPELLING)
-        if close:
-            lines.append(f"{name}: unknown, did you mean {close[0]}?")
-        elif name in in_dotenv:
-            lines.append(f"{name}: unknown, .env holds settings of the service only")
-    return lines
+def too_short(keys: list[str]) -> str:
+    """Say what is wrong with signing keys, of which a comma may have made several."""
+    each = f"each key must have at least {SECRET_KEY_MIN_LENGTH} characters"
+    if len(keys) == 1:
+        return f"{each}: `openssl rand -hex 32` makes one"
+    lengths = " and ".join(str(len(key)) for key in keys)
+    return f"{each}, and commas made {len(keys)} keys of {lengths}: a key holds no comma"
 
 
-def example_file(kind: type[Settings]) -> str:
-    """Return the text of `.env.example`: every setting at its default, with its reason."""
-    lines = ["# Every setting at its default. Copy to .env and uncomment what you change.", ""]
-    for name, field in kind.model_fields.items():
-        lines += [f"# {field.description}", f"# {name.upper()}={_as_text(field.default)}", ""]
-    return "\n".join(lines)
+def database_fields(kind: type[Settings]) -> list[str]:
+    """Return the settings that are URLs of databases."""
+    return [
+        name
+        for name, field in kind.model_fields.items()
+        if any(getattr(each, "func", None) is checked_database for each in field.metadata)
+    ]
 
 
-def _as_text(value: object) -> str:
-    if isinstance(value, SecretStr):
-        return value.get_secret_value()
-    if isinstance(value, list):
-        return ",".join(value)
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def is_sqlite(settings: Settings, name: str) -> bool:
+    """Return whether a setting names a file of SQLite."""
+    return parse_database_url(getattr(settings, name).get_secret_value()).backend == "sqlite"
+
+
+def remarks(settings: Settings) -> Iterator[str]:
+    """Yield a line for each setting that works, and may not be what its author means."""
+    for name in database_fields(type(settings)):
+        variable = names_of(type(settings), name)[0]
+        for note in parse_database_url(getattr(settings, name).get_secret_value()).notes:
+            yield f"{variable}: {note}"
+        if settings.production and is_sqlite(settings, name):
+            yield (
+                f"{variable}: is a file of SQLite: it must outlive the container, and other "
+                "replicas do not see it"
+            )

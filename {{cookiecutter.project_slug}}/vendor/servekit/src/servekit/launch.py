@@ -17,10 +17,11 @@ from servekit.admin.admin import create_admin
 from servekit.admin.admin_server import serve_admin
 from servekit.cpus import usable_cpus
 from servekit.edge.sockets import UNIX, listen, url
-from servekit.environment import load_settings, unknown_variables
+from servekit.environment import load_settings, remarks
 from servekit.logs import configure_logs
 from servekit.redis.embedded import EmbeddedServer, EmbeddedServerError
 from servekit.systemd import Notifier, passed_sockets
+from servekit.variables import unknown_variables
 from servekit.words import split_words
 from servekit.workers.background import running
 from servekit.workers.code_watch import watch_code
@@ -61,6 +62,8 @@ def run(
     os.environ.setdefault("MALLOC_ARENA_MAX", MALLOC_ARENAS)
     for line in unknown_variables(type(settings)):
         log.warning("unknown_setting", detail=line)
+    for line in remarks(settings):
+        log.warning("doubtful_setting", detail=line)
     with contextlib.ExitStack() as stack:
         try:
             passed = passed_sockets()
@@ -153,9 +156,9 @@ def bind_one(host: str, port: int, names: str, *, mode: int) -> socket.socket:
     """Bind one address, or say in one line why not."""
     try:
         return listen(host, port, mode=mode)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a name that is none is a UnicodeError
         address = host if host.startswith(UNIX) else f"{host}:{port}"
-        reason = error.strerror or error
+        reason = getattr(error, "strerror", None) or error
         raise AddressError(f"{names}: cannot listen on {address}: {reason}") from None
 
 

@@ -5,6 +5,17 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from servekit.forms import (
+    CollectorUrl,
+    HeaderToken,
+    HostNames,
+    ListenHost,
+    ListenHosts,
+    Origins,
+    PathPrefixes,
+    RedisUrlText,
+    SigningKeys,
+)
 from servekit.words import decode, split_words
 
 HANG_SECONDS_MIN = 4
@@ -19,8 +30,9 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
+        allow_inf_nan=False,
         env_file=".env",
-        env_file_encoding="utf-8",
+        env_file_encoding="utf-8-sig",  # with or without the mark that some editors put first
         enable_decoding=False,  # `decode` takes what people write, not JSON alone
         extra="ignore",
         frozen=True,
@@ -31,7 +43,7 @@ class Settings(BaseSettings):
     @field_validator("*", mode="before")
     @classmethod
     def _decode(cls, given: object, info: ValidationInfo) -> object:
-        return decode(given, cls.model_fields[info.field_name or ""].annotation)
+        return decode(given, cls.model_fields[info.field_name or ""])
 
     @field_validator("worker_hang_seconds", check_fields=False)
     @classmethod
@@ -48,28 +60,28 @@ class Settings(BaseSettings):
     debug: bool = False
     """Serve the interactive API documentation and asyncio's debug mode; refused in production."""
 
-    host: str = "127.0.0.1"
+    host: ListenHosts = "127.0.0.1"
     """Address of the public port, or several, comma-separated; `unix:/path` for a unix socket."""
 
     port: int = Field(default=8000, ge=1, le=65535)
     """The public port: the API, `/livez` and `/readyz`."""
 
-    admin_host: str = "127.0.0.1"
+    admin_host: ListenHost = "127.0.0.1"
     """Address of the admin port; but for loopback and `unix:/path` it needs ADMIN_TOKEN."""
 
     admin_port: int = Field(default=9100, ge=0, le=65535)
     """The admin port: metrics, workers, profiles. 0 switches it off."""
 
-    admin_token: SecretStr = SecretStr("")
+    admin_token: HeaderToken = SecretStr("")
     """Bearer token that the admin port asks for; may be empty on loopback only."""
 
-    allowed_hosts: list[str] = ["localhost", "127.0.0.1", "[::1]"]
+    allowed_hosts: HostNames = ["localhost", "127.0.0.1", "[::1]"]
     """Host names that a request may carry, comma-separated; `*.example.com` allows subdomains."""
 
     trusted_proxy_hops: int = Field(default=0, ge=0, le=10)
     """Proxies in front that append to X-Forwarded-For; counted from the right. 0 trusts none."""
 
-    cors_origins: list[str] = []
+    cors_origins: Origins = []
     """Origins that a browser may call from, comma-separated; empty keeps CORS off."""
 
     # Workers
@@ -97,10 +109,10 @@ class Settings(BaseSettings):
 
     # State
 
-    redis_url: SecretStr = SecretStr("")
+    redis_url: RedisUrlText = SecretStr("")
     """`redis[s]://`, `redis[s]+sentinel://`, `redis[s]+cluster://`, `unix://`; empty: embedded."""
 
-    secret_key: SecretStr = SecretStr(DEVELOPMENT_SECRET)
+    secret_key: SigningKeys = SecretStr(DEVELOPMENT_SECRET)
     """Keys that sign session cookies, comma-separated: the first signs, all verify."""
 
     # Time limits
@@ -160,10 +172,10 @@ class Settings(BaseSettings):
     pressure_dry_run: bool = False
     """Count what would be shed, and serve it."""
 
-    critical_paths: list[str] = []
+    critical_paths: PathPrefixes = []
     """Path prefixes that overload refuses last, comma-separated; or `@critical` on a route."""
 
-    sheddable_paths: list[str] = []
+    sheddable_paths: PathPrefixes = []
     """Path prefixes that overload refuses first, comma-separated; or `@sheddable` on a route."""
 
     loop_stall_ms: float = Field(default=50, ge=0)
@@ -247,7 +259,7 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = "auto"
     """`auto` writes readable lines on a terminal and JSON elsewhere."""
 
-    otel_exporter_otlp_endpoint: str = ""
+    otel_exporter_otlp_endpoint: CollectorUrl = ""
     """Collector for OpenTelemetry traces; empty keeps tracing off and off the hot path."""
 
     @property

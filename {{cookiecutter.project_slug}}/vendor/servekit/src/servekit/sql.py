@@ -6,12 +6,13 @@ It needs the extra: `servekit[sql]`.
 from __future__ import annotations
 
 import re
+import ssl
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import orjson
 import structlog
 from fastapi import Depends
-from sqlalchemy import MetaData, event, make_url, text
+from sqlalchemy import URL, MetaData, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError, TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -20,12 +21,13 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from servekit.context import service_of
+from servekit.database_url import DatabaseAddress, parse_database_url
 from servekit.problems import problem_response, retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqlalchemy import URL, ExceptionContext, Table
+    from sqlalchemy import ExceptionContext, Table
 
     from servekit.service import Service
 
@@ -34,6 +36,7 @@ __all__ = ["Database", "DatabaseDep", "find_database", "lock_schema", "or_replac
 Upsert = sqlite.Insert | postgresql.Insert
 
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
+POSTGRESQL_PORT = 5432
 CONNECT_SECONDS = 5
 COMMAND_SECONDS = 30
 LOCK_SECONDS = 5
@@ -53,9 +56,9 @@ class Database:
     """Own an engine; opening it creates the tables of `metadata` that are missing.
 
     `connections` bounds the pool; a query waits at most `wait_seconds` for one of them and then
-    raises `sqlalchemy.exc.TimeoutError`. `url` is SQLAlchemy's, of SQLite or PostgreSQL. A route
-    that lets the errors of a database pass that is away, locked or busy answers 503. No error and
-    no log tells the values of a statement.
+    raises `sqlalchemy.exc.TimeoutError`. `url` is SQLite's, or PostgreSQL's with the words of
+    SQLAlchemy or libpq (`sslmode`, `options`). A route that lets the errors of a database pass that
+    is away, locked or busy answers 503. No error and no log tells the values of a statement.
     """
 
     statuses = UNAVAILABLE
@@ -68,15 +71,14 @@ class Database:
         connections: int = 10,
         wait_seconds: float = 1,
     ) -> None:
-        address = make_url(url)
-        address = address.set(drivername=DRIVERS.get(address.drivername, address.drivername))
+        address = parse_database_url(url)
         self.engine: AsyncEngine = create_async_engine(
-            address,
+            url_of(address),
             pool_size=connections,
             max_overflow=0,
             pool_timeout=wait_seconds,
             pool_recycle=1800,
-            pool_pre_ping=address.get_backend_name() == "postgresql",
+            pool_pre_ping=address.backend == "postgresql",
             connect_args=connect_arguments(address),
             hide_parameters=True,
             json_serializer=lambda value: orjson.dumps(value).decode(),
@@ -123,15 +125,50 @@ def or_replace(statement: Upsert) -> Upsert:
     )
 
 
-def connect_arguments(address: URL) -> dict[str, Any]:
-    """Return the time limits in the words of the driver."""
-    if address.get_backend_name() == "sqlite":
+def url_of(address: DatabaseAddress) -> URL:
+    """Return an address as SQLAlchemy has it, with our driver."""
+    host, port = address.hosts[0] if len(address.hosts) == 1 else (None, None)
+    return URL.create(
+        DRIVERS[address.backend],
+        username=address.username,
+        password=address.password,
+        host=None if host and host.startswith("/") else host,
+        port=port,
+        database=address.database or None,
+    )
+
+
+def connect_arguments(address: DatabaseAddress) -> dict[str, Any]:
+    """Return time limits, and what the address asks for, in the words of the driver."""
+    if address.backend == "sqlite":
         return {"timeout": LOCK_SECONDS}
-    return {
+    arguments: dict[str, Any] = {
         "timeout": CONNECT_SECONDS,
         "command_timeout": COMMAND_SECONDS,
         "async_creator_fn": connect_postgresql,
     }
+    if len(address.hosts) > 1 or any(host.startswith("/") for host, _ in address.hosts):
+        arguments["host"] = [host for host, _ in address.hosts]
+        arguments["port"] = [port or POSTGRESQL_PORT for _, port in address.hosts]
+    if address.tls:
+        arguments["ssl"] = tls_of(address.tls)
+    return arguments | address.arguments
+
+
+def tls_of(words: dict[str, str]) -> str | ssl.SSLContext:
+    """Return what libpq's words ask of TLS; as there, an authority that is named is asked."""
+    mode, authority = words["sslmode"], words.get("sslrootcert")
+    if mode == "require" and authority:
+        mode = "verify-ca"
+    if len(words) == 1 and not mode.startswith("verify"):
+        return mode
+    context = ssl.create_default_context(cafile=None if authority == "system" else authority)
+    context.check_hostname = mode == "verify-full"
+    if mode == "require":
+        context.verify_mode = ssl.CERT_NONE
+    if certificate := words.get("sslcert"):
+        context.load_cert_chain(certificate, words.get("sslkey"), words.get("sslpassword", ""))
+    return context
 
 
 async def connect_postgresql(**arguments: Any) -> Any:

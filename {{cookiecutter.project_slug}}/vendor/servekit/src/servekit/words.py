@@ -1,37 +1,139 @@
-"""Lists and mappings as the environment spells them: comma-separated words, or JSON."""
+"""Values as people and platforms write them: any case, commas or JSON, blanks, quotes, nothing."""
 
 from __future__ import annotations
 
 import inspect
-from typing import Any, get_args, get_origin
+from collections import deque
+from collections.abc import Iterator, Mapping, MutableSequence, Sequence, Set as AbstractSet
+from enum import Enum
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import orjson
-from pydantic import BaseModel
+from annotated_types import MinLen
+from pydantic import BaseModel, SecretBytes, SecretStr
+from pydantic.fields import FieldInfo
 
-SEVERAL = (list, tuple, set, frozenset)
+from servekit.urls import Refused
+
+SEVERAL = {list, tuple, set, frozenset, deque, Sequence, MutableSequence, AbstractSet}
+TEXTS = {str, bytes, SecretStr, SecretBytes, Any, object}
+"""Types that take any text as it is, quotes included."""
+BLANKS = " \t\r\n\v\f\0\ufeff\u200b\u00a0"
+"""What editors, files and copying leave around a value."""
+SYNONYMS = {
+    "dev": "development",
+    "err": "error",
+    "prod": "production",
+    "testing": "test",
+    "warn": "warning",
+}
 
 
 def split_words(text: str) -> list[str]:
-    """Split comma-separated words; blanks and empty words are dropped."""
-    return [word.strip() for word in text.split(",") if word.strip()]
+    """Split comma-separated words; blanks, quotes around a word and empty words are dropped."""
+    words = (unquoted(word.strip(BLANKS)) for word in text.split(","))
+    return [word for word in words if word]
 
 
-def decode(given: object, annotation: Any) -> object:
+def decode(given: object, field: FieldInfo) -> object:
     """Return the text of a setting as its type takes it; whatever is no text stays as it is.
 
     Raises:
-        ValueError: It begins as JSON, and is none.
+        Refused: It holds no characters, begins as JSON and is none, or is empty and must not be.
     """
-    if not isinstance(given, str):
+    if not isinstance(given, str) or given == field.default:
         return given
-    kinds = [get_origin(one) or one for one in (annotation, *get_args(annotation))]
+    if any("\ud800" <= character <= "\udfff" for character in given):
+        raise Refused("holds bytes that are no UTF-8")
+    text = given.strip(BLANKS)
+    kinds = list(kinds_of(field.annotation))
+    if not text:
+        return instead_of_nothing(field, kinds)
+    if is_json(text, kinds):
+        return from_json(text)
+    if any(kind in SEVERAL for kind in kinds):
+        return split_words(text)
+    if any(kind in TEXTS for kind in kinds):
+        return text
+    return chosen(unquoted(text), choices(field.annotation))
+
+
+def instead_of_nothing(field: FieldInfo, kinds: list[Any]) -> object:
+    """Return what an empty value means: none, an empty list or text, else the default."""
+    if NoneType in kinds:
+        return None
+    if any(kind in SEVERAL for kind in kinds):
+        return []
+    may_be_empty = not any(
+        isinstance(limit, MinLen) and limit.min_length for limit in field.metadata
+    )
+    if may_be_empty and any(kind in TEXTS for kind in kinds):
+        return ""
+    if field.is_required():
+        raise Refused("is empty, and has no default")
+    return field.get_default(call_default_factory=True, validated_data={})
+
+
+def kinds_of(annotation: Any) -> Iterator[Any]:
+    """Yield the types that an annotation allows, without their arguments."""
+    for one in alternatives(annotation):
+        yield get_origin(one) or one
+
+
+def alternatives(annotation: Any) -> Iterator[Any]:
+    """Yield the members of a union, of its aliases and of unions within."""
+    annotation = getattr(annotation, "__value__", annotation)  # of `type X = …`
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        yield from alternatives(get_args(annotation)[0])
+    elif origin in {Union, UnionType}:
+        for one in get_args(annotation):
+            yield from alternatives(one)
+    else:
+        yield annotation
+
+
+def is_json(text: str, kinds: list[Any]) -> bool:
+    """Return whether a text means JSON: as it begins, and as its type may need it."""
     several = any(kind in SEVERAL for kind in kinds)
-    structured = any(kind is dict or is_model(kind) for kind in kinds)
-    if (several and given.lstrip().startswith("[")) or (
-        structured and given.lstrip().startswith("{")
-    ):
-        return orjson.loads(given)
-    return split_words(given) if several else given
+    structured = any(kind in {dict, Mapping} or is_model(kind) for kind in kinds)
+    return (several and text.startswith("[")) or (structured and text.startswith("{"))
+
+
+def from_json(text: str) -> object:
+    """Return what a text says that begins as JSON."""
+    try:
+        return orjson.loads(text)
+    except ValueError:
+        raise Refused("begins as JSON, and is none") from None
+
+
+def choices(annotation: Any) -> list[str]:
+    """Return the words that an annotation names, of literals and enumerations."""
+    found: list[Any] = []
+    for one in alternatives(annotation):
+        if get_origin(one) is Literal:
+            found += get_args(one)
+        elif inspect.isclass(one) and issubclass(one, Enum):
+            found += [member.value for member in one]
+    return [word for word in found if isinstance(word, str)]
+
+
+def chosen(text: str, words: list[str]) -> str:
+    """Return the word that is meant, in whatever case; else the text as it is."""
+    for meant in (text.casefold(), SYNONYMS.get(text.casefold())):
+        same = [word for word in words if word.casefold() == meant]
+        if same:
+            return text if text in same else same[0]
+    return text
+
+
+def unquoted(text: str) -> str:
+    """Drop quotes around a text, which shells drop and `docker --env-file` keeps."""
+    inside = text[1:-1]
+    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" and text[0] not in inside
+    return inside.strip(BLANKS) if quoted else text
 
 
 def is_model(kind: object) -> bool:

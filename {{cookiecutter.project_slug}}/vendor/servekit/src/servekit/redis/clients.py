@@ -11,7 +11,12 @@ from typing import Any, Self, cast
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from redis.asyncio import Redis, RedisCluster
-from redis.asyncio.connection import AbstractConnection, Connection
+from redis.asyncio.connection import (
+    AbstractConnection,
+    Connection,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
@@ -205,15 +210,13 @@ class RedisClients:
         }
         if self._url.kind == "sentinel":
             return self._open_sentinel(self._url, options, bounds)
-        pool = BoundedPool(
-            **({"connection_class": Connection} | options | bounds | self._url.options)
-        )
+        kind = {"connection_class": connection_class(self._url)}
+        pool = BoundedPool(**(kind | options | bounds | self._url.options))
         return cast("BudgetedRedis", BudgetedRedis.from_pool(pool))
 
     def _open_sentinel(
         self, url: RedisUrl, options: dict[str, Any], bounds: dict[str, Any]
     ) -> BudgetedRedis:
-        settings = dict(url.options)
         own = {
             "socket_timeout": self._connect_timeout_seconds,
             "socket_connect_timeout": self._connect_timeout_seconds,
@@ -221,11 +224,11 @@ class RedisClients:
             "driver_info": DRIVER,
         }
         sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]
-            url.sentinels, sentinel_kwargs=own | settings.pop("sentinel_kwargs")
+            url.sentinels, sentinel_kwargs=own | url.sentinel_options
         )
         self._stack.push_async_callback(sentinel.aclose)
         tls = {"ssl": True} if url.tls else {}
-        pool = BoundedSentinelPool(url.service, sentinel, **(options | bounds | tls | settings))
+        pool = BoundedSentinelPool(url.service, sentinel, **(options | bounds | tls | url.options))
         return cast("BudgetedRedis", BudgetedRedis.from_pool(pool))
 
     @staticmethod
@@ -235,3 +238,10 @@ class RedisClients:
                 await client.connection_pool.disconnect(inuse_connections=False)
 
         return forget
+
+
+def connection_class(url: RedisUrl) -> type[AbstractConnection]:
+    """Return what connects to a single server."""
+    if "path" in url.options:
+        return UnixDomainSocketConnection
+    return SSLConnection if url.tls else Connection

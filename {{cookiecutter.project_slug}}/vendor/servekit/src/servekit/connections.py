@@ -1,0 +1,90 @@
+"""Try what the settings name: Redis with the commands that are needed, and the databases."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from servekit.environment import database_fields, one_line
+from servekit.redis.clients import RedisClients
+from servekit.variables import names_of
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from servekit.settings import Settings
+
+SECONDS = 5.0
+"""For each of them, connecting included: more than a service gives them while it serves."""
+
+
+def try_connections(settings: Settings) -> list[str]:
+    """Return a line for each server that does not answer, or refuses what the service needs."""
+    return asyncio.run(_try_all(settings))
+
+
+async def _try_all(settings: Settings) -> list[str]:
+    attempts: list[tuple[str, Callable[[], Awaitable[None]]]] = []
+    if url := settings.redis_url.get_secret_value():
+        attempts.append(("REDIS_URL", lambda: try_redis(url)))
+    for name in database_fields(type(settings)):
+        address = getattr(settings, name).get_secret_value()
+        variable = names_of(type(settings), name)[0]
+        attempts.append((variable, lambda address=address: try_database(address)))  # type: ignore[misc] # mypy infers no lambda with a default
+    found = await asyncio.gather(*(failure(name, attempt) for name, attempt in attempts))
+    return [line for line in found if line is not None]
+
+
+async def failure(name: str, attempt: Callable[[], Awaitable[None]]) -> str | None:
+    """Return why an attempt failed, in one line; None if it did not."""
+    try:
+        async with asyncio.timeout(SECONDS * 2):
+            await attempt()
+    except TimeoutError:
+        return f"{name}: no answer within {SECONDS * 2:g} s"
+    except Exception as error:  # noqa: BLE001 - whatever a driver raises is the answer
+        text = str(error.__cause__ or error) or type(error).__name__
+        return one_line(f"{name}: {text}")
+    return None
+
+
+async def try_redis(url: str) -> None:
+    """Run what the service needs of Redis; raises what redis-py raises."""
+    clients = RedisClients(
+        url,
+        connections=1,
+        connect_timeout_seconds=SECONDS,
+        cache_timeout_seconds=SECONDS,
+        session_timeout_seconds=SECONDS,
+    )
+    async with clients:
+        await clients.cache.ping()
+        await try_scripts(clients.sessions)
+        for connection in await clients.invalidation_connections():
+            with contextlib.suppress(OSError):
+                await connection.send_command(
+                    "CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", "check:"
+                )
+            await connection.read_response()
+            await connection.disconnect(nowait=True)
+
+
+async def try_scripts(client: Redis) -> None:
+    """Run a script, as sessions and the rate limit do."""
+    await client.eval("return 1", 0)  # type: ignore[no-untyped-call]
+
+
+async def try_database(url: str) -> None:
+    """Open a connection; raises what SQLAlchemy or the driver raises."""
+    from sqlalchemy import text  # of those who have a database
+
+    from servekit.sql import Database
+
+    database = Database(url, connections=1, wait_seconds=SECONDS)
+    try:
+        async with database.engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+    finally:
+        await database.engine.dispose()

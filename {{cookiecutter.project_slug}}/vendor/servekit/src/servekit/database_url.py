@@ -1,0 +1,249 @@
+"""What a database URL says: SQLite's file, or PostgreSQL in libpq's words, as platforms use them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, SecretStr
+
+from servekit.urls import (
+    ENCODE,
+    Address,
+    Refused,
+    read_number,
+    read_place,
+    read_port,
+    read_switch,
+    split_url,
+)
+from servekit.words import unquoted
+
+BEGINS = "a database URL begins with postgresql:// or sqlite:///"
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+STRICT = SSL_MODES[3:]
+TARGETS = ("any", "primary", "standby", "prefer-standby", "read-write", "read-only")
+
+
+@dataclass(frozen=True)
+class DatabaseAddress:
+    """A parsed URL; `arguments` are asyncpg's, `tls` what its context is made of."""
+
+    backend: Literal["sqlite", "postgresql"]
+    database: str
+    username: str | None = None
+    password: str | None = None
+    hosts: tuple[tuple[str, int | None], ...] = ()
+    arguments: dict[str, Any] = field(default_factory=dict)
+    tls: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    """What whoever starts the service should know."""
+
+
+def parse_database_url(url: str) -> DatabaseAddress:
+    """Parse `sqlite:///file`, `sqlite:////absolute/file` or `postgres[ql]://…`.
+
+    Raises:
+        Refused: It is neither, or has a word that the driver cannot do.
+    """
+    url = unquoted(url.strip())
+    if not url:
+        raise Refused(f"is empty; {BEGINS}")
+    scheme, separator, rest = url.partition("://")
+    backend, _, driver = scheme.lower().partition("+")
+    drivers = {"sqlite": "aiosqlite", "postgresql": "asyncpg", "postgres": "asyncpg"}
+    if not separator or backend not in drivers:
+        raise Refused(f"{BEGINS}; this one does not")
+    if driver not in {"", drivers[backend]}:
+        raise Refused(f"names a driver other than {drivers[backend]}: write {backend}://")
+    return sqlite_address(rest) if backend == "sqlite" else postgresql_address(split_url(url))
+
+
+def sqlite_address(rest: str) -> DatabaseAddress:
+    """Return the address of a file, relative to the working directory or absolute."""
+    slash, path = rest[:1], rest[1:]
+    if slash != "/" or path in {"", ":memory:"}:
+        raise Refused(
+            "names no file: sqlite:///service.db is a file, sqlite:////data/service.db too"
+        )
+    if "?" in path or path.startswith("file:"):
+        raise Refused("has options, and SQLite's URL here takes none: leave them out")
+    if any(character < " " for character in path) or Path(path).is_dir():
+        raise Refused("names no file")
+    return DatabaseAddress("sqlite", path)
+
+
+def postgresql_address(address: Address) -> DatabaseAddress:
+    """Return where a server is, and libpq's words as asyncpg has them."""
+    words = Words()
+    for name, text in address.options.items():
+        if name not in WORDS:
+            raise Refused(f"has the option {name}, which the driver does not know: leave it out")
+        WORDS[name](words, name, text)
+    database = words.place.get("dbname") or address.path.removeprefix("/")
+    if "/" in database:
+        raise Refused(f"has a database name with a slash; {ENCODE}")
+    return DatabaseAddress(
+        "postgresql",
+        database,
+        username=words.place.get("user") or address.username,
+        password=words.place.get("password") or address.password,
+        hosts=places(words.place.get("host", ""), words.place.get("port", ""), address.hosts),
+        arguments=words.arguments,
+        tls=checked_tls(words.tls),
+        notes=tuple(words.notes),
+    )
+
+
+def places(
+    host: str, port: str, hosts: tuple[tuple[str, int | None], ...]
+) -> tuple[tuple[str, int | None], ...]:
+    """Return hosts and ports, of which the options may name some or all."""
+    if host:
+        hosts = tuple(read_place(each) for each in host.split(",") if each)
+    ports = [read_port(each) for each in port.split(",")] if port else []
+    if ports and len(ports) not in {1, len(hosts)}:
+        raise Refused("has another number of ports than of hosts")
+    if ports:
+        hosts = tuple(
+            (name, ports[index % len(ports)]) for index, (name, _) in enumerate(hosts or [("", 0)])
+        )
+    return tuple((name or "localhost", number) for name, number in hosts)
+
+
+def checked_tls(tls: dict[str, str]) -> dict[str, str]:
+    """Return what TLS is made of, if it fits together."""
+    files = tls.keys() - {"sslmode"}
+    if files and tls.get("sslmode") not in STRICT:
+        raise Refused(f"has {min(files)} without sslmode=require, verify-ca or verify-full")
+    if "sslkey" in tls and "sslcert" not in tls:
+        raise Refused("has sslkey without sslcert")
+    return tls
+
+
+class Words:
+    """What libpq's words have said so far."""
+
+    def __init__(self) -> None:
+        self.place: dict[str, str] = {}
+        self.arguments: dict[str, Any] = {}
+        self.tls: dict[str, str] = {}
+        self.notes: list[str] = []
+
+
+def one_of(name: str, text: str, words: tuple[str, ...]) -> str:
+    """Return a word that is one of those allowed, in whatever case."""
+    if text.lower() not in words:
+        raise Refused(f"has {name} other than {', '.join(words)}")
+    return text.lower()
+
+
+def set_place(words: Words, name: str, text: str) -> None:
+    """Note a part of the address that stands among the options."""
+    words.place[name] = text
+
+
+def set_server(words: Words, name: str, text: str) -> None:
+    """Note what the server is told of the connection."""
+    name = name.removeprefix("fallback_")
+    words.arguments.setdefault("server_settings", {}).setdefault(name, text)
+
+
+def set_count(words: Words, name: str, text: str) -> None:
+    """Note a number."""
+    words.arguments[name] = read_number(name, text)
+
+
+def set_seconds(words: Words, name: str, text: str) -> None:
+    """Note a time limit; libpq's 0 is none of its own, and leaves ours."""
+    if seconds := read_number(name, text):
+        words.arguments["timeout" if name == "connect_timeout" else name] = seconds
+
+
+def set_ssl_mode(words: Words, name: str, text: str) -> None:
+    """Note how much TLS is asked for; `ssl=true` is how other drivers say require."""
+    if name == "ssl" and text.lower() not in SSL_MODES:
+        text = "require" if read_switch(name, text) else "disable"
+    words.tls["sslmode"] = one_of(name, text, SSL_MODES)
+
+
+def set_file(words: Words, name: str, text: str) -> None:
+    """Note a file of TLS, which must be there; `system` are the authorities of this machine."""
+    if text != "system" and not Path(text).is_file():
+        raise Refused(f"has {name} that names no file")
+    words.tls[name] = text
+
+
+def set_tls_text(words: Words, name: str, text: str) -> None:
+    """Note the password of a key."""
+    words.tls[name] = text
+
+
+def set_target(words: Words, name: str, text: str) -> None:
+    """Note which of several servers is wanted."""
+    words.arguments[name] = one_of(name, text, TARGETS)
+
+
+def set_negotiation(words: Words, name: str, text: str) -> None:
+    """Note whether TLS begins at once."""
+    if one_of(name, text, ("postgres", "direct")) == "direct":
+        words.arguments["direct_tls"] = True
+
+
+def note_channel_binding(words: Words, name: str, text: str) -> None:
+    """Accept what the driver does not speak, and say so where it was asked for."""
+    if one_of(name, text, ("disable", "prefer", "require")) == "require":
+        words.notes.append(
+            "channel_binding is left out, which the driver does not speak: "
+            "sslmode=verify-full proves the server instead"
+        )
+
+
+def accept_default(words: Words, name: str, text: str) -> None:  # noqa: ARG001 - as the others
+    """Accept what the driver does anyway."""
+    one_of(name, text, AS_THE_DRIVER[name])
+
+
+AS_THE_DRIVER = {
+    "client_encoding": ("auto", "utf8", "utf-8"),
+    "gssencmode": ("disable", "prefer"),
+}
+
+WORDS: dict[str, Callable[[Words, str, str], None]] = {
+    "application_name": set_server,
+    "channel_binding": note_channel_binding,
+    "client_encoding": accept_default,
+    "command_timeout": set_seconds,
+    "connect_timeout": set_seconds,
+    "dbname": set_place,
+    "fallback_application_name": set_server,
+    "gssencmode": accept_default,
+    "host": set_place,
+    "options": set_server,
+    "password": set_place,
+    "port": set_place,
+    "prepared_statement_cache_size": set_count,
+    "ssl": set_ssl_mode,
+    "sslcert": set_file,
+    "sslkey": set_file,
+    "sslmode": set_ssl_mode,
+    "sslnegotiation": set_negotiation,
+    "sslpassword": set_tls_text,
+    "sslrootcert": set_file,
+    "statement_cache_size": set_count,
+    "target_session_attrs": set_target,
+    "user": set_place,
+}
+"""libpq's words that have a meaning here, and two of the driver's."""
+
+
+def checked(url: SecretStr) -> SecretStr:
+    """Return a database URL that can be used."""
+    parse_database_url(url.get_secret_value())
+    return url
+
+
+DatabaseUrl = Annotated[SecretStr, AfterValidator(checked)]
+"""The URL of a database as platforms write it, refused at the start when it cannot be used."""

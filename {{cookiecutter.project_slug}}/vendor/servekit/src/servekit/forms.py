@@ -1,0 +1,63 @@
+"""The forms that settings have: what is read into them, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from servekit.places import allowed_host, listen_host, origin, path_prefix, read_all
+from servekit.redis.url import parse_redis_url
+from servekit.urls import Refused
+from servekit.words import split_words, unquoted
+
+
+def read_redis(given: SecretStr) -> SecretStr:
+    """Return the URL of a Redis that a client can be made for; empty where there is none."""
+    url = unquoted(given.get_secret_value())
+    if url:
+        parse_redis_url(url)
+    return SecretStr(url)
+
+
+def read_keys(given: SecretStr) -> SecretStr:
+    """Return comma-separated keys, of which there is one."""
+    if not split_words(given.get_secret_value()):
+        raise Refused("holds no key between its commas: `openssl rand -hex 32` makes one")
+    return given
+
+
+def read_token(given: SecretStr) -> SecretStr:
+    """Return what a client can send in a header."""
+    if any(not "!" <= character <= "~" for character in given.get_secret_value()):
+        raise Refused("holds blanks or special characters, which no client can send")
+    return given
+
+
+def read_collector(given: str) -> str:
+    """Return the URL of a collector of traces."""
+    url = unquoted(given)
+    if url and not url.lower().startswith(("http://", "https://")):
+        raise Refused("must begin with http:// or https://, as in http://collector:4318")
+    return url
+
+
+def read_listened(given: str) -> str:
+    """Return comma-separated addresses to listen on, of which there is one."""
+    words = split_words(given)
+    if not words:
+        raise Refused("names no address: write it as 0.0.0.0, :: or unix:/run/service.sock")
+    return ",".join(listen_host(word) for word in words)
+
+
+CollectorUrl = Annotated[str, AfterValidator(read_collector)]
+HeaderToken = Annotated[SecretStr, AfterValidator(read_token)]
+HostNames = Annotated[list[str], AfterValidator(lambda given: read_all(given, allowed_host))]
+ListenHost = Annotated[
+    str, Field(min_length=1), AfterValidator(lambda given: listen_host(unquoted(given)))
+]
+ListenHosts = Annotated[str, Field(min_length=1), AfterValidator(read_listened)]
+Origins = Annotated[list[str], AfterValidator(lambda given: read_all(given, origin))]
+PathPrefixes = Annotated[list[str], AfterValidator(lambda given: read_all(given, path_prefix))]
+RedisUrlText = Annotated[SecretStr, AfterValidator(read_redis)]
+SigningKeys = Annotated[SecretStr, Field(min_length=1), AfterValidator(read_keys)]

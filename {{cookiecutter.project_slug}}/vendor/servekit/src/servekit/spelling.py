@@ -1,0 +1,70 @@
+"""Settings as text that can be read in again: `.env.example`, and what a service runs with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from servekit.settings import Settings
+from servekit.variables import is_secret, names_of
+from servekit.words import split_words
+
+PLAIN = re.compile(r"[A-Za-z0-9_./:,@%+=\[\]*-]*")
+
+
+def example_file(kind: type[Settings]) -> str:
+    """Return the text of `.env.example`: every setting at its default, with its reason."""
+    lines = ["# Every setting at its default. Copy to .env and uncomment what you change.", ""]
+    for name, field in kind.model_fields.items():
+        default = "" if field.is_required() else field.get_default(call_default_factory=True, validated_data={})  # fmt: skip  # noqa: E501
+        lines += [f"# {field.description}", f"# {names_of(kind, name)[0]}={as_text(default)}", ""]
+    return "\n".join(lines)
+
+
+def spelled(settings: Settings) -> Iterator[str]:
+    """Yield every setting as a line of `.env`; a secret that is set is a comment."""
+    kind = type(settings)
+    values = settings.model_dump(mode="json", fallback=str)
+    for name, field in kind.model_fields.items():
+        variable, value = names_of(kind, name)[0], getattr(settings, name)
+        if is_secret(name, field) and revealed(value) not in ("", None, [], {}):
+            yield f"# {variable} is set, and not shown: **********"
+        else:
+            yield f"{variable}={quoted(as_text(values.get(name, value)))}"
+
+
+def revealed(value: Any) -> Any:
+    """Return what a secret holds."""
+    return value.get_secret_value() if hasattr(value, "get_secret_value") else value
+
+
+def as_text(value: object) -> str:
+    """Return a value as the environment spells it."""
+    value = revealed(value)
+    if isinstance(value, list | tuple | set | frozenset):
+        return list_as_text(list(value))
+    if isinstance(value, dict):
+        return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else str(value)
+
+
+def list_as_text(values: list[Any]) -> str:
+    """Return comma-separated words, or JSON where they would not come back as they are."""
+    text = ",".join(as_text(each) for each in values)
+    plain = all(isinstance(each, str | int | float) for each in values)
+    if plain and split_words(text) == [as_text(each) for each in values] and text[:1] != "[":
+        return text
+    return orjson.dumps(values, default=str).decode()
+
+
+def quoted(text: str) -> str:
+    """Return a text as `.env` holds it; `${` is kept from being looked up there."""
+    if PLAIN.fullmatch(text):
+        return text
+    text = text.replace("\\", "\\\\").replace("'", "\\'").replace("${", "${:-$}{")
+    return f"'{text}'"

@@ -1,0 +1,208 @@
+"""The variables that settings are read from: their names, `.env`, and files that hold secrets."""
+
+from __future__ import annotations
+
+import difflib
+import io
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from dotenv import dotenv_values
+from dotenv.parser import parse_stream
+from pydantic import AliasChoices, AliasPath, Secret, SecretBytes, SecretStr
+from pydantic.fields import FieldInfo
+
+from servekit.settings import Settings
+from servekit.urls import Refused
+from servekit.words import BLANKS, is_model
+
+SECRET_WORDS = {
+    *("auth", "credential", "credentials", "dsn", "key", "keys"),
+    *("passwd", "password", "pwd", "secret", "secrets", "token", "tokens"),
+}
+SECRET_TYPES = (SecretStr, SecretBytes, Secret)
+ADDRESSES = "pydantic.networks"
+"""Where pydantic's types of addresses are; those may hold a password."""
+FILE = "_FILE"
+FILE_BYTES_MAX = 1_048_576
+MISSPELLING = 0.86
+"""Likeness above which an unknown variable counts as one of ours, misspelt."""
+OF_OTHERS = re.compile("(OTEL|POSTGRES|PG|COMPOSE|DOCKER|UV|PIP|PYTHON)[A-Z]*(_|$)")
+"""What compose, the database's image, OpenTelemetry and tools read, from `.env` too."""
+
+
+def names_of(kind: type[Settings], name: str) -> list[str]:
+    """Return the variables that a field is read from, in capitals, the first one first."""
+    field = kind.model_fields[name]
+    alias = field.validation_alias or field.alias
+    choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
+    found = [str(one.path[0]) if isinstance(one, AliasPath) else one for one in choices if one]
+    prefix = kind.model_config.get("env_prefix") or ""
+    return [each.upper() for each in found or [prefix + name]]
+
+
+def field_of(kind: type[Settings], location: str) -> str | None:
+    """Return the field that an error is about: it has the field's name, or an alias of it."""
+    if location in kind.model_fields:
+        return location
+    for name in kind.model_fields:
+        if location.upper() in names_of(kind, name):
+            return name
+    return None
+
+
+def is_secret(name: str, field: FieldInfo) -> bool:
+    """Return whether a value must not be shown: by its type, or by what its name says."""
+    return bool(SECRET_WORDS.intersection(name.lower().split("_"))) or holds_secret(
+        field.annotation, set()
+    )
+
+
+def holds_secret(annotation: Any, seen: set[int]) -> bool:
+    """Return whether a type is one of secrets, or holds one somewhere."""
+    if id(annotation) in seen:
+        return False
+    seen.add(id(annotation))
+    if isinstance(annotation, type) and (
+        issubclass(annotation, SECRET_TYPES) or annotation.__module__ == ADDRESSES
+    ):
+        return True
+    inside = list(get_args(annotation))
+    if is_model(annotation):
+        inside += [field.annotation for field in annotation.model_fields.values()]
+        if any(
+            SECRET_WORDS.intersection(name.lower().split("_")) for name in annotation.model_fields
+        ):
+            return True
+    return any(holds_secret(each, seen) for each in inside)
+
+
+def env_files(kind: type[Settings]) -> list[Path]:
+    """Return the files that a class reads variables from; those that come later win."""
+    given = kind.model_config.get("env_file")
+    if given is None:
+        return []
+    each = [given] if isinstance(given, str | os.PathLike) else list(given)
+    return [Path(file).expanduser() for file in each]
+
+
+def read_env_files(kind: type[Settings]) -> dict[str, str]:
+    """Return the variables of `.env`, and of whatever else a class names.
+
+    Raises:
+        Refused: A file is there, and cannot be read; the text begins with its name.
+    """
+    encoding = kind.model_config.get("env_file_encoding") or "utf-8"
+    found: dict[str, str] = {}
+    for file in env_files(kind):
+        text = read_file(file, encoding)
+        bindings = list(parse_stream(io.StringIO(text)))
+        for binding in bindings:
+            if binding.error:
+                line = binding.original.line
+                raise Refused(f"{file}: line {line} is not NAME=value, or a quote is not closed")
+        values = dotenv_values(stream=io.StringIO(text))
+        found |= {name: value for name, value in values.items() if value is not None}
+    return found
+
+
+def read_file(file: Path, encoding: str = "utf-8") -> str:
+    """Return the text of a file, empty where there is none.
+
+    Raises:
+        Refused: It is there, and cannot be read.
+    """
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(FILE_BYTES_MAX + 1)
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "no path of a file"
+        raise Refused(f"{file}: cannot be read: {reason}") from None
+    if len(content) > FILE_BYTES_MAX:
+        raise Refused(f"{file}: is larger than {FILE_BYTES_MAX} bytes")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError:
+        raise Refused(
+            f"{file}: is not text in {encoding.removesuffix('-sig')}: save it so"
+        ) from None
+    if "\0" in text:
+        raise Refused(f"{file}: holds zero bytes, as UTF-16 does: save it as utf-8")
+    return text
+
+
+def secrets_in_files(
+    kind: type[Settings], variables: Mapping[str, str]
+) -> Iterator[tuple[str, str | Refused]]:
+    """Yield the secrets that `NAME_FILE` names a file of, with what it holds or why it cannot.
+
+    `variables` are those of the environment and of `.env`, in capitals.
+    """
+    for name, field in kind.model_fields.items():
+        own = names_of(kind, name)
+        pointer = f"{own[0]}{FILE}"
+        path = variables.get(pointer, "").strip(BLANKS)
+        if not path or not is_secret(name, field) or field_of(kind, pointer.lower()):
+            continue
+        try:
+            yield name, secret_in(Path(path), pointer, own, variables)
+        except Refused as refusal:
+            yield name, refusal
+
+
+def secret_in(path: Path, pointer: str, own: list[str], variables: Mapping[str, str]) -> str:
+    """Return what a file holds for a setting."""
+    if any(variables.get(each, "").strip(BLANKS) for each in own):
+        raise Refused(f"{pointer}: is set, and so is {own[0]}: leave one of them out")
+    if not path.exists():
+        raise Refused(f"{pointer}: names a file that is not there")
+    try:
+        text = read_file(path).strip(BLANKS)
+    except Refused as refusal:
+        reason = str(refusal).partition(": ")[2]
+        raise Refused(f"{pointer}: names a file that cannot be used: {reason}") from None
+    if not text:
+        raise Refused(f"{pointer}: names a file that is empty")
+    return text
+
+
+def unknown_variables(
+    kind: type[Settings], environ: Mapping[str, str] = os.environ, dotenv: Path | None = None
+) -> list[str]:
+    """Return a line for each variable that looks like one of ours and is none.
+
+    In the environment that is a near miss of a setting's name; in `.env`, which is ours alone,
+    every name that is no setting.
+    """
+    files = env_files(kind) if dotenv is None else [dotenv]
+    in_dotenv = {name for file in files if file.is_file() for name in dotenv_values(file)}
+    known = known_names(kind)
+    delimiter = (kind.model_config.get("env_nested_delimiter") or "").upper()
+    lines = []
+    for name in sorted(set(environ) | in_dotenv):
+        upper = name.upper()
+        nested = delimiter and upper.partition(delimiter)[0] in known
+        if upper in known or nested or OF_OTHERS.match(upper):
+            continue
+        close = difflib.get_close_matches(upper, known, n=1, cutoff=MISSPELLING)
+        if close:
+            lines.append(f"{name}: unknown, did you mean {close[0]}?")
+        elif name in in_dotenv:
+            lines.append(f"{name}: unknown, .env holds settings of the service only")
+    return lines
+
+
+def known_names(kind: type[Settings]) -> set[str]:
+    """Return the variables that are read, those included that name a file of a secret."""
+    known = set()
+    for name, field in kind.model_fields.items():
+        own = names_of(kind, name)
+        known.update(own)
+        if is_secret(name, field):
+            known.update(f"{each}{FILE}" for each in own[:1])
+    return known
