@@ -73,7 +73,7 @@ async def try_redis(url: str) -> None:
 
 async def try_scripts(client: Redis) -> None:
     """Run a script, as sessions and the rate limit do."""
-    await client.eval("return 1", 0)  # type: ignore[no-untyped-call]
+    await client.eval("return 1", 0)
 
 
 async def try_database(url: str) -> None:

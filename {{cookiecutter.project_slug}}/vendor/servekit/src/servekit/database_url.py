@@ -1,4 +1,4 @@
-"""What a database URL says: SQLite's file, or PostgreSQL in libpq's words, as platforms use them."""
+"""What a database URL says: SQLite's file, or PostgreSQL in libpq's words, as platforms do."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ class WorkerBusy(raw.ConnectionError):
 
 UNAVAILABLE: tuple[type[BaseException], ...] = (
     raw.ConnectionError,
+    raw.NoPermissionError,
     raw.TimeoutError,
     raw.ReadOnlyError,
     raw.ClusterError,
@@ -25,3 +26,33 @@ UNAVAILABLE: tuple[type[BaseException], ...] = (
     TimeoutError,
 )
 """Errors of redis-py that mean "not now"; any other is a mistake in the command, raised as is."""
+
+REFUSALS = (
+    "ACL failure",  # of a command within a script
+    "BUSY ",
+    "DB index",
+    "DENIED",
+    "MISCONF",
+    "NOREPLICAS",
+    "SELECT is not allowed",
+    "unknown command",
+    "unknown subcommand",
+)
+"""How the answers of a server begin that does not let this service do its work, for now or ever."""
+
+
+def is_refusal(error: raw.ResponseError) -> bool:
+    """Return whether a server refuses to serve us; else the command is at fault."""
+    return str(error).startswith(REFUSALS)
+
+
+def reason_of(error: BaseException) -> str:
+    """Return why a store failed, in the words of whoever said it; a timeout has none."""
+    found: BaseException | None = error
+    while found is not None:
+        if text := str(found).strip():
+            return text
+        found = found.__cause__
+    if isinstance(error, TimeoutError | raw.TimeoutError):
+        return "no answer within its time limit"
+    return type(error).__name__

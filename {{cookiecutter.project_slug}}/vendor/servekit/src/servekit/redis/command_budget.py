@@ -12,13 +12,15 @@ import structlog
 from prometheus_client import Histogram
 from redis.exceptions import (
     ConnectionError as RawConnectionError,
+    NoPermissionError,
     ReadOnlyError,
+    ResponseError,
     TimeoutError as RawTimeoutError,
 )
 
 from servekit.breaker import Breaker
 from servekit.deadlines import remaining
-from servekit.errors import UNAVAILABLE, StoreUnavailable, WorkerBusy
+from servekit.errors import UNAVAILABLE, StoreUnavailable, WorkerBusy, is_refusal, reason_of
 from servekit.retry_budget import RetryBudget
 
 T = TypeVar("T")
@@ -40,9 +42,9 @@ class CommandBudget:
     It is less where the request that asks has less time left. While Redis replies to other commands
     of this budget, one may take twice that: then it is this worker that is slow.
 
-    A command that fails for want of Redis raises StoreUnavailable; an error of the command itself
-    is raised as redis-py raises it. Only what failed at once (a reset, a refusal, a demoted
-    primary) is retried: a silent Redis has used up the budget.
+    A command that fails for want of Redis, or of its permission, raises StoreUnavailable; an error
+    of the command itself is raised as redis-py raises it. Only what failed at once (a reset, a
+    refusal, a demoted primary) is retried: a silent Redis has used up the budget.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class CommandBudget:
             with self.breaker:
                 return await self._in_time(command)
         except UNAVAILABLE as error:
-            raise StoreUnavailable(f"{self.breaker.name}: {error}") from error
+            raise StoreUnavailable(f"{self.breaker.name}: {reason_of(error)}") from error
         finally:
             self._observe(time.perf_counter() - started)
 
@@ -113,6 +115,10 @@ class CommandBudget:
             # A demoted primary keeps its connections: the next one must resolve anew.
             if self._on_read_only is not None:
                 await self._on_read_only()
+            raise
+        except ResponseError as error:
+            if is_refusal(error):
+                raise NoPermissionError(str(error)) from error
             raise
 
 
@@ -173,8 +179,14 @@ class RedisBreaker(Breaker):
     is neither.
     """
 
+    reason = ""
+
     def opened(self) -> None:
-        log.warning("redis_breaker_opened", pool=self.name)
+        log.warning("redis_breaker_opened", pool=self.name, reason=self.reason)
+
+    def suspect(self) -> None:
+        self.reason = "its invalidation channel fell silent"
+        super().suspect()
 
     def closed(self) -> None:
         log.info("redis_breaker_closed", pool=self.name)
@@ -194,6 +206,7 @@ class RedisBreaker(Breaker):
         elif isinstance(error, WorkerBusy):
             self.abandoned()
         elif isinstance(error, UNAVAILABLE):
+            self.reason = reason_of(error)
             self.failed()
         elif isinstance(error, Exception):
             self.succeeded()  # Redis replied; it disliked the command.

@@ -13,6 +13,7 @@ import structlog
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RawConnectionError
 
+from servekit.errors import reason_of
 from servekit.foreign.redis import on_invalidation
 from servekit.foreign.versions import fast_ways
 
@@ -76,7 +77,7 @@ class InvalidationChannel:
                     log.warning(
                         "invalidation_channel_failed",
                         prefix=self._prefix,
-                        error=repr(errors.exceptions),
+                        error="; ".join(map(reason_of, errors.exceptions)),
                     )
             # A group that fails in the moment it is cancelled raises its errors and no more.
             if task.cancelling():
