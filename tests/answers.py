@@ -42,6 +42,19 @@ REFUSED_SLUGS = [
 ]
 
 
+TAKEN_SLUGS = [
+    "fastapi",
+    "limits",
+    "redis",
+    "servekit",
+    "sqlalchemy",
+    "python",
+    "uvicorn",
+    "py-spy",
+]
+"""Names of what is installed beside the service."""
+
+
 def name(answers: dict[str, object]) -> str:
     """Return a readable test id."""
     return ",".join(f"{question}={answer}" for question, answer in answers.items())

@@ -65,6 +65,8 @@ def test_hostile_texts_change_no_other_file(bake):
 def test_the_slug_follows_the_name(bake):
     assert bake(project_name="The Fast Shop 2").name == "the-fast-shop-2"
     assert bake(project_name="🚀").name == "my-service"
+    assert bake(project_name="123 go").name == "go"
+    assert bake(project_name="2024").name == "my-service"
     assert len(bake(project_name="long " * 20).name) <= 40
 
 

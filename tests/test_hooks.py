@@ -1,8 +1,9 @@
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
-from answers import REFUSED_SLUGS
+from answers import REFUSED_SLUGS, TAKEN_SLUGS
 from render import COOKIECUTTER
 
 
@@ -28,6 +29,26 @@ def test_a_bad_slug_is_refused_in_one_line_and_leaves_nothing(template, tmp_path
     reason = refuse(template, tmp_path / "out", project_slug=slug)
     assert reason.startswith(f"project_slug {slug!r} is refused: ")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+@pytest.mark.parametrize("slug", TAKEN_SLUGS)
+def test_a_slug_that_is_the_name_of_what_is_installed_is_refused(template, tmp_path, slug):
+    reason = refuse(template, tmp_path / "out", project_slug=slug)
+    assert reason.startswith(f"project_slug {slug!r} is refused: ")
+    assert f"{slug}-service" in reason
+
+
+def test_no_command_of_the_service_replaces_one_that_is_installed_with_it(
+    template, installed_service
+):
+    lock = (installed_service / "requirements" / "dev.txt").read_text()
+    locked = {line.partition("==")[0] for line in lock.splitlines() if "==" in line}
+    commands = {path.name for path in (installed_service / ".venv" / "bin").iterdir()}
+    slugs = {name for name in commands if re.fullmatch("[a-z][a-z0-9]*(-[a-z0-9]+)*", name)}
+    hook = (template / "hooks" / "post_gen_project.py").read_text()
+    allowed = {name for name in slugs - locked if f'"{name}"' not in hook}
+    assert "pytest" in commands
+    assert allowed == {installed_service.name}
 
 
 @pytest.mark.parametrize("question", ["project_name", "description", "author"])

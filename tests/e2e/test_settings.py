@@ -9,7 +9,7 @@ from running import clean_environment
     ("environment", "named"),
     [
         ({"PORT": "http"}, ["PORT"]),
-        ({"ENVIRONMENT": "production"}, ["REDIS_URL", "SECRET_KEY"]),
+        ({"ENVIRONMENT": "production"}, ["REDIS_URL", "SECRET_KEY", "DATABASE_URL"]),
         (
             {
                 "ENVIRONMENT": "production",
@@ -18,7 +18,7 @@ from running import clean_environment
                 "ALLOWED_HOSTS": "*",
                 "DEBUG": "true",
             },
-            ["SECRET_KEY", "ALLOWED_HOSTS", "DEBUG"],
+            ["SECRET_KEY", "ALLOWED_HOSTS", "DEBUG", "DATABASE_URL"],
         ),
     ],
 )

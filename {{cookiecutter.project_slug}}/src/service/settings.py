@@ -3,12 +3,13 @@
 from pydantic import SecretStr
 
 import servekit
+from servekit import DatabaseUrl
 
 
 class Settings(servekit.Settings):
     """What this service is told; the environment name of a field is the field in capitals."""
 
-    database_url: SecretStr = SecretStr("sqlite+aiosqlite:///service.db")
-    """SQLAlchemy URL of the database; `postgresql+asyncpg://` in production."""
+    database_url: DatabaseUrl = SecretStr("sqlite:///service.db")
+    """Database: `postgresql://user:password@host/name?sslmode=require`, or a file of SQLite."""
     rates_url: str = ""  # of the example
     """Base URL of the service that knows the example's exchange rates; empty asks nobody."""

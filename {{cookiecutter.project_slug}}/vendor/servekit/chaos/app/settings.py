@@ -1,9 +1,9 @@
 """The settings of the application under test."""
 
-from pydantic import SecretStr
 from pydantic_settings import SettingsConfigDict
 
 import servekit
+from servekit import DatabaseUrl
 
 
 class Settings(servekit.Settings):
@@ -12,5 +12,5 @@ class Settings(servekit.Settings):
     # A case says all that it needs in the environment: no `.env` of whoever runs it takes part.
     model_config = SettingsConfigDict(env_file=None)
 
-    database_url: SecretStr
-    """SQLAlchemy URL of the database."""
+    database_url: DatabaseUrl
+    """URL of the database."""

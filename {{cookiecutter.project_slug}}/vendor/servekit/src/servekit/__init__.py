@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from servekit.admission.importance import critical as critical, sheddable as sheddable
+    from servekit.database_url import DatabaseUrl as DatabaseUrl
     from servekit.deadlines import remaining as remaining
     from servekit.dependencies import (
         ServiceDep as ServiceDep,
@@ -30,6 +31,7 @@ __version__ = "0.1.0"
 
 # Where each name lives: imported when it is asked for, as a supervisor needs few of them.
 HOMES = {
+    "DatabaseUrl": "database_url",
     "Service": "service",
     "ServiceDep": "dependencies",
     "Settings": "settings",
@@ -47,6 +49,7 @@ HOMES = {
 }
 
 __all__ = [
+    "DatabaseUrl",
     "Service",
     "ServiceDep",
     "Settings",

@@ -241,8 +241,9 @@ WORDS: dict[str, Callable[[Words, str, str], None]] = {
 
 def checked(url: SecretStr) -> SecretStr:
     """Return a database URL that can be used."""
-    parse_database_url(url.get_secret_value())
-    return url
+    text = unquoted(url.get_secret_value())
+    parse_database_url(text)
+    return SecretStr(text)
 
 
 DatabaseUrl = Annotated[SecretStr, AfterValidator(checked)]

@@ -21,6 +21,8 @@ from servekit.words import decode, split_words
 HANG_SECONDS_MIN = 4
 DEVELOPMENT_SECRET = "development-only-secret-never-use-in-production"  # noqa: S105 - refused in production
 
+MOST = 1_000_000_000  # as seconds 31 years: clocks and sizes beyond it overflow somewhere
+
 
 class Settings(BaseSettings):
     """Settings of a service, read from the environment and from `.env`; subclass it to add more.
@@ -101,10 +103,10 @@ class Settings(BaseSettings):
     0 switches that off, as a debugger in the worker or a terminal in development does.
     """
 
-    worker_recycle_requests: int = Field(default=0, ge=0)
+    worker_recycle_requests: int = Field(default=0, ge=0, le=MOST)
     """Requests after which a worker is replaced, with 10 % jitter; a net under slow leaks."""
 
-    worker_recycle_rss_mib: int = Field(default=0, ge=0)
+    worker_recycle_rss_mib: int = Field(default=0, ge=0, le=MOST)
     """Resident memory in MiB above which a worker is replaced, after three samples in a row."""
 
     # State
@@ -140,33 +142,33 @@ class Settings(BaseSettings):
 
     # Size limits
 
-    limit_body_bytes: int = Field(default=1_048_576, ge=0)
+    limit_body_bytes: int = Field(default=1_048_576, ge=0, le=2**50)
     """Largest request body: 413. Routes that stream may set their own."""
 
-    limit_header_bytes: int = Field(default=32_768, ge=1024)
+    limit_header_bytes: int = Field(default=32_768, ge=1024, le=MOST)
     """Largest header block: 431."""
 
-    limit_header_count: int = Field(default=100, ge=8)
+    limit_header_count: int = Field(default=100, ge=8, le=MOST)
     """Most header fields: 431."""
 
-    limit_uri_bytes: int = Field(default=8192, ge=256)
+    limit_uri_bytes: int = Field(default=8192, ge=256, le=MOST)
     """Longest request target: 414."""
 
-    limit_connections: int = Field(default=1000, ge=1)
+    limit_connections: int = Field(default=1000, ge=1, le=MOST)
     """Open connections of a worker; further ones are left to its siblings and the backlog."""
 
     # Overload
 
-    rate_limit_per_minute: int = Field(default=0, ge=0)
+    rate_limit_per_minute: int = Field(default=0, ge=0, le=MOST)
     """Requests a minute from one client address over all workers: 429."""
 
-    pressure_loop_lag_ms: float = Field(default=70, ge=0)
+    pressure_loop_lag_ms: float = Field(default=70, ge=0, le=3_600_000)
     """Event-loop lag: work for four times as long may wait for a turn; beyond it is shed."""
 
-    pressure_requests: int = Field(default=0, ge=0)
+    pressure_requests: int = Field(default=0, ge=0, le=MOST)
     """Requests in flight in a worker above which new ones are shed."""
 
-    pressure_rss_mib: int = Field(default=0, ge=0)
+    pressure_rss_mib: int = Field(default=0, ge=0, le=MOST)
     """Resident memory of a worker in MiB above which new requests are shed."""
 
     pressure_dry_run: bool = False
@@ -178,7 +180,7 @@ class Settings(BaseSettings):
     sheddable_paths: PathPrefixes = []
     """Path prefixes that overload refuses first, comma-separated; or `@sheddable` on a route."""
 
-    loop_stall_ms: float = Field(default=50, ge=0)
+    loop_stall_ms: float = Field(default=50, ge=0, le=3_600_000)
     """Stillness of the event loop after which the running request and its stack are logged."""
 
     # Redis
@@ -186,16 +188,16 @@ class Settings(BaseSettings):
     redis_connections: int = Field(default=32, ge=1, le=10_000)
     """Connections of each pool in a worker; a caller waits at most its time limit for one."""
 
-    redis_connection_age_seconds: float = Field(default=600, ge=0)
+    redis_connection_age_seconds: float = Field(default=600, ge=0, le=MOST)
     """Age at which a connection is reopened, less up to a fifth: names are looked up again then."""
 
-    timeout_redis_connect_ms: float = Field(default=250, gt=0)
+    timeout_redis_connect_ms: float = Field(default=250, gt=0, le=600_000)
     """Time to open a connection."""
 
-    timeout_cache_ms: float = Field(default=100, gt=0)
+    timeout_cache_ms: float = Field(default=100, gt=0, le=600_000)
     """Time for a cache command, one try; past it the cache counts as absent."""
 
-    timeout_session_ms: float = Field(default=250, gt=0)
+    timeout_session_ms: float = Field(default=250, gt=0, le=600_000)
     """Time for a session command, with one retry; past it routes that need a login answer 503."""
 
     # Cache
@@ -203,27 +205,27 @@ class Settings(BaseSettings):
     cache_enabled: bool = True
     """Off sends every read to its source: for capacity tests."""
 
-    cache_local_mib: int = Field(default=32, ge=0)
+    cache_local_mib: int = Field(default=32, ge=0, le=MOST)
     """Memory of a worker's local tier in MiB; 0 leaves Redis as the only tier."""
 
-    cache_warm_seconds: float = Field(default=5, ge=0)
+    cache_warm_seconds: float = Field(default=5, ge=0, le=3600)
     """Time for warming caches before a worker is ready; the rest loads on demand."""
 
     # Sessions
 
-    session_idle_seconds: int = Field(default=1800, ge=60)
+    session_idle_seconds: int = Field(default=1800, ge=60, le=MOST)
     """A session ends after this time without a request."""
 
-    session_absolute_seconds: int = Field(default=43_200, ge=60)
+    session_absolute_seconds: int = Field(default=43_200, ge=60, le=MOST)
     """A session ends this long after login, used or not."""
 
-    session_limit_per_user: int = Field(default=10, ge=0)
+    session_limit_per_user: int = Field(default=10, ge=0, le=MOST)
     """Concurrent sessions of one user; the oldest is ended by a further login."""
 
     session_clear_site_data: list[Literal["cache", "cookies", "storage", "executionContexts"]] = []
     """What a logout clears beside its cookie; `cookies` are those of all hosts of the domain."""
 
-    session_local_mib: int = Field(default=8, ge=0)
+    session_local_mib: int = Field(default=8, ge=0, le=MOST)
     """Memory of a worker's own, coherent copies of sessions in MiB; 0 reads Redis every time."""
 
     # Work off the loop
@@ -234,13 +236,13 @@ class Settings(BaseSettings):
     offload_processes: int = Field(default=0, ge=0, le=512)
     """Processes of a worker for CPU work; 0 shares the usable CPUs among the workers."""
 
-    offload_queue: int = Field(default=0, ge=0)
+    offload_queue: int = Field(default=0, ge=0, le=MOST)
     """Calls that may wait for a place in a pool; 0 means half the pool, at least one. Full: 503."""
 
-    offload_recycle_rss_mib: int = Field(default=0, ge=0)
+    offload_recycle_rss_mib: int = Field(default=0, ge=0, le=MOST)
     """Resident memory in MiB above which an offload process is replaced after its call."""
 
-    timeout_offload_seconds: float = Field(default=30, gt=0)
+    timeout_offload_seconds: float = Field(default=30, gt=0, le=MOST)
     """Time for one offloaded call, waiting included; past it a process is killed: 504."""
 
     # Upstreams

@@ -128,11 +128,10 @@ def read_file(file: Path, encoding: str = "utf-8") -> str:
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError:
-        raise Refused(
-            f"{file}: is not text in {encoding.removesuffix('-sig')}: save it so"
-        ) from None
+        name = encoding.removesuffix("-sig").upper()
+        raise Refused(f"{file}: is not text in {name}: save it as {name}") from None
     if "\0" in text:
-        raise Refused(f"{file}: holds zero bytes, as UTF-16 does: save it as utf-8")
+        raise Refused(f"{file}: holds zero bytes, as UTF-16 does: save it as UTF-8")
     return text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections import deque
 from collections.abc import Iterator, Mapping, MutableSequence, Sequence, Set as AbstractSet
 from enum import Enum
@@ -21,6 +22,8 @@ TEXTS = {str, bytes, SecretStr, SecretBytes, Any, object}
 """Types that take any text as it is, quotes included."""
 BLANKS = " \t\r\n\v\f\0\ufeff\u200b\u00a0"
 """What editors, files and copying leave around a value."""
+ADDRESS = re.compile(r"\[[0-9a-f.]*:[0-9a-f:.]*\]", re.IGNORECASE)
+"""An IPv6 address, which begins as a list in JSON does."""
 SYNONYMS = {
     "dev": "development",
     "err": "error",
@@ -50,13 +53,14 @@ def decode(given: object, field: FieldInfo) -> object:
     kinds = list(kinds_of(field.annotation))
     if not text:
         return instead_of_nothing(field, kinds)
-    if is_json(text, kinds):
-        return from_json(text)
+    bare = unquoted(text)
+    if is_json(bare, kinds):
+        return from_json(bare)
     if any(kind in SEVERAL for kind in kinds):
-        return split_words(text)
+        return split_words(bare)
     if any(kind in TEXTS for kind in kinds):
         return text
-    return chosen(unquoted(text), choices(field.annotation))
+    return chosen(bare, choices(field.annotation))
 
 
 def instead_of_nothing(field: FieldInfo, kinds: list[Any]) -> object:
@@ -96,7 +100,7 @@ def alternatives(annotation: Any) -> Iterator[Any]:
 
 def is_json(text: str, kinds: list[Any]) -> bool:
     """Return whether a text means JSON: as it begins, and as its type may need it."""
-    several = any(kind in SEVERAL for kind in kinds)
+    several = any(kind in SEVERAL for kind in kinds) and not ADDRESS.match(text)
     structured = any(kind in {dict, Mapping} or is_model(kind) for kind in kinds)
     return (several and text.startswith("[")) or (structured and text.startswith("{"))
 

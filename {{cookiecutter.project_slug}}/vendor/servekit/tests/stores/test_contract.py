@@ -7,6 +7,10 @@ from typing import Any
 
 import pytest
 
+from limits import RateLimitItemPerSecond
+from limits.aio.strategies import MovingWindowRateLimiter
+
+from servekit.layers.rate_limit_storage import ClientStorage
 from servekit.redis.clients import RedisClients
 from tests.stores.topologies import TOPOLOGIES
 from tests.stores.workers import Product, Source, session_worker, until, worker
@@ -116,6 +120,17 @@ async def test_a_login_is_known_everywhere_and_a_logout_is_final(url):
 
 async def _ended(store, tokens):
     return not any([await store.read(token) for token in tokens])
+
+
+async def test_a_rate_limit_counts_for_both_workers(url):
+    budget: Any = {"cache_timeout_seconds": 5, "connect_timeout_seconds": 5}
+    async with RedisClients(url, **budget) as a, RedisClients(url, **budget) as b:
+        for clients in (a, b):
+            limiter = MovingWindowRateLimiter(ClientStorage(clients.rate_limit))
+            quota = RateLimitItemPerSecond(2, 60)
+            hits = [await limiter.hit(quota, str(url)) for _ in range(2)]
+            assert (await limiter.get_window_stats(quota, str(url))).remaining == 0
+    assert hits == [False, False]
 
 
 async def test_many_first_commands_at_once_lose_none(url):

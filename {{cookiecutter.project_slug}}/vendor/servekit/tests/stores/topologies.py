@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import redis
 from servekit.redis.embedded import EmbeddedServer
@@ -31,6 +32,25 @@ def sentinel() -> Iterator[str]:
         yield f"redis+sentinel://127.0.0.1:{port}/main"
 
 
+@contextmanager
+def restricted() -> Iterator[str]:
+    """One server that allows what the guide says that it must, and nothing else."""
+    guide = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    rule = guide.split("## What Redis must allow")[1].split("```")[1]
+    user = " ".join(rule.split()).removeprefix("user service")
+    acl = f"user default {user}\nuser admin on nopass ~* +@all\n"
+    with server("--save", "", config=acl) as port, redis.Redis(port=port) as watcher:
+        asyncio.run(until(lambda: _pings(watcher)))
+        yield f"redis://127.0.0.1:{port}"
+
+
+def _pings(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.RedisError:
+        return False
+
+
 def _answers(client: redis.Redis) -> bool:
     try:
         return bool(client.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", "main"))
@@ -46,4 +66,9 @@ def three_nodes() -> Iterator[str]:
         yield f"redis+cluster://127.0.0.1:{port}"
 
 
-TOPOLOGIES = {"standalone": standalone, "sentinel": sentinel, "cluster": three_nodes}
+TOPOLOGIES = {
+    "standalone": standalone,
+    "restricted": restricted,
+    "sentinel": sentinel,
+    "cluster": three_nodes,
+}

@@ -51,6 +51,8 @@ def parse_redis_url(url: str) -> RedisUrl:
     address = split_url(url)
     tls = SCHEMES.get(base, False)
     options = login(address) | read_redis_options(address.options, tls=tls)
+    if kind != "sentinel" and any(name.startswith("sentinel_") for name in options):
+        raise Refused("has an option for sentinels: write redis+sentinel://, or leave it out")
     if base == "unix":
         return RedisUrl("standalone", options | {"path": socket_path(address)})
     if not address.hosts:

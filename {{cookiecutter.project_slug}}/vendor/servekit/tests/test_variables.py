@@ -1,0 +1,207 @@
+"""Where settings come from: `.env`, files of secrets, names that are nearly right."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings as limits, strategies as st
+from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
+
+from servekit import Settings, SettingsError
+from servekit.environment import load_settings
+from servekit.spelling import example_file, spelled
+from servekit.variables import unknown_variables
+
+
+class Own(Settings):
+    model_config = SettingsConfigDict(env_prefix="")
+
+    stripe_key: SecretStr = SecretStr("")
+    mail_password: str = Field(default="", validation_alias="MAIL_PW")
+    greeting: str = "hello"
+    words: list[str] = ["a"]
+    numbers: tuple[float, ...] = (1.5,)
+    table: dict[str, Any] = {}
+    maybe: int | None = None
+
+
+@pytest.fixture(autouse=True)
+def folder(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for name in (*Own.model_fields, "mail_pw"):
+        monkeypatch.delenv(name.upper(), raising=False)
+    return tmp_path
+
+
+def problems() -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(Own)
+    return caught.value.problems
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("PORT=80\n".encode("utf-16"), "not text in UTF-8"),
+        ("PORT=80\n".encode("utf-16-le"), "zero bytes"),
+        ("GREETING=grün\n".encode("latin-1"), "not text in UTF-8"),
+        (b"PORT=80\nnot a variable\n", "line 2 is not NAME=value"),
+        (b"GREETING='open\nPORT=80\n", "line 1 is not NAME=value"),
+        (b"x" * 2_000_000, "is larger than"),
+    ],
+)
+def test_an_env_file_that_cannot_be_read_is_one_line_with_its_name(folder, content, reason):
+    (folder / ".env").write_bytes(content)
+    [line] = problems()
+    assert line.startswith(".env: ")
+    assert reason in line
+
+
+def test_an_env_file_that_is_a_folder_is_one_line_with_its_name(folder):
+    (folder / ".env").mkdir()
+    assert problems() == [".env: cannot be read: Is a directory"]
+
+
+def test_an_env_file_without_permission_is_one_line_with_its_name(folder, monkeypatch):
+    (folder / ".env").write_text("PORT=80\n")
+
+    def refuse(*_, **__):  # root may read everything
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    assert problems() == [".env: cannot be read: Permission denied"]
+
+
+def test_an_env_file_may_begin_with_the_mark_of_its_encoding(folder):
+    (folder / ".env").write_bytes("PORT=81\r\nGREETING=grün\r\n".encode("utf-8-sig"))
+    settings = load_settings(Own)
+    assert (settings.port, settings.greeting) == (81, "grün")
+
+
+@pytest.mark.parametrize(
+    "name", ["SECRET_KEY", "REDIS_URL", "STRIPE_KEY", "MAIL_PW", "ADMIN_TOKEN"]
+)
+def test_a_secret_may_stand_in_a_file_that_a_variable_names(folder, monkeypatch, name):
+    text = "redis://:pw@host" if name == "REDIS_URL" else "k" * 40
+    (folder / "secret").write_text(f" {text}\r\n")
+    monkeypatch.setenv(f"{name}_FILE", f"{folder}/secret\n")
+    settings = load_settings(Own)
+    value = getattr(settings, "mail_password" if name == "MAIL_PW" else name.lower())
+    assert getattr(value, "get_secret_value", lambda: value)() == text
+    assert unknown_variables(Own, {f"{name}_FILE": "x"}) == []
+
+
+def test_a_file_of_a_secret_may_be_named_in_the_env_file(folder):
+    (folder / "secret").write_text("k" * 40)
+    (folder / ".env").write_text("SECRET_KEY_FILE=secret\n")
+    assert load_settings(Own).secret_keys == ["k" * 40]
+    assert unknown_variables(Own) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "variables", "reason"),
+    [
+        (None, {}, "names a file that is not there"),
+        (b"\n", {}, "names a file that is empty"),
+        (b"\xff\xfe", {}, "cannot be used: is not text in UTF-8"),
+        (b"s3cret", {"STRIPE_KEY": "x"}, "and so is STRIPE_KEY: leave one of them out"),
+    ],
+)
+def test_a_file_of_a_secret_that_cannot_be_used_is_one_line(
+    folder, monkeypatch, content, variables, reason
+):
+    if content is not None:
+        (folder / "secret").write_bytes(content)
+    for name, text in {"STRIPE_KEY_FILE": f"{folder}/secret", **variables}.items():
+        monkeypatch.setenv(name, text)
+    [line] = problems()
+    assert line.startswith("STRIPE_KEY_FILE: ")
+    assert reason in line
+    assert "s3cret" not in line
+
+
+def test_only_secrets_are_read_from_files(monkeypatch):
+    monkeypatch.setenv("DEBUG_FILE", "/var/log/debug.log")
+    assert load_settings(Own).debug is False
+
+
+def test_a_refusal_says_what_is_misspelt_too(monkeypatch):
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    monkeypatch.setenv("REDIS_URI", "redis://host")
+    assert "REDIS_URI: unknown, did you mean REDIS_URL?" in problems()
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("REDIS_URI", "REDIS_URL"),
+        ("redis_uri", "REDIS_URL"),
+        ("LOGLEVEL", "LOG_LEVEL"),
+        ("ALLOWED_HOST", "ALLOWED_HOSTS"),
+        ("Secret_Keys", "SECRET_KEY"),
+        ("STRIPE_KEYS", "STRIPE_KEY"),
+    ],
+)
+def test_a_name_that_is_nearly_right_is_reported_in_whatever_case(name, hint):
+    assert unknown_variables(Own, {name: "x"}) == [f"{name}: unknown, did you mean {hint}?"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("debug", "Log_Level", "STRIPE_KEY", "stripe_key", "MAIL_PW", "SECRET_KEY_FILE"),
+        *("OTEL_SERVICE_NAME", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS"),
+        *("POSTGRES_PASSWORD", "POSTGRES_DB", "PGPASSWORD", "COMPOSE_PROJECT_NAME", "UV_INDEX_URL"),
+    ],
+)
+def test_no_alarm_for_what_is_read_by_us_or_by_others(folder, name):
+    (folder / ".env").write_text(f"{name}=x\n")
+    assert unknown_variables(Own, {name: "x"}) == []
+
+
+class Prefixed(Settings):
+    model_config = SettingsConfigDict(env_prefix="SHOP_", env_nested_delimiter="__")
+
+    limits: dict[str, int] = {}
+
+
+def test_a_prefix_of_a_services_own_is_part_of_the_names(folder, monkeypatch):
+    (folder / ".env").write_text("SHOP_PORT=81\nSHOP_LIMITS__A=1\n")
+    assert load_settings(Prefixed).port == 81
+    assert unknown_variables(Prefixed, {}) == []
+    monkeypatch.setenv("SHOP_PORT", "many")
+    with pytest.raises(SettingsError) as caught:
+        load_settings(Prefixed)
+    assert caught.value.problems[0].startswith("SHOP_PORT: ")
+    assert "# SHOP_PORT=8000" in example_file(Prefixed)
+
+
+text = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]) | st.just("\n"), max_size=20)
+
+
+@limits(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    greeting=text,
+    words=st.lists(text),
+    numbers=st.lists(st.floats(allow_nan=False, allow_infinity=False)),
+)
+@example(greeting="a'b\"c\\d ${HOME} #x \\n", words=["a,b", "[", "", " x", "'q'"], numbers=[])
+def test_what_is_shown_can_be_pasted_into_the_env_file(folder, greeting, words, numbers):
+    settings = Own(
+        _env_file=None, greeting=greeting, words=words, numbers=numbers, table={"a": [1, "x"]}
+    )
+    (folder / ".env").write_text("\n".join(spelled(settings)), encoding="utf-8")
+    again = load_settings(Own)
+    assert again.model_dump() == settings.model_dump()
+    assert unknown_variables(Own, {}) == []
+
+
+def test_what_is_shown_holds_no_secret():
+    settings = Own(
+        _env_file=None, stripe_key="XQJZ4711", MAIL_PW="XQJZ4711", admin_token="XQJZ4711"
+    )
+    shown = "\n".join(spelled(settings))
+    assert "XQJZ" not in shown
+    assert "# STRIPE_KEY is set, and not shown" in shown
+    assert "\nREDIS_URL=\n" in shown
