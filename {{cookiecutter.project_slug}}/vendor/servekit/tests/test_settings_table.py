@@ -59,7 +59,7 @@ def test_a_value_is_understood_as_it_is_written_or_refused_in_one_line(
     if name == "ENVIRONMENT":
         for other, needed in COMPLETE.items():
             monkeypatch.setenv(other, needed)
-    if name == "HOST" or name == "ADMIN_HOST":
+    if name in {"HOST", "ADMIN_HOST"}:
         monkeypatch.setenv("ADMIN_TOKEN", "t")
     monkeypatch.setenv(name, text)
     if isinstance(expected, Refusal):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
 
     from servekit.settings import Settings
 
+TRACKING = ("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", "check:")
 SECONDS = 5.0
 """For each of them, connecting included: more than a service gives them while it serves."""
 
@@ -63,12 +63,11 @@ async def try_redis(url: str) -> None:
         await clients.cache.ping()
         await try_scripts(clients.sessions)
         for connection in await clients.invalidation_connections():
-            with contextlib.suppress(OSError):
-                await connection.send_command(
-                    "CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", "check:"
-                )
-            await connection.read_response()
-            await connection.disconnect(nowait=True)
+            try:
+                await connection.send_command(*TRACKING)
+                await connection.read_response()
+            finally:
+                await connection.disconnect(nowait=True)
 
 
 async def try_scripts(client: Redis) -> None:

@@ -1,6 +1,7 @@
 import pytest
+import structlog
 
-from servekit.layers.trusted_hosts import REMEMBERED, TrustedHostsMiddleware
+from servekit.layers.trusted_hosts import REMEMBERED, SAMPLE_SECONDS, TrustedHostsMiddleware
 from tests.asgi import answers, call, foreign, passed
 
 ALLOWED = ["api.example.com", "*.shop.example", "127.0.0.1", "[::1]"]
@@ -73,3 +74,17 @@ async def test_other_scopes_pass_and_a_websocket_is_checked_too():
     app = TrustedHostsMiddleware(foreign, allowed=ALLOWED)
     assert await passed(app, {"type": "lifespan"})
     assert not await passed(app, {"type": "websocket", "headers": [(b"host", b"evil.example")]})
+
+
+async def test_a_refused_host_is_in_the_log_now_and_then():
+    app = TrustedHostsMiddleware(answers(), allowed=ALLOWED)
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(5):
+            await call(app, headers=[("host", "shop.example:8000")])
+        app._said_at -= SAMPLE_SECONDS
+        await call(app, headers=[("host", "x" * 5000)])
+    first, second = [each for each in logs if each["event"] == "host_refused"]
+    assert first["host"] == "shop.example:8000"
+    assert first["allowed"] == sorted(ALLOWED)
+    assert (first["others"], second["others"]) == (0, 4)
+    assert len(second["host"]) == 100

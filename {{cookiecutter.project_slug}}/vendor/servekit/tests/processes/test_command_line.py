@@ -65,6 +65,49 @@ def test_a_taken_port_is_one_clear_line(run, ports):
     ]
 
 
+REFUSED = {
+    "REDIS_URL": ["redis://:s3cret#x@h", "h:6379", "redis://h:p:1", "redis://h?family=0"],
+    "SECRET_KEY": [","],
+    "HOST": ["0.0.0.0:80", "x" * 300, "unix:/" + "x" * 200, "no.such.host.invalid"],
+    "ALLOWED_HOSTS": ["a/b"],
+    "GREETING_LENGTH": ["long\nlonger"],
+    "ADMIN_TOKEN_FILE": ["/no/such/file"],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [(name, each) for name in REFUSED for each in REFUSED[name]]
+)
+def test_what_cannot_work_ends_the_start_with_one_line_that_names_it(run, name, text):
+    done = run(**{name: text})
+    assert (done.returncode, done.stdout) == (1, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith((f"{name}: ", f"{name} and "))
+    assert "s3cret" not in line
+
+
+def test_settings_are_checked_with_an_exit_code_and_a_line_each(run, demo):
+    assert (run("settings", "--check").returncode, run("settings", "--check").stderr) == (0, "")
+    (demo / ".env").write_text("COLOUR=red\n")
+    hinted = run("settings", "--check", LOGLEVEL="info")
+    assert hinted.returncode == 0
+    assert [line.partition(":")[0] for line in hinted.stderr.splitlines()] == ["COLOUR", "LOGLEVEL"]
+    refused = run("settings", "--check", ENVIRONMENT="production", WORKERS="x")
+    assert refused.returncode == 1
+    named = [line.partition(":")[0] for line in refused.stderr.splitlines()]
+    assert named == ["WORKERS", "REDIS_URL", "SECRET_KEY", "COLOUR"]
+
+
+def test_connections_are_tried_when_asked_for(run, redis_url):
+    assert run("settings", "--check", "--connect", REDIS_URL=redis_url).returncode == 0
+    away = run("settings", "--check", "--connect", REDIS_URL="redis://127.0.0.1:1")
+    assert away.returncode == 1
+    [line] = away.stderr.splitlines()
+    assert line.startswith("REDIS_URL: ")
+    assert "Connect call failed" in line
+    assert run("settings", "--connect").returncode == 0  # there is none to try
+
+
 def test_commands_say_so_when_no_service_answers(run, ports):
     done = run("status")
     assert done.returncode == 1

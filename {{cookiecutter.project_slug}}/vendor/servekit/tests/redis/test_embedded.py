@@ -1,11 +1,16 @@
+import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
+import pytest
+
 import redis
-from servekit.redis.embedded import EmbeddedServer
+from servekit.redis import embedded
+from servekit.redis.embedded import EmbeddedServer, EmbeddedServerError
 
 OWNER = """
 import sys, time
@@ -51,3 +56,49 @@ def test_it_is_gone_after_its_owner_was_killed():
 
     assert gone(path)
     assert not path.parent.exists()
+
+
+@pytest.fixture
+def temporary_folder(monkeypatch):
+    """Return a function that names the folder of temporary files, as TMPDIR does."""
+
+    def name(folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        monkeypatch.setattr(tempfile, "tempdir", str(folder))
+
+    return name
+
+
+def test_a_long_folder_of_temporary_files_does_not_matter(temporary_folder, tmp_path):
+    temporary_folder(tmp_path / ("x" * 60) / ("y" * 60))
+    with EmbeddedServer() as server, redis.Redis(unix_socket_path=str(server.path)) as client:
+        assert client.ping()
+
+
+def test_no_folder_that_is_short_enough_is_one_line(temporary_folder, tmp_path, monkeypatch):
+    temporary_folder(tmp_path / ("x" * 60) / ("y" * 60))
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(EmbeddedServerError, match="set TMPDIR to a shorter one"):
+        EmbeddedServer().__enter__()
+
+
+SERVERS = {
+    "echo 'cannot load libjemalloc.so.2' >&2; exit 127": "ended: cannot load libjemalloc.so.2",
+    "while [ $# -gt 1 ]; do shift; done; echo 'Bad format' > \"$1\"; exit 1": "ended: Bad format",
+    "exit 3": "ended: it said nothing",
+    "echo 'Still loading'; exec sleep 60": "did not answer within 0.5 s: Still loading",
+}
+
+
+@pytest.mark.parametrize("script", SERVERS)
+def test_what_a_server_says_that_does_not_start_is_shown(monkeypatch, tmp_path, script):
+    program = tmp_path / "server"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(embedded, "find_binary", lambda: str(program))
+    monkeypatch.setattr(embedded, "START_SECONDS", 0.5 if "sleep" in script else 30)
+    began = time.monotonic()
+    with pytest.raises(EmbeddedServerError, match=SERVERS[script]) as caught:
+        EmbeddedServer().__enter__()
+    assert "\n" not in str(caught.value)
+    assert time.monotonic() - began < 10

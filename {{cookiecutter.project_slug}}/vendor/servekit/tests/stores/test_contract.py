@@ -6,7 +6,6 @@ from itertools import product as pairs
 from typing import Any
 
 import pytest
-
 from limits import RateLimitItemPerSecond
 from limits.aio.strategies import MovingWindowRateLimiter
 

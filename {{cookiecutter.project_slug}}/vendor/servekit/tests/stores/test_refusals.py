@@ -1,9 +1,9 @@
 """A Redis that refuses by its rules is one that is away: 503 or a worker's own copy, never 500."""
 
 import pytest
-import redis
 import structlog
 
+import redis
 from servekit.cache.cache import Cache
 from servekit.errors import StoreUnavailable
 from servekit.redis.embedded import EmbeddedServer
@@ -72,5 +72,5 @@ async def test_a_database_that_is_not_there_is_a_redis_that_is_away(server):
 async def test_a_mistake_in_a_command_is_still_raised_as_it_is(server):
     async with patient_clients(server.url) as clients:
         await clients.cache.set("text", "x")
-        with pytest.raises(redis.ResponseError, match="WRONGTYPE|wrong kind"):
+        with pytest.raises(redis.ResponseError, match="wrong kind"):
             await clients.cache.lpush("text", "y")
