@@ -1,8 +1,10 @@
 import re
 
 import pytest
+from pydantic import SecretStr
 
-from servekit.environment import SettingsError, load_settings
+from servekit import DatabaseUrl
+from servekit.environment import SettingsError, load_settings, remarks
 from servekit.settings import Settings
 from servekit.spelling import example_file
 from servekit.variables import unknown_variables
@@ -52,6 +54,7 @@ def test_a_complete_production_environment_is_accepted(monkeypatch):
         ("ALLOWED_HOSTS", "*"),
         ("ALLOWED_HOSTS", ""),
         ("CORS_ORIGINS", "*"),
+        ("CORS_ORIGINS", "null"),
         ("DEBUG", "true"),
     ],
 )
@@ -60,6 +63,30 @@ def test_production_refuses_an_unsafe_value_and_names_its_variable(monkeypatch, 
 
     assert len(found) == 1
     assert found[0].startswith(f"{name}: ")
+
+
+def test_a_comma_within_a_key_is_said(monkeypatch):
+    [line] = problems(monkeypatch, **{**PRODUCTION, "SECRET_KEY": "a" * 20 + "," + "b" * 20})
+
+    assert "commas made 2 keys of 20 and 20" in line
+
+
+class WithDatabase(Settings):
+    database_url: DatabaseUrl = SecretStr("sqlite:///service.db")
+
+
+def test_a_database_must_be_named_in_production_and_sqlite_is_said_aloud(monkeypatch):
+    for name, value in PRODUCTION.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match="DATABASE_URL: must be set in production"):
+        load_settings(WithDatabase)
+    monkeypatch.setenv("DATABASE_URL", "sqlite:////data/service.db")
+    [line] = remarks(load_settings(WithDatabase))
+    assert line.startswith("DATABASE_URL: is a file of SQLite")
+    monkeypatch.setenv("DATABASE_URL", "postgres://u:s3cret@h/db?channel_binding=require")
+    [line] = remarks(load_settings(WithDatabase))
+    assert line.startswith("DATABASE_URL: channel_binding is left out")
+    assert "s3cret" not in line
 
 
 def test_every_problem_is_reported_at_once(monkeypatch):

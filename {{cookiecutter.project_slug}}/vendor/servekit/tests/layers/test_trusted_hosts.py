@@ -2,7 +2,9 @@ import pytest
 import structlog
 
 from servekit.layers.trusted_hosts import REMEMBERED, SAMPLE_SECONDS, TrustedHostsMiddleware
+from servekit.settings import Settings
 from tests.asgi import answers, call, foreign, passed
+from tests.settings_table import TABLE
 
 ALLOWED = ["api.example.com", "*.shop.example", "127.0.0.1", "[::1]"]
 
@@ -88,3 +90,14 @@ async def test_a_refused_host_is_in_the_log_now_and_then():
     assert first["allowed"] == sorted(ALLOWED)
     assert (first["others"], second["others"]) == (0, 4)
     assert len(second["host"]) == 100
+
+
+@pytest.mark.parametrize("text", [text for name, text, _ in TABLE if name == "ALLOWED_HOSTS"])
+async def test_whatever_is_accepted_as_a_host_lets_requests_through(make_settings, text):
+    try:
+        allowed = make_settings(Settings, allowed_hosts=text).allowed_hosts
+    except ValueError:
+        return
+    for host in allowed:
+        for port in ("", ":80", ":8000"):
+            assert await status(host.replace("*", "any.example") + port, allowed=allowed) == 200

@@ -4,6 +4,7 @@ import ssl
 import subprocess
 
 import pytest
+import structlog
 
 from servekit.errors import StoreUnavailable
 from servekit.redis.clients import RedisClients
@@ -60,5 +61,9 @@ async def _is_two(cache):
 async def test_a_certificate_that_nobody_vouches_for_is_refused(port):
     url = f"rediss://127.0.0.1:{port}"
     async with RedisClients(url, connect_timeout_seconds=10, session_timeout_seconds=10) as clients:
-        with pytest.raises(StoreUnavailable, match="certificate verify failed"):
-            await clients.sessions.ping()
+        with structlog.testing.capture_logs() as logs:
+            for _ in range(5):
+                with pytest.raises(StoreUnavailable, match="certificate verify failed"):
+                    await clients.sessions.ping()
+    [opened] = [each for each in logs if each["event"] == "redis_breaker_opened"]
+    assert "self-signed certificate" in opened["reason"]
