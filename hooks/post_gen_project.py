@@ -10,9 +10,9 @@ ANSWERS = json.loads(r"""{{ cookiecutter | jsonify }}""")
 CACHES = ("__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis", ".venv")
 # What `make` installs beside the service has commands of these names in the same folder.
 COMMANDS = (
-    *("activate", "deactivate", "markdown-it", "pip", "pip3", "pydoc", "python", "python3", "wheel"),
+    *("activate", "deactivate", "markdown-it", "pip", "pip3", "pydoc", "python", "python3"),
     *("dmypy", "dotenv", "hypothesis", "mypyc", "normalizer", "pygmentize", "py-spy"),
-    *("stubgen", "stubtest", "uvx"),
+    *("stubgen", "stubtest", "uvx", "wheel"),
 )
 
 
