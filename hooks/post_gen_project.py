@@ -8,24 +8,6 @@ from pathlib import Path
 
 ANSWERS = json.loads(r"""{{ cookiecutter | jsonify }}""")
 CACHES = ("__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis", ".venv")
-# What `make` installs beside the service has commands of these names in the same folder.
-COMMANDS = (
-    *("activate", "deactivate", "markdown-it", "pip", "pip3", "pydoc", "python", "python3"),
-    *("dmypy", "dotenv", "hypothesis", "mypyc", "normalizer", "pygmentize", "py-spy"),
-    *("stubgen", "stubtest", "uvx", "wheel"),
-)
-
-
-def taken() -> set[str]:
-    """Return the names of the packages that are installed beside the service, and of commands.
-
-    An installer would replace the one by the other, or find that a project depends on itself.
-    """
-    locks = "\n".join(
-        lock.read_text(encoding="utf-8") for lock in Path("requirements").glob("*.txt")
-    )
-    packages = re.findall(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==", locks, re.MULTILINE)
-    return {"servekit", *COMMANDS, *(re.sub("[-_.]+", "-", name).lower() for name in packages)}
 
 
 def drop(path: Path) -> None:
@@ -44,12 +26,11 @@ def drop(path: Path) -> None:
         parent.rmdir()
 
 
-slug = ANSWERS["project_slug"]
-if slug in taken():
-    sys.exit(
-        f"project_slug {slug!r} is refused: a package or command that the service needs has that "
-        f"name (take for example {slug}-service)."
-    )
+# An installer would replace the one by the other, or find that a project depends on itself.
+slug, locks = ANSWERS["project_slug"], Path("requirements").glob("*.txt")
+locked = re.findall(r"^[\w.-]+(?=.*==)", "\n".join(map(Path.read_text, locks)), re.MULTILINE)
+if slug in {*locked, *ANSWERS["_names_taken"]}:
+    sys.exit(f"project_slug {slug!r} is refused: a dependency has that name, take {slug}-service.")
 for option, paths in ANSWERS["_files_by_option"].items():
     if not ANSWERS[option]:
         for path in paths:
