@@ -85,6 +85,8 @@ TABLE: list[tuple[str, str, Any]] = [
     ("HOST", "localhost", "localhost"),
     ("HOST", "unix:/run/s.sock", "unix:/run/s.sock"),
     ("HOST", "unix:///run/s.sock", "unix:/run/s.sock"),
+    ("HOST", "0.0.0.0, [::]", "0.0.0.0,::"),
+    ("HOST", ",", no("names no address")),
     ("HOST", "unix:", no("unix:/run/service.sock")),
     ("HOST", "0.0.0.0:8000", no("a port has a setting of its own")),
     ("HOST", "http://0.0.0.0", no("0.0.0.0, ::")),

@@ -143,6 +143,15 @@ def test_every_setting_says_its_reason():
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
 
 
+def test_the_example_file_changes_nothing_as_it_is(tmp_path):
+    defaults = load_settings(Settings)
+    text = example_file(Settings)
+    (tmp_path / ".env").write_text(text)
+
+    assert load_settings(Settings) == defaults
+    assert [line for line in text.splitlines() if line and not line.startswith("#")] == []
+
+
 def test_the_example_file_is_accepted_with_every_line_uncommented(tmp_path):
     defaults = load_settings(Settings)
     lines = [line.removeprefix("# ") for line in example_file(Settings).splitlines()]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import orjson
+from pydantic.fields import FieldInfo
 
 from servekit.settings import Settings
 from servekit.variables import is_secret, names_of
@@ -19,9 +20,16 @@ def example_file(kind: type[Settings]) -> str:
     """Return the text of `.env.example`: every setting at its default, with its reason."""
     lines = ["# Every setting at its default. Copy to .env and uncomment what you change.", ""]
     for name, field in kind.model_fields.items():
-        default = "" if field.is_required() else field.get_default(call_default_factory=True, validated_data={})  # fmt: skip  # noqa: E501
-        lines += [f"# {field.description}", f"# {names_of(kind, name)[0]}={as_text(default)}", ""]
+        default = None if field.is_required() else default_of(field)
+        reason = (field.description or "").splitlines()
+        lines += [f"# {line}".rstrip() for line in reason]
+        lines += [f"# {names_of(kind, name)[0]}={as_text(default)}", ""]
     return "\n".join(lines)
+
+
+def default_of(field: FieldInfo) -> Any:
+    """Return the default of a field that has one."""
+    return field.get_default(call_default_factory=True, validated_data={})
 
 
 def spelled(settings: Settings) -> Iterator[str]:
