@@ -241,6 +241,10 @@ TABLE: list[tuple[str, str, Any]] = [
     ("DATABASE_URL", "sqlite://", no("names no file")),
     ("DATABASE_URL", "sqlite:///:memory:", no("names no file")),
     ("DATABASE_URL", "sqlite:///x.db?mode=ro", no("leave them out")),
+    # Words in lists
+    ("SESSION_CLEAR_SITE_DATA", "Cache, executioncontexts", ["cache", "executionContexts"]),
+    ("SESSION_CLEAR_SITE_DATA", '["storage"]', ["storage"]),
+    ("SESSION_CLEAR_SITE_DATA", "everything", no("'cookies'")),
     # Traces
     ("OTEL_EXPORTER_OTLP_ENDPOINT", " http://collector:4318 ", "http://collector:4318"),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317", no("http:// or https://")),

@@ -57,7 +57,8 @@ def decode(given: object, field: FieldInfo) -> object:
     if is_json(bare, kinds):
         return from_json(bare)
     if any(kind in SEVERAL for kind in kinds):
-        return split_words(bare)
+        words = [one for each in alternatives(field.annotation) for one in item_choices(each)]
+        return [chosen(word, words) for word in split_words(bare)]
     if any(kind in TEXTS for kind in kinds):
         return text
     return chosen(bare, choices(field.annotation))
@@ -122,6 +123,11 @@ def choices(annotation: Any) -> list[str]:
         elif inspect.isclass(one) and issubclass(one, Enum):
             found += [member.value for member in one]
     return [word for word in found if isinstance(word, str)]
+
+
+def item_choices(annotation: Any) -> list[str]:
+    """Return the words that the items of a list may be."""
+    return [word for item in get_args(annotation) for word in choices(item)]
 
 
 def chosen(text: str, words: list[str]) -> str:
