@@ -8,6 +8,8 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from redis.asyncio.connection import SSLConnection, parse_url
 
+from servekit.redis.tls import TlsConnection
+
 SENTINEL_PORT = 26379
 
 
@@ -42,6 +44,8 @@ def parse_redis_url(url: str) -> RedisUrl:
         raise ValueError(f"redis+{kind}:// is no Redis URL: use redis+sentinel or redis+cluster.")
     options: dict[str, Any] = dict(parse_url(f"{base}://{rest}"))
     tls = options.get("connection_class") is SSLConnection
+    if tls:
+        options["connection_class"] = TlsConnection
     if kind == "cluster":
         options.pop("connection_class", None)
         return RedisUrl("cluster", options, tls=tls)
