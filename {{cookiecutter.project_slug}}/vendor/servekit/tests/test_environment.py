@@ -8,6 +8,7 @@ from servekit.settings import Settings
 PRODUCTION = {
     "ENVIRONMENT": "production",
     "REDIS_URL": "redis://redis:6379/0",
+    "REDIS_NAMESPACE": "shop",
     "SECRET_KEY": "k" * 32,
     "ALLOWED_HOSTS": "shop.example.com",
 }
@@ -61,7 +62,8 @@ def test_production_refuses_an_unsafe_value_and_names_its_variable(monkeypatch, 
 
 
 def test_every_problem_is_reported_at_once(monkeypatch):
-    found = problems(monkeypatch, ENVIRONMENT="production", PORT="http", WORKERS="-1")
+    given = {"ENVIRONMENT": "production", "PORT": "http", "WORKERS": "-1", "REDIS_NAMESPACE": "a"}
+    found = problems(monkeypatch, **given)
 
     assert [line.split(":")[0] for line in found] == [
         "PORT",

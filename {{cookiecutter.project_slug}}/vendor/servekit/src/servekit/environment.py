@@ -10,6 +10,7 @@ from dotenv import dotenv_values
 from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
+from servekit.identity import project_name
 from servekit.settings import DEVELOPMENT_SECRET, Settings
 
 SECRET_KEY_MIN_LENGTH = 32
@@ -92,6 +93,8 @@ def _unsafe(settings: Settings) -> Iterator[tuple[str, str]]:
 def _unsafe_in_production(settings: Settings) -> Iterator[tuple[str, str]]:
     if not settings.redis_url.get_secret_value():
         yield "redis_url", "must be set in production, for example redis://redis:6379/0"
+    if not settings.redis_namespace and not project_name(type(settings).__module__):
+        yield "redis_namespace", "must be set in production: no installed project names the service"
     keys = settings.secret_keys
     if not keys or settings.secret_key.get_secret_value() == DEVELOPMENT_SECRET:
         yield "secret_key", "must be set in production: `openssl rand -hex 32` makes one"
