@@ -31,7 +31,7 @@ def named(request):
 @pytest.fixture
 async def caches(url, request):
     name = named(request)
-    async with worker(url, namespace=name) as a, worker(url, namespace=name) as b:
+    async with worker(url, prefix=name) as a, worker(url, prefix=name) as b:
         yield a, b
 
 
