@@ -23,6 +23,7 @@ from servekit.identity import GROUP, project_name
 from servekit.redis.clients import RedisClients
 from servekit.service import default_namespace
 from servekit.sessions import SessionDep
+from servekit.throttle import Throttle, attempt
 from tests.asgi import call
 from tests.cache.test_functions import connected, running
 from tests.stores.servers import cluster, form
@@ -54,9 +55,15 @@ def application(url: str, namespace: str = SPACE) -> FastAPI:
     async def value(odd: str, number: int) -> int:
         return number
 
+    logins = Throttle("login", attempts=10, seconds=60)
+
     @app.post("/login")
     async def login(session: SessionDep) -> None:
-        await session.login("42")
+        async with attempt(logins.of("42"), logins.of("{a}*")) as current:
+            await session.login("42")
+            current.succeeded()
+        await logins.remember("42", seconds=60)
+        assert await logins.knows("42")
         session["a"] = 1
 
     @app.post("/logout")
@@ -145,7 +152,7 @@ async def test_no_part_of_a_service_touches_what_is_not_in_its_namespace(redis_u
     assert [name for name in touched["channels"] if not name.startswith(f"{SPACE}:")] == []
     assert touched["without"] <= {"CLIENT", "ECHO", "HELLO", "PING", "SCRIPT", "TIME"}
     parts = {key.split(":")[1] for key in (*keys, *touched["keys"])}
-    assert parts == {"cache", "session", "session-user", "rate-limit"}
+    assert parts == {"cache", "session", "session-user", "rate-limit", "throttle"}
 
 
 async def note(client: Any, command: list[str], touched: dict[str, set[str]]) -> None:
