@@ -120,14 +120,14 @@ async def measure(url: str, *, calls: int, rounds: int) -> list[Row]:
     """Return all rows; those beside each other are measured in the same process."""
     timing = {"calls": calls, "rounds": rounds}
     async with RedisClients(url) as clients:
-        async with Cache(clients, namespace="small") as cache:
+        async with Cache(clients, prefix="small") as cache:
             product = products(cache)
             await settled(cache, product, range(SMALL))
             small = await cost(product, range(SMALL), **timing)
             page = page_of(cache)
             await settled(cache, page, range(SMALL))
             paged = await cost(page, range(SMALL), **timing)
-        async with Cache(clients, namespace="large", local_bytes=2**30) as cache:
+        async with Cache(clients, prefix="large", local_bytes=2**30) as cache:
             product = products(cache)
             for start in range(0, LARGE, CHUNK):
                 values = {f"product:{n}": made(n) for n in range(start, start + CHUNK)}
@@ -135,11 +135,11 @@ async def measure(url: str, *, calls: int, rounds: int) -> list[Row]:
             await settled(cache, product, range(LARGE))
             large = await cost(product, range(SMALL), **timing)
             spread = await cost(product, range(LARGE), **timing)
-        async with Cache(clients, namespace="redis", local_bytes=0) as cache:
+        async with Cache(clients, prefix="redis", local_bytes=0) as cache:
             product = products(cache)
             await settled(cache, product, range(SMALL))
             remote = await cost(product, range(SMALL), calls=calls // 10, rounds=rounds)
-        async with Cache(clients, namespace="slow") as cache:
+        async with Cache(clients, prefix="slow") as cache:
             product = products(cache, seconds=QUERY_SECONDS)
             await settled(cache, product, range(1))
             slow = await cost(product, range(1), **timing)

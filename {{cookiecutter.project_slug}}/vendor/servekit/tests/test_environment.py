@@ -12,6 +12,7 @@ from servekit.variables import unknown_variables
 PRODUCTION = {
     "ENVIRONMENT": "production",
     "REDIS_URL": "redis://redis:6379/0",
+    "REDIS_NAMESPACE": "shop",
     "SECRET_KEY": "k" * 32,
     "ALLOWED_HOSTS": "shop.example.com",
 }
@@ -90,7 +91,8 @@ def test_a_database_must_be_named_in_production_and_sqlite_is_said_aloud(monkeyp
 
 
 def test_every_problem_is_reported_at_once(monkeypatch):
-    found = problems(monkeypatch, ENVIRONMENT="production", PORT="http", WORKERS="-1")
+    given = {"ENVIRONMENT": "production", "PORT": "http", "WORKERS": "-1", "REDIS_NAMESPACE": "a"}
+    found = problems(monkeypatch, **given)
 
     assert [line.split(":")[0] for line in found] == [
         "PORT",

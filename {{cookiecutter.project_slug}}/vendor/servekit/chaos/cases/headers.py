@@ -51,6 +51,7 @@ async def headers(target: Target) -> list[Figure]:
         production = {
             "ENVIRONMENT": "production",
             "REDIS_URL": server.url,
+            "REDIS_NAMESPACE": "headers",
             "SECRET_KEY": "k" * 40,
             "ALLOWED_HOSTS": "localhost",
             "TIMEOUT_REQUEST_SECONDS": "0.5",

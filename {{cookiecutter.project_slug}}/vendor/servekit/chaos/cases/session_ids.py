@@ -83,7 +83,7 @@ def _randomness(cookies: list[str]) -> list[Figure]:
 async def _what_redis_holds(url: str, cookies: list[str]) -> list[Figure]:
     """Search all of Redis for what a thief could use."""
     client = redis.asyncio.Redis.from_url(url)
-    keys = [key async for key in client.scan_iter("session:*", count=5000)]
+    keys = [key async for key in client.scan_iter("*:session:*", count=5000)]
     held = b"".join([b"\n".join(piece) async for piece in _dump(client, keys)])
     await client.aclose()
     sample = random.sample(cookies, LOOKED_UP)

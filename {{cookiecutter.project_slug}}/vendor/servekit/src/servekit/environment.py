@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import ValidationError
 
 from servekit.database_url import checked as checked_database, parse_database_url
+from servekit.identity import project_name
 from servekit.settings import DEVELOPMENT_SECRET, Settings
 from servekit.urls import Refused
 from servekit.variables import (
@@ -217,6 +218,8 @@ def _unsafe(settings: Settings) -> Iterator[tuple[str, str]]:
 def _unsafe_in_production(settings: Settings) -> Iterator[tuple[str, str]]:
     if not settings.redis_url.get_secret_value():
         yield "redis_url", "must be set in production, for example redis://redis:6379/0"
+    if not settings.redis_namespace and not project_name(type(settings).__module__):
+        yield "redis_namespace", "must be set in production: no installed project names the service"
     keys = settings.secret_keys
     if not keys or settings.secret_key.get_secret_value() == DEVELOPMENT_SECRET:
         yield "secret_key", "must be set in production: `openssl rand -hex 32` makes one"

@@ -9,6 +9,10 @@ class StoreUnavailable(Exception):  # noqa: N818 - a state of the store, read al
     """Redis did not answer within its budget: down, silent, overloaded, or its breaker is open."""
 
 
+class LoadTimeout(TimeoutError):  # noqa: N818 - named as the other time limits are
+    """What a cache was to keep was not loaded within its time."""
+
+
 class WorkerBusy(raw.ConnectionError):
     """The call waited too long in this worker, while Redis answered others: no fault of Redis."""
 

@@ -28,3 +28,18 @@ def read_identity(package: str = "service") -> Identity:
             about: Any = entry_point.dist.metadata
             return Identity(about["Name"], about.get("Summary", ""), about["Version"])
     return Identity(package, "", "0")
+
+
+def project_name(package: str) -> str:
+    """Return the name of the project that a package of it is found in; empty if nothing says it.
+
+    It is the distribution that offers the package as a service, or the only one that offers any:
+    an environment belongs to one project.
+    """
+    offered = {
+        entry_point.name: entry_point.dist.metadata["Name"]
+        for entry_point in metadata.entry_points(group=GROUP)
+        if entry_point.dist is not None
+    }
+    only = next(iter(offered.values())) if len(offered) == 1 else ""
+    return offered.get(package.partition(".")[0], only)

@@ -15,7 +15,8 @@ from servekit.admission.pressure import Pressure
 from servekit.cache.cache import Cache
 from servekit.cpus import usable_cpus
 from servekit.draining import Draining
-from servekit.errors import StoreUnavailable
+from servekit.errors import LoadTimeout, StoreUnavailable
+from servekit.identity import project_name
 from servekit.install import install
 from servekit.layers.request_metrics import RequestMetrics
 from servekit.layers.running_request import running_request
@@ -62,6 +63,7 @@ class Service:
         self.statuses: dict[type[Exception], int] = {
             StoreUnavailable: 503,
             SessionEnded: 409,
+            LoadTimeout: 504,
             UpstreamUnavailable: 503,
             UpstreamTimeout: 504,
             OffloadRejected: 503,
@@ -86,6 +88,7 @@ class Service:
         )
         self.redis = RedisClients(
             settings.redis_url.get_secret_value(),
+            namespace=settings.redis_namespace or default_namespace(settings),
             registry=self.registry,
             connections=settings.redis_connections,
             connect_timeout_seconds=settings.timeout_redis_connect_ms / 1000,
@@ -96,6 +99,7 @@ class Service:
         self.cache = Cache(
             self.redis,
             enabled=settings.cache_enabled,
+            timeout_seconds=settings.timeout_load_seconds,
             local_bytes=settings.cache_local_mib * MIB,
             registry=self.registry,
         )
@@ -214,3 +218,9 @@ class Service:
         """Call a function last in every worker, after its parts are closed: a place to flush."""
         self.exit_hooks.append(hook)
         return hook
+
+
+def default_namespace(settings: Settings) -> str:
+    """Return what the keys in Redis begin with: the project's name, or its package's."""
+    package = type(settings).__module__
+    return project_name(package) or package.partition(".")[0]

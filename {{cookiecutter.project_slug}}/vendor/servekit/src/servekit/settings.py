@@ -114,6 +114,9 @@ class Settings(BaseSettings):
     redis_url: RedisUrlText = SecretStr("")
     """`redis[s]://`, `redis[s]+sentinel://`, `redis[s]+cluster://`, `unix://`; empty: embedded."""
 
+    redis_namespace: str = Field(default="", pattern=r"^[A-Za-z0-9._-]*$")
+    """What every key in Redis begins with, so that services can share one; empty: our name."""
+
     secret_key: SigningKeys = SecretStr(DEVELOPMENT_SECRET)
     """Keys that sign session cookies, comma-separated: the first signs, all verify."""
 
@@ -210,6 +213,9 @@ class Settings(BaseSettings):
 
     cache_warm_seconds: float = Field(default=5, ge=0, le=3600)
     """Time for warming caches before a worker is ready; the rest loads on demand."""
+
+    timeout_load_seconds: float = Field(default=30, ge=0, le=3600)
+    """Time for one load of a cached function; past it: what is stale, or 504. 0: no limit."""
 
     # Sessions
 

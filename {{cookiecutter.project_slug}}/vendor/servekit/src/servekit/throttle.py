@@ -19,11 +19,10 @@ from starlette.requests import HTTPConnection
 from servekit.context import require_current_service
 from servekit.errors import StoreUnavailable
 from servekit.layers.rate_limit import LocalWindow, client_key
+from servekit.redis.clients import RedisClients
 from servekit.redis.script import Script
 
 __all__ = ["Attempt", "Throttle", "attempt", "client_network"]
-
-PREFIX = "throttle:"
 
 # ARGV: how many in the window, window in ms, name of this attempt. Returns ms to wait, 0 to go on.
 HIT = Script(
@@ -75,7 +74,8 @@ class Throttle:
 
     def _key(self, kind: str, key: tuple[str, ...]) -> str:
         text = "".join(f"{len(part)}:{part}" for part in key)  # ("a", "bc") is not ("ab", "c")
-        return f"{PREFIX}{self.name}:{kind}:{sha256(text.encode()).hexdigest()[:32]}"
+        prefix = clients().prefix("throttle")
+        return f"{prefix}{self.name}:{kind}:{sha256(text.encode()).hexdigest()[:32]}"
 
     async def hit(self, key: str, member: str) -> float:
         """Count an attempt; return the seconds to wait, 0 when it may go on."""
@@ -140,5 +140,10 @@ def client_network(connection: HTTPConnection) -> str:
     return client_key(connection.scope)
 
 
+def clients() -> RedisClients:
+    found: RedisClients = require_current_service().redis
+    return found
+
+
 def redis() -> Any:
-    return require_current_service().redis.rate_limit
+    return clients().rate_limit

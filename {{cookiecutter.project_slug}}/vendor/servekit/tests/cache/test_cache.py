@@ -132,7 +132,7 @@ async def test_expiries_of_one_lifetime_are_spread(cache, redis_url):
         await asyncio.gather(*(product(number) for number in range(200)))
         async with client.pipeline(transaction=False) as pipeline:
             for number in range(200):
-                pipeline.pttl(f"cache:e:{{product:{number}}}")
+                pipeline.pttl(f"service:cache:e:{{product:{number}}}")
             lifetimes = await pipeline.execute()
 
     assert 89_000 < min(lifetimes) < 93_000
@@ -144,7 +144,7 @@ async def test_a_corrupt_value_is_a_miss(cache, redis_url, data):
     source = Source()
     product = source.cached(cache)
     async with redis.asyncio.from_url(redis_url) as client:
-        await client.set("cache:e:{product:7}", data)
+        await client.set("service:cache:e:{product:7}", data)
 
     assert await product(7) == Product(id=7)
     assert (await product.lookup(7)).state == "hit"
@@ -272,7 +272,7 @@ async def test_an_evicted_tag_ends_what_carries_it(cache, redis_url):
     product = source.cached(cache, tags=("products",))
     await product(7)
     async with redis.asyncio.from_url(redis_url) as client:
-        await client.delete("cache:t:{products}")
+        await client.delete("service:cache:t:{products}")
 
     await until(lambda: _missed(product), seconds=0.1)
 
@@ -325,7 +325,7 @@ async def test_large_values_are_compressed_where_asked(redis_url):
         await cache.set_bytes("page", b"a" * 100_000, ttl_seconds=60)
         assert await cache.get_bytes("page") == b"a" * 100_000
         async with redis.asyncio.from_url(redis_url) as client:
-            assert await client.strlen("cache:e:{page}") < 1000
+            assert await client.strlen("service:cache:e:{page}") < 1000
 
 
 async def test_a_bypass_reads_the_source_and_touches_nothing(cache):
@@ -409,7 +409,7 @@ async def test_a_dead_owner_frees_its_load(redis_url):
     async with worker(redis_url, lease_seconds=0.2) as cache:
         product = source.cached(cache)
         async with redis.asyncio.from_url(redis_url) as client:
-            await client.set("cache:l:{product:7}", "dead", px=200)
+            await client.set("service:cache:l:{product:7}", "dead", px=200)
         started = time.monotonic()
 
         assert await product(7) == Product(id=7)
@@ -469,7 +469,7 @@ async def test_metrics_name_caches_and_tiers_and_never_keys(redis_url):
         product = Source().cached(cache)
         await product(712345)
         local = cache._reader.local
-        await until(local.entries.is_empty)
+        await until(local.held.is_empty)
         for _ in range(3):
             await product(712345)
         await product.delete(712345)
@@ -495,7 +495,7 @@ async def test_the_local_tier_keeps_its_bound_in_bytes(redis_url):
         assert 20_000 < local.size_bytes <= 50_000
         await cache.set_bytes("huge", b"x" * 60_000, ttl_seconds=60)
         assert await cache.get_bytes("huge") == b"x" * 60_000
-        assert "huge" not in local.entries
+        assert "huge" not in local.entry_keys()
 
 
 async def test_zero_local_bytes_leave_redis_as_the_only_tier(redis_url):

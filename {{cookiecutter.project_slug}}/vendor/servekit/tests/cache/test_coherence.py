@@ -234,7 +234,7 @@ async def test_a_blocked_event_loop_catches_up(redis_url):
         await cache.set("a", 1, ttl_seconds=60)
         await cache.get("a", int)
         with redis.Redis.from_url(redis_url) as client:
-            client.delete("cache:e:{a}")
+            client.delete("service:cache:e:{a}")
             time.sleep(0.3)  # noqa: ASYNC251 - this is what it is about
 
         await until(lambda: _absent(cache, "a"), seconds=0.5)

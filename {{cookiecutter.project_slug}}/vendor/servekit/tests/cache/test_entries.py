@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from pydantic import BaseModel, Field, computed_field
 
-from servekit.cache.entries import Codec, Entry, NotEncodable, pack, unpack
+from servekit.cache.codecs import Codec, NotEncodable
+from servekit.cache.entries import Entry, pack, unpack
 
 PRINT = b"12345678"
 times = st.floats(allow_nan=False, allow_infinity=False)
@@ -22,6 +23,7 @@ tags = st.lists(st.tuples(st.text(max_size=40), st.binary(min_size=8, max_size=8
         load_seconds=st.floats(width=32, allow_nan=False),
         tags=tags.map(tuple),
         negative=st.booleans(),
+        local_seconds=st.floats(width=32, allow_nan=False),
     ),
     st.sampled_from([0, 1, 1000]),
 )

@@ -39,7 +39,8 @@ def counting() -> tuple[ServiceCached[[int], int], list[int]]:
 def application(redis_url: str, **options: Any) -> FastAPI:
     """Return a plain application with a service around it."""
     app = FastAPI(**options)
-    Service(Settings(environment="test", redis_url=SecretStr(redis_url))).install(app)
+    url = SecretStr(redis_url)
+    Service(Settings(environment="test", redis_url=url, redis_namespace="service")).install(app)
     return app
 
 

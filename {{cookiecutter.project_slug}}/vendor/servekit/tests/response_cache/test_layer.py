@@ -679,7 +679,7 @@ async def test_without_redis_every_request_is_answered(origin):
 async def test_a_damaged_entry_is_a_miss(redis_url, client, origin):
     await client.get("/page")
     async with patient_clients(redis_url) as clients:
-        for key in await clients.cache.keys("cache:e:*"):
+        for key in await clients.cache.keys("service:cache:e:*"):
             await clients.cache.set(key, b"\x01damaged" + orjson.dumps({}))
 
     async def refetched():

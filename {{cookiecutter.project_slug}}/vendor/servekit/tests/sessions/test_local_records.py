@@ -229,7 +229,7 @@ async def test_a_worker_that_stood_still_believes_no_copy(redis_url):
         token = await store.create({}, user_id="ada")
         await settled(store, token)
         with redis.Redis.from_url(redis_url) as client:
-            client.delete("session:" + token.ref)
+            client.delete("service:session:" + token.ref)
             time.sleep(1.05)  # noqa: ASYNC251 - this is what it is about
         assert await dead(store, token)
 

@@ -191,7 +191,7 @@ async def test_a_session_that_ended_by_itself_does_not_push_out_a_living_one(cli
     store = make_store(clients, limit_per_user=2)
     first = await store.login(None, "ada", {})
     second = await store.login(None, "ada", {})
-    await clients.sessions.delete("session:" + second.ref)  # as an idle lifetime does
+    await clients.sessions.delete("service:session:" + second.ref)  # as an idle lifetime does
 
     await store.login(None, "ada", {})
 
@@ -215,10 +215,10 @@ async def test_a_user_sees_the_devices_and_ends_one_by_its_reference(store):
 async def test_a_session_that_ended_by_itself_is_not_listed(store, clients):
     ended = await store.login(None, "ada", {})
     living = await store.login(None, "ada", {})
-    await clients.sessions.delete("session:" + ended.ref)  # as an idle lifetime does
+    await clients.sessions.delete("service:session:" + ended.ref)  # as an idle lifetime does
 
     assert [info.ref for info in await store.list("ada")] == [living.ref]
-    assert await clients.sessions.zcard("session-user:ada") == 1
+    assert await clients.sessions.zcard("service:session-user:ada") == 1
 
 
 async def test_nobody_ends_the_session_of_another_user(store):

@@ -34,7 +34,7 @@ def named(request):
 @pytest.fixture
 async def caches(url, request):
     name = named(request)
-    async with worker(url, namespace=name) as a, worker(url, namespace=name) as b:
+    async with worker(url, prefix=name) as a, worker(url, prefix=name) as b:
         yield a, b
 
 
@@ -125,7 +125,9 @@ async def test_a_rate_limit_counts_for_both_workers(url):
     budget: Any = {"cache_timeout_seconds": 5, "connect_timeout_seconds": 5}
     async with RedisClients(url, **budget) as a, RedisClients(url, **budget) as b:
         for clients in (a, b):
-            limiter = MovingWindowRateLimiter(ClientStorage(clients.rate_limit))
+            limiter = MovingWindowRateLimiter(
+                ClientStorage(clients.rate_limit, prefix="rate-limit:")
+            )
             quota = RateLimitItemPerSecond(2, 60)
             hits = [await limiter.hit(quota, str(url)) for _ in range(2)]
             assert (await limiter.get_window_stats(quota, str(url))).remaining == 0

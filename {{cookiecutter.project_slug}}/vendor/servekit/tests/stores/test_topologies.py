@@ -33,6 +33,31 @@ async def test_a_cluster_holds_a_coherent_cache():
             assert not any([await second.get_cached(number) for number in range(30)])
 
 
+async def test_on_a_cluster_a_cached_copy_lives_a_second_as_slots_may_move():
+    source = Source()
+    with cluster() as nodes:
+        await form(nodes)
+        url = f"redis+cluster://127.0.0.1:{nodes[0].connection_pool.connection_kwargs['port']}"
+        async with worker(url) as a, worker(url) as b:
+            first, second = (source.cached(cache, tags=("products",)) for cache in (a, b))
+            await settle(b, second, range(3))
+            b._coherence._channel._on_keys = lambda _: None  # as where nobody follows the server
+
+            await first.set(Product(id=1, name="Table"), 1)
+            await until(lambda: _named(second, "Table"), seconds=1.2)
+            assert (await second.lookup(2)).tier in {"local", "redis"}
+            await a.invalidate_tag("products")
+            await until(lambda: _forgotten(second), seconds=1.2)
+
+
+async def _named(function, name):
+    return (await function(1)).name == name
+
+
+async def _forgotten(function):
+    return await function.get_cached(2) is None
+
+
 async def test_on_a_cluster_a_logout_reaches_all_and_a_copy_lives_a_second_as_slots_may_move():
     with cluster() as nodes:
         await form(nodes)

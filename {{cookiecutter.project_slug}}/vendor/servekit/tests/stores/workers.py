@@ -40,7 +40,7 @@ async def settle(cache: Cache, read: Callable[[int], Awaitable[Any]], numbers: r
     async def settled() -> bool:
         await asyncio.gather(*(read(number) for number in numbers))
         await asyncio.sleep(0.02)
-        return len(cache._coherence.local.entries) == len(numbers)
+        return len(cache._coherence.local.entry_keys()) == len(numbers)
 
     await until(settled)
 

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import (
-    Awaitable,
-    Callable,
-    Iterable,
-    Iterator,
-    Sequence,
-)
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import ParamSpec, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 import structlog
 from prometheus_client import CollectorRegistry
 
 from servekit.cache.coherence import Coherence
-from servekit.cache.functions import Cached, Declaration, FunctionOptions
+from servekit.cache.declaration import NOTHING, Declaration, FunctionOptions
+from servekit.cache.functions import Cached
 from servekit.cache.keys import KeySpace
 from servekit.cache.metrics import CacheMetrics
 from servekit.cache.read_through import ReadThrough
@@ -38,27 +34,30 @@ class Cache(Values):
     """A cache over `clients.cache`; no method of it raises for want of Redis.
 
     While Redis is away, values that this process has are served stale until their hard end, loads
-    run, and removals are sent later. `enabled=False` sends every call to its source.
+    run, and removals are sent later. `enabled=False` sends every call to its source. Keys begin
+    with the namespace of the clients and `prefix`; a load may take `timeout_seconds` (0: for ever).
     """
 
     def __init__(  # noqa: PLR0913 - each is a knob of its own
         self,
         clients: RedisClients,
         *,
-        namespace: str = "cache",
+        prefix: str = "cache",
         enabled: bool = True,
         local_bytes: int = 32 * 2**20,
         lease_seconds: float = 10,
+        timeout_seconds: float = 30,
         compress_bytes: int = 0,
         registry: CollectorRegistry | None = None,
     ) -> None:
-        keys = KeySpace(namespace)
+        keys = KeySpace(clients.prefix(prefix))
         redis = RedisTier(clients, keys, lease_seconds=lease_seconds)
         self._coherence = Coherence(clients, redis, keys, local_bytes=local_bytes)
         local = self._coherence.local
         reader = TierReader(redis, local)
         writer = TierWriter(redis, reader, self._coherence)
         self._leases = Leases(redis, seconds=lease_seconds)
+        self._timeout_seconds = timeout_seconds
         engine = ReadThrough(reader, writer, self._coherence, self._leases)
         metrics = CacheMetrics(
             channel_up=lambda: self.coherent, local_bytes=lambda: local.size_bytes
@@ -82,6 +81,7 @@ class Cache(Values):
     ) -> None:
         await self._writer.close()
         await self._coherence.__aexit__(kind, error, trace)
+        await self._engine.close()
         await self._leases.close()
 
     @property
@@ -97,10 +97,13 @@ class Cache(Values):
         stale_seconds: float = 0,
         negative_ttl_seconds: float | None = None,
         local_ttl_seconds: float = 60,
+        timeout_seconds: float | None = None,
         jitter: float = 0.1,
         name: str = "",
         tags: Sequence[str] = (),
         version: str = "",
+        opens: Mapping[str, Callable[[], AbstractAsyncContextManager[Any]]] = NOTHING,
+        ignores: Sequence[str] = (),
     ) -> Callable[[Callable[P, Awaitable[R]]], Cached[P, R]]:
         """Return a decorator that caches an async function in this cache.
 
@@ -112,10 +115,13 @@ class Cache(Values):
             stale_seconds=stale_seconds,
             negative_ttl_seconds=negative_ttl_seconds,
             local_ttl_seconds=local_ttl_seconds,
+            timeout_seconds=timeout_seconds,
             jitter=jitter,
             name=name,
             tags=tags,
             version=version,
+            opens=opens,
+            ignores=ignores,
         )
 
         def decorate(function: Callable[P, Awaitable[R]]) -> Cached[P, R]:
@@ -128,7 +134,9 @@ class Cache(Values):
         stats = self._metrics.stats(declaration.name)
         return Cached(
             declaration,
-            declaration.policy(stats, compress_bytes=self._compress_bytes),
+            declaration.policy(
+                stats, compress_bytes=self._compress_bytes, timeout_seconds=self._timeout_seconds
+            ),
             reader=self._reader,
             writer=self._writer,
             engine=self._engine,
@@ -145,7 +153,8 @@ class Cache(Values):
     async def delete_pattern(self, pattern: str, *, name: str = "values") -> int:
         """Remove the keys that match a glob such as `product:*`; return how many there were.
 
-        It walks all keys of Redis in steps: for few keys and for operators; routes use tags.
+        It walks all keys of Redis in steps, twice: for few keys and for operators; routes use tags.
+        A load that is under way is not stored.
         """
         if not self._enabled:
             return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from fnmatch import fnmatchcase
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,6 +22,9 @@ from servekit.redis.invalidation import InvalidationChannel
 
 log = structlog.get_logger()
 
+CHUNK = 1000
+"""Keys that are looked at before the event loop gets a turn."""
+
 OUTBOX_LIMIT = 10_000
 OUTBOX_PAUSE_SECONDS = 0.25
 
@@ -31,7 +35,7 @@ class Coherence:
     def __init__(
         self, clients: RedisClients, redis: RedisTier, keys: KeySpace, *, local_bytes: int
     ) -> None:
-        self.local = LocalTier(local_bytes)
+        self.local = LocalTier(local_bytes, seconds_max=clients.copy_seconds_max)
         self.flights: SingleFlight[Any] = SingleFlight()
         self.waiters = Waiters()
         self.outbox = InvalidationOutbox(self._deliver)
@@ -75,9 +79,20 @@ class Coherence:
         self.flights.forget(key)
         self.waiters.notify(key)
 
+    async def invalidate_matching(self, pattern: str) -> None:
+        """Forget the keys that match a glob pattern, with a turn for others now and then."""
+        known = {*self.local.entry_keys(), *self.local.reads_under_way(), *self.flights.keys()}
+        for number, key in enumerate(known):
+            if fnmatchcase(key, pattern):
+                self.invalidate(key)
+            if number % CHUNK == CHUNK - 1:
+                await asyncio.sleep(0)
+
     def invalidate_tag(self, tag: str) -> None:
         self.local.invalidate_tag(tag)
-        self.flights.forget_all()
+        for key in self.flights.tagged(tag):
+            self.local.invalidate(key)
+            self.flights.forget(key)
 
     def _on_invalidations(self, raws: list[bytes] | None) -> None:
         if raws is None:
@@ -109,8 +124,8 @@ class Coherence:
         elif kind == TAG:
             await self._redis.new_tag_version(name)
         else:
-            async for keys in self._redis.scan(name):
-                await self._redis.remove(keys)
+            async for _ in self._redis.remove_matching(name):
+                pass
 
 
 class InvalidationOutbox:

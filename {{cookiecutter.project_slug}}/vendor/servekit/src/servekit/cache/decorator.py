@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import update_wrapper
-from typing import Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
 from servekit.cache.cache import Cache
+from servekit.cache.declaration import NOTHING, Declaration, FunctionOptions
 from servekit.cache.entries import CacheResult
-from servekit.cache.functions import Cached, Declaration, FunctionOptions
+from servekit.cache.functions import Cached
 from servekit.context import require_current_service
 
 P = ParamSpec("P")
@@ -72,17 +74,32 @@ def cached(  # noqa: PLR0913 - each is a choice of its own
     stale_seconds: float = 0,
     negative_ttl_seconds: float | None = None,
     local_ttl_seconds: float = 60,
+    timeout_seconds: float | None = None,
     jitter: float = 0.1,
     name: str = "",
     tags: Sequence[str] = (),
     version: str = "",
+    opens: Mapping[str, Callable[[], AbstractAsyncContextManager[Any]]] = NOTHING,
+    ignores: Sequence[str] = (),
 ) -> Callable[[Callable[P, Awaitable[R]]], ServiceCached[P, R]]:
     """Return a decorator that caches an async function under keys such as `product:{id}`.
 
-    Key and tags are templates over the function's parameters; a parameter that the key does not
-    name must not change the result. The type comes from the return annotation. `name` labels the
-    metrics (default: the key's first word); a new `version` makes old entries misses. It uses the
-    cache of the service whose request or lifespan calls it.
+    Key and tags are templates over the function's parameters; 1 and "1" have keys of their own. The
+    type comes from the return annotation. A load outlives the call that began it, so what the key
+    does not name is either opened by each load for itself (`opens`: by parameter, what returns an
+    async context manager), or neither changes the result nor is closed with the request
+    (`ignores`). It may take `timeout_seconds` (0: for ever; None: what the service allows). `name`
+    labels the metrics (default: the key's first word); a new `version` makes old entries misses. It
+    uses the cache of the service whose request or lifespan calls it.
+
+    Raises, when the function is declared:
+        TypeError: It is not async, its result does not come back from JSON as it went, or no key
+            can be made of an argument's type.
+        ValueError: A parameter is nowhere, or something named is no parameter.
+
+    Raises, when it is called:
+        UnstableKey: A TypeError; no key can be made of an argument.
+        LoadTimeout: The load took too long, and nothing older may be served.
     """
     options = FunctionOptions(
         key=key,
@@ -90,10 +107,13 @@ def cached(  # noqa: PLR0913 - each is a choice of its own
         stale_seconds=stale_seconds,
         negative_ttl_seconds=negative_ttl_seconds,
         local_ttl_seconds=local_ttl_seconds,
+        timeout_seconds=timeout_seconds,
         jitter=jitter,
         name=name,
         tags=tags,
         version=version,
+        opens=opens,
+        ignores=ignores,
     )
 
     def decorate(function: Callable[P, Awaitable[R]]) -> ServiceCached[P, R]:

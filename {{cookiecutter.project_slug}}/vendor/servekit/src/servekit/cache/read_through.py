@@ -7,23 +7,26 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from sys import getsizeof
 from typing import Any
 
 import structlog
 from cachebox import LRUCache
 
+from servekit.cache.codecs import NotEncodable
 from servekit.cache.coherence import Coherence
 from servekit.cache.entries import (
     NO_EPOCH,
     CachePolicy,
     CacheResult,
     LocalEntry,
-    NotEncodable,
     State,
     TagVersions,
     Tier,
 )
-from servekit.cache.single_flight import Leases, wait_for_notification
+from servekit.cache.keys import ENTRY
+from servekit.cache.loads import Loads
+from servekit.cache.single_flight import Leases, Work, wait_for_notification
 from servekit.cache.tiers import TierReader, TierWriter
 from servekit.errors import StoreUnavailable
 
@@ -34,6 +37,13 @@ PAUSE_SECONDS = 1.0
 
 PAUSE_SECONDS_LEASED = 0.25
 """Time before a refresh is tried again while another process is at it."""
+
+
+PAUSES_BYTES = 2**20
+"""Room for the keys whose refresh was put off."""
+
+PAUSE_BYTES = 150
+"""About what such a key costs beside its text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +75,10 @@ class ReadThrough:
         self._coherence = coherence
         self._leases = leases
         self._flights = coherence.flights
-        self._paused_until: LRUCache[str, float] = LRUCache(10_000)
+        self._loads = Loads()
+        self._paused_until: LRUCache[str, float] = LRUCache(
+            PAUSES_BYTES, getsizeof=lambda key, _: PAUSE_BYTES + getsizeof(key)
+        )
 
     async def get(self, key: str, policy: CachePolicy) -> CacheResult[Any] | None:
         """Return what the tiers have, without loading; stale values say so."""
@@ -101,16 +114,35 @@ class ReadThrough:
             usable = self._local.get_usable(key, policy.codec)
             if usable is not None:
                 return self._serve_without_redis(usable, lookup)
-            loaded = await self._flights.join(key, lambda: self._load(lookup, None))
+            loaded = await self._join(lookup, lambda: self._load(lookup, None))
             return CacheResult(loaded.value, "miss")
         if entry is not None:
             return self._serve(entry, lookup, "redis")
         policy.stats.misses_redis += 1
+        return CacheResult((await self._load_shared(lookup)).value, "miss")
+
+    async def reload(self, lookup: Lookup) -> Any:
+        """Load now, whatever is cached or being loaded, and return the value."""
+        self._coherence.invalidate(lookup.key)
+        return (await self._join(lookup, lambda: self._load_seized(lookup))).value
+
+    async def close(self) -> None:
+        await self._loads.close()
+
+    async def _load_shared(self, lookup: Lookup) -> LocalEntry:
+        """Return what a run loads that nothing made out of date since this call began."""
+        key, codec, later = lookup.key, lookup.policy.codec, False
         while True:
-            loaded = await self._flights.join(key, lambda: self._load_once(lookup))
+            own = not self._flights.running(key, codec)
+            loaded: LocalEntry | None = await self._join(lookup, lambda: self._load_once(lookup))
             if loaded is not None:
-                return CacheResult(loaded.value, "miss")
-            # A refresh was under way that left the load to another process.
+                if own or later or not loaded.superseded:
+                    return loaded
+                later = True
+            # Else a refresh was under way that left the load to another process.
+
+    def _join(self, lookup: Lookup, work: Work[Any]) -> Awaitable[Any]:
+        return self._flights.join(lookup.key, lookup.policy.codec, work, lookup.tags)
 
     def _serve(self, entry: LocalEntry, lookup: Lookup, tier: Tier) -> CacheResult[Any]:
         if time.monotonic() >= entry.refresh_at:
@@ -123,9 +155,10 @@ class ReadThrough:
 
     def _refresh_in_background(self, lookup: Lookup) -> None:
         key = lookup.key
-        if self._flights.running(key) or time.monotonic() < self._paused_until.get(key, 0.0):
-            return
-        self._flights.begin(key, lambda: self._refresh(lookup))
+        codec = lookup.policy.codec
+        paused = time.monotonic() < self._paused_until.get(key, 0.0)
+        if not paused and not self._flights.running(key, codec):
+            self._flights.begin(key, codec, lambda: self._refresh(lookup), lookup.tags)
 
     def _pause(self, key: str, seconds: float) -> None:
         jitter = random.uniform(1, 1.5)  # noqa: S311 - no secret
@@ -172,36 +205,57 @@ class ReadThrough:
                 await wait_for_notification(event, channel_up=self._coherence.channel_up)
         return await self._load(lookup, token)
 
+    async def _load_seized(self, lookup: Lookup) -> LocalEntry:
+        """Load under a lease that is taken from whoever has it: what he read is older."""
+        token = None
+        try:
+            token = await self._leases.seize(lookup.key)
+        except StoreUnavailable as error:
+            self._coherence.outbox.add(ENTRY, lookup.key, error)
+        return await self._load(lookup, token)
+
     async def _load(self, lookup: Lookup, token: bytes | None) -> LocalEntry:
         """Load and store; without a lease, only here and only for want of better."""
         key, policy = lookup.key, lookup.policy
         fence = self._local.begin_read(key)
         stored = False
         try:
-            tags: TagVersions | None = None
-            if token is not None:
-                with contextlib.suppress(StoreUnavailable):
-                    tags = await self._reader.tag_versions(lookup.tags)
+            tags = await self._tags_to_store(lookup, token)
             started = time.perf_counter()
             with self._leases.renewed(key, token):
-                value = await lookup.load()
-            entry = policy.entry(value, tags or (), time.perf_counter() - started)
-            # What is stored without the versions of its tags would outlive them.
-            lease = None if tags is None else token
-            stored = await self._writer.write_leased(key, policy, entry, lease)
+                value = await self._loads.run(
+                    lookup.load, timeout_seconds=policy.timeout_seconds, name=policy.name
+                )
+            entry, value = policy.kept(value, tags or (), time.perf_counter() - started)
             local = policy.localize(entry, value)
+            if tags is None:  # Their names are known all the same: who invalidates one means it.
+                local.tags = tuple((tag, b"") for tag in lookup.tags)
+            if token is not None and tags is not None:
+                with contextlib.suppress(StoreUnavailable):
+                    stored = await self._writer.write_leased(key, policy, entry, token)
+                    local.superseded = not stored
         except NotEncodable as error:
             log.error("cache_value_not_encodable", cache=policy.name, error=str(error))  # noqa: TRY400 - says all
             return policy.uncached(value)
         else:
             if not stored:
                 fence.epoch = NO_EPOCH  # Redis does not have it: nobody would say when it ends.
-            self._local.fill(fence, local)
+            if not local.superseded:
+                self._local.fill(fence, local)
             return local
         finally:
             self._local.end_read(fence)
             if not stored:
                 self._leases.release(key, token)
+
+    async def _tags_to_store(self, lookup: Lookup, token: bytes | None) -> TagVersions | None:
+        """Return the versions of the tags; None: without them, a value would outlive its tags."""
+        if token is None:
+            return None
+        try:
+            return await self._reader.tag_versions(lookup.tags)
+        except StoreUnavailable:
+            return None
 
 
 def _result(entry: LocalEntry, tier: Tier, *, stale: bool = False) -> CacheResult[Any]:

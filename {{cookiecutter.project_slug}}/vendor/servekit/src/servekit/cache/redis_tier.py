@@ -94,6 +94,12 @@ class RedisTier:
         )
         return token if taken else None
 
+    async def seize_lease(self, key: str) -> bytes:
+        """Return a token; the one that was given before is worth nothing from now on."""
+        token = secrets.token_bytes(12)
+        await self._clients.cache.set(self._keys.lease(key), token, px=self._lease_ms)
+        return token
+
     async def renew(self, key: str, token: bytes) -> bool:
         return bool(await self._run(RENEW, [self._keys.lease(key)], token, self._lease_ms))
 
@@ -102,22 +108,35 @@ class RedisTier:
 
     async def remove(self, keys: Iterable[str]) -> None:
         """Remove entries, in batches."""
+        await self._unlink([self._pair(key) for key in keys])
+
+    async def remove_matching(self, pattern: str) -> AsyncIterator[list[str]]:
+        """Remove the entries whose keys match a glob pattern; yield their keys, in batches.
+
+        The leases go first: a load under way has stored before that, and is found after it, or
+        will not store.
+        """
+        async for keys in self._scan(self._keys.lease(pattern)):
+            await self._unlink([[self._keys.lease(key)] for key in keys])
+        async for keys in self._scan(self._keys.entry(pattern)):
+            await self.remove(keys)
+            yield keys
+
+    async def _unlink(self, groups: Sequence[list[str]]) -> None:
+        """Delete groups of keys, each of one slot."""
         if self._clients.is_cluster:
             # As a plain command: the method would make a pipeline of it, past the budget.
             unlink = partial(self._clients.cache.execute_command, "UNLINK")
-            await asyncio.gather(*(unlink(*self._pair(key)) for key in keys))
+            await asyncio.gather(*(unlink(*group) for group in groups))
             return
-        names = [name for key in keys for name in self._pair(key)]
+        names = [name for group in groups for name in group]
         for start in range(0, len(names), REMOVE_BATCH):
             await self._clients.cache.unlink(*names[start : start + REMOVE_BATCH])
 
-    async def scan(self, pattern: str) -> AsyncIterator[list[str]]:
-        """Yield the keys that match a glob pattern, in batches; one written meanwhile may miss."""
+    async def _scan(self, pattern: str) -> AsyncIterator[list[str]]:
         batch: list[str] = []
         # One server's cursor, or every primary's: redis-py walks both the same way.
-        async for raw in self._clients.cache.scan_iter(
-            match=self._keys.entry(pattern), count=REMOVE_BATCH
-        ):
+        async for raw in self._clients.cache.scan_iter(match=pattern, count=REMOVE_BATCH):
             batch.append(self._keys.split(raw)[1])
             if len(batch) >= REMOVE_BATCH // 2:
                 yield batch

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from servekit.cache.redis_tier import RedisTier
@@ -20,8 +21,19 @@ POLL_SECONDS = 0.5
 POLL_SECONDS_CHANNEL_DOWN = 0.05
 
 
+Work = Callable[[], Coroutine[Any, Any, T]]
+
+
+@dataclass(frozen=True, slots=True)
+class Run(Generic[T]):
+    """A run under way, and the tags of what it loads."""
+
+    task: asyncio.Task[T]
+    tags: Sequence[str]
+
+
 class SingleFlight(Generic[T]):
-    """Runs that callers of one key share.
+    """Runs that callers of one key and one kind share; a kind is what tells apart their results.
 
     A run has the context of the caller who began it, but not that request's deadline, and goes on
     when callers are cancelled, even all of them: its result is worth keeping. `close` cancels what
@@ -29,29 +41,42 @@ class SingleFlight(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._runs: dict[str, asyncio.Task[T]] = {}
+        self._runs: dict[str, dict[object, Run[T]]] = {}
         self._tasks: set[asyncio.Task[T]] = set()
 
-    def begin(self, key: str, work: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
+    def begin(
+        self, key: str, kind: object, work: Work[T], tags: Sequence[str] = ()
+    ) -> asyncio.Task[T]:
         """Return the run of the key, begun now if there is none."""
-        run = self._runs.get(key)
+        run = self._runs.get(key, {}).get(kind)
         if run is None:
             loop = asyncio.get_running_loop()
-            run = self._runs[key] = loop.create_task(work(), context=without_deadline())
-            self._tasks.add(run)
-            run.add_done_callback(lambda run: self._end(key, run))
-        return run
+            task = loop.create_task(work(), context=without_deadline())
+            run = self._runs.setdefault(key, {})[kind] = Run(task, tags)
+            self._tasks.add(task)
+            task.add_done_callback(lambda task: self._end(key, kind, task))
+        return run.task
 
-    async def join(self, key: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def join(self, key: str, kind: object, work: Work[T], tags: Sequence[str] = ()) -> T:
         """Return what the run of the key returns, or raise what it raises."""
-        return await asyncio.shield(self.begin(key, work))
+        return await asyncio.shield(self.begin(key, kind, work, tags))
 
-    def running(self, key: str) -> bool:
-        return key in self._runs
+    def running(self, key: str, kind: object) -> bool:
+        return kind in self._runs.get(key, ())
+
+    def keys(self) -> list[str]:
+        """Return the keys of the runs that later callers would join."""
+        return list(self._runs)
 
     def forget(self, key: str) -> None:
         """Let later callers begin anew: what the run read is out of date."""
         self._runs.pop(key, None)
+
+    def tagged(self, tag: str) -> list[str]:
+        """Return the keys of the runs that carry the tag."""
+        return [
+            key for key, runs in self._runs.items() if any(tag in run.tags for run in runs.values())
+        ]
 
     def forget_all(self) -> None:
         self._runs.clear()
@@ -62,12 +87,15 @@ class SingleFlight(Generic[T]):
             run.cancel()
         await asyncio.gather(*runs, return_exceptions=True)
 
-    def _end(self, key: str, run: asyncio.Task[T]) -> None:
-        self._tasks.discard(run)
-        if self._runs.get(key) is run:
-            del self._runs[key]
-        if not run.cancelled():
-            run.exception()  # Retrieved: there may be nobody who waits for it.
+    def _end(self, key: str, kind: object, task: asyncio.Task[T]) -> None:
+        self._tasks.discard(task)
+        runs = self._runs.get(key, {})
+        if kind in runs and runs[kind].task is task:
+            del runs[kind]
+            if not runs:
+                del self._runs[key]
+        if not task.cancelled():
+            task.exception()  # Retrieved: there may be nobody who waits for it.
 
 
 class Leases:
@@ -84,6 +112,10 @@ class Leases:
     async def take(self, key: str) -> bytes | None:
         """Return a token, or None while another holds the lease; may raise StoreUnavailable."""
         return await self._redis.lease(key)
+
+    async def seize(self, key: str) -> bytes:
+        """Take the lease from whoever holds it: what he loads is not stored any more."""
+        return await self._redis.seize_lease(key)
 
     def release(self, key: str, token: bytes | None) -> None:
         """Let others load the key at once; in the background, for Redis may be slow to reply."""

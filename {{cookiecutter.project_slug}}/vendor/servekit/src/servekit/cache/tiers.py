@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Coroutine, Sequence
-from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
 from servekit.cache.coherence import Coherence
@@ -26,8 +26,10 @@ from servekit.redis.invalidation import ReadFence
 
 T = TypeVar("T")
 
-CHUNK = 1000
-"""Keys that are looked at before the event loop gets a turn."""
+
+class ReaderLeft(Exception):  # noqa: N818 - a state, for those who shared a read
+    """Whoever read for all was cancelled, or failed in a way of its own."""
+
 
 Read = tuple[ReadFence, "asyncio.Future[LocalEntry | None]"]
 """A read under way, and what comes of it for all who share it."""
@@ -51,11 +53,9 @@ class TierReader:
         """
         name = (key, policy.codec)  # what one type reads is nothing to another
         while shared and (pending := self._reads.get(name)) and not pending[0].invalidated:
-            try:
+            # A cancellation is this caller's own: the one who reads leaves by another error.
+            with contextlib.suppress(ReaderLeft):
                 return await asyncio.shield(pending[1])
-            except asyncio.CancelledError:
-                if not pending[1].cancelled():
-                    raise  # This caller was cancelled, not the one who reads.
         fence = self.local.begin_read(key)
         future: asyncio.Future[LocalEntry | None] = asyncio.get_running_loop().create_future()
         self._reads[name] = read = (fence, future)
@@ -66,7 +66,8 @@ class TierReader:
             future.exception()  # Retrieved: there may be nobody who shares it.
             raise
         except BaseException:
-            future.cancel()
+            future.set_exception(ReaderLeft())
+            future.exception()
             raise
         else:
             future.set_result(entry)
@@ -79,8 +80,7 @@ class TierReader:
     async def _read(
         self, fence: ReadFence, policy: CachePolicy, tags: Sequence[str]
     ) -> LocalEntry | None:
-        local_versions = self.local.tag_versions
-        missing = [tag for tag in tags if tag not in local_versions]
+        missing = [tag for tag in tags if self.local.tag_version(tag) is None]
         if missing:
             data, versions = await self._read_with_tags([fence.key], missing)
         else:
@@ -98,14 +98,12 @@ class TierReader:
         entry = unpack(data, policy.codec.fingerprint) if data is not None else None
         if entry is None or time.time() >= entry.usable_until:
             return None
-        local_versions = self.local.tag_versions
-        tags = [tag for tag, _ in entry.tags]
-        missing = [tag for tag in tags if tag not in versions and tag not in local_versions]
+        known = {tag: self.local.tag_version(tag) for tag, _ in entry.tags} | versions
+        missing = [tag for tag, version in known.items() if version is None and tag not in versions]
         if missing:
-            versions |= (await self._read_with_tags([], missing))[1]
-        for tag, version in entry.tags:
-            if (versions[tag] if tag in versions else local_versions.get(tag, None)) != version:
-                return None
+            known |= (await self._read_with_tags([], missing))[1]
+        if any(known[tag] != version for tag, version in entry.tags):
+            return None
         try:
             local = policy.localize(entry, policy.codec.loads(entry.payload))
         except ValueError:
@@ -147,9 +145,7 @@ class TierReader:
         """Return the tags' versions now, to be stored with what is read from here on."""
         if not tags:
             return ()
-        versions: dict[str, bytes | None] = {
-            tag: self.local.tag_versions.get(tag, None) for tag in tags
-        }
+        versions: dict[str, bytes | None] = {tag: self.local.tag_version(tag) for tag in tags}
         missing = [tag for tag, version in versions.items() if version is None]
         if missing:
             versions |= (await self._read_with_tags([], missing))[1]
@@ -172,19 +168,15 @@ class TierWriter:
         self._local = coherence.local
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    async def write_leased(
-        self, key: str, policy: CachePolicy, entry: Entry, token: bytes | None
-    ) -> bool:
-        """Store what was loaded under the lease; return False if it was removed meanwhile."""
-        if token is None:
-            return False
+    async def write_leased(self, key: str, policy: CachePolicy, entry: Entry, token: bytes) -> bool:
+        """Store what was loaded under the lease; return False if it was removed meanwhile.
+
+        Raises:
+            StoreUnavailable: It is not stored.
+        """
         ttl_seconds = entry.usable_until - time.time()
-        try:
-            stored = await self._redis.set_leased(
-                key, policy.pack(entry), token, ttl_seconds=ttl_seconds
-            )
-        except StoreUnavailable:
-            return False
+        data = policy.pack(entry)
+        stored = await self._redis.set_leased(key, data, token, ttl_seconds=ttl_seconds)
         policy.stats.writes_redis += stored
         return stored
 
@@ -195,14 +187,14 @@ class TierWriter:
             versions: TagVersions = ()
             try:
                 versions = await self._reader.tag_versions(tags)
-                entry = policy.entry(value, versions, 0)
+                entry, _ = policy.kept(value, versions, 0)
                 ttl_seconds = entry.usable_until - time.time()
                 await self._redis.set(key, policy.pack(entry), ttl_seconds=ttl_seconds)
             except StoreUnavailable as error:
                 self._coherence.outbox.add(ENTRY, key, error)
                 self._coherence.invalidate(key)
                 fence = ReadFence(key, NO_EPOCH)
-                self._local.fill(fence, policy.localize(policy.entry(value, versions, 0), value))
+                self._local.fill(fence, policy.localize(*policy.kept(value, versions, 0)))
             else:
                 policy.stats.writes_redis += 1
                 self._coherence.invalidate(key)
@@ -217,7 +209,7 @@ class TierWriter:
         async def write() -> None:
             try:
                 versions = await self._reader.tag_versions(tags)
-                entries = {key: policy.entry(value, versions, 0) for key, value in values.items()}
+                entries = {key: policy.kept(each, versions, 0)[0] for key, each in values.items()}
                 now = time.time()
                 await self._redis.set_many(
                     {
@@ -256,19 +248,13 @@ class TierWriter:
 
         async def remove() -> int:
             removed = 0
+            await self._coherence.invalidate_matching(pattern)
             try:
-                async for keys in self._redis.scan(pattern):
-                    await self._redis.remove(keys)
+                async for keys in self._redis.remove_matching(pattern):
                     removed += len(keys)
-                    for key in keys:
-                        self._coherence.invalidate(key)
             except StoreUnavailable as error:
                 self._coherence.outbox.add(PATTERN, pattern, error)
-            for number, key in enumerate(list(self._local.entries.keys())):
-                if fnmatchcase(key, pattern):
-                    self._coherence.invalidate(key)
-                if number % CHUNK == CHUNK - 1:
-                    await asyncio.sleep(0)
+            await self._coherence.invalidate_matching(pattern)
             return removed
 
         return await self._finish(remove())

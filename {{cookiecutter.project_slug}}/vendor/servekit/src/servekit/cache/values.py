@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
-from servekit.cache.entries import CachePolicy, CacheResult, codec_of
+from servekit.cache.codecs import codec_of
+from servekit.cache.entries import CachePolicy, CacheResult
 from servekit.cache.metrics import CacheMetrics
 from servekit.cache.read_through import ReadThrough
 from servekit.cache.tiers import TierReader, TierWriter
@@ -66,7 +67,13 @@ class Values:
         tags: Sequence[str] = (),
         name: str = "values",
     ) -> None:
-        """Store a value everywhere; `kind` is its type where `type(value)` does not say it."""
+        """Store a value everywhere; `kind` is its type where `type(value)` does not say it.
+
+        Of two at once, the one that reaches Redis last stays: let a lock of the source order them.
+
+        Raises:
+            TypeError: The value does not come back from JSON as one of its type.
+        """
         if not self._enabled:
             return
         policy = self._policy(

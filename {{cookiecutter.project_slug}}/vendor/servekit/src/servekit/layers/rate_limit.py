@@ -43,6 +43,7 @@ class RateLimitMiddleware:
     ) -> None:
         self._app = app
         self._clients = clients
+        self._prefix = clients.prefix("rate-limit")
         self._item = RateLimitItemPerSecond(requests, window_seconds)
         self._window_seconds = window_seconds
         self._exempt_paths = frozenset(exempt_paths)
@@ -93,7 +94,7 @@ class RateLimitMiddleware:
     async def _shared_wait_seconds(self, key: str) -> float:
         limiter = self._limiter
         if limiter is None:
-            storage = ClientStorage(self._clients.rate_limit)
+            storage = ClientStorage(self._clients.rate_limit, prefix=self._prefix)
             limiter = self._limiter = MovingWindowRateLimiter(storage)
         if await limiter.hit(self._item, key):
             return 0

@@ -16,9 +16,10 @@ class ClientStorage(RedisStorage):
 
     STORAGE_SCHEME: list[str] = []
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, *, prefix: str) -> None:
         self._client = client
-        super().__init__("redis://", implementation="redispy", key_prefix="rate-limit")
+        # The library puts a colon of its own behind it.
+        super().__init__("redis://", implementation="redispy", key_prefix=prefix.removesuffix(":"))
 
     def configure_bridge(self) -> None:
         """Give the library our client instead of one of its own."""

@@ -11,9 +11,11 @@ from typing import Any
 from prometheus_client import Histogram
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.client import Pipeline
+from redis.asyncio.connection import SSLConnection
 
 from servekit.foreign.redis import is_new
 from servekit.redis.command_budget import CommandBudget
+from servekit.redis.tls import TlsConnection
 
 
 class BudgetedPipeline(Pipeline):
@@ -56,6 +58,11 @@ class BudgetedCluster(RedisCluster):
     ) -> None:
         # Every fifth redirection would close all connections, those in use too: none does.
         super().__init__(max_connections=max_connections, reinitialize_steps=0, **options)
+        if self.connection_kwargs.get("connection_class") is SSLConnection:
+            # It takes no class of ours; what it makes its nodes of can be changed.
+            self.connection_kwargs["connection_class"] = TlsConnection
+            for node in self.startup_nodes:
+                node.connection_class = TlsConnection
         # Its own pools raise at once when they are exhausted.
         self._slots = asyncio.Semaphore(max_connections)
         self._wait = wait

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
@@ -14,7 +16,6 @@ from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.connection import (
     AbstractConnection,
     Connection,
-    SSLConnection,
     UnixDomainSocketConnection,
 )
 from redis.asyncio.retry import Retry
@@ -27,11 +28,15 @@ from servekit.breaker import CLOSED
 from servekit.redis.budgeted_clients import BudgetedCluster, BudgetedRedis
 from servekit.redis.command_budget import STRETCH, CommandBudget, RedisBreaker
 from servekit.redis.pools import BoundedPool, BoundedSentinelPool
+from servekit.redis.tls import SentinelTlsConnection, TlsConnection, prepare
 from servekit.redis.url import RedisUrl, parse_redis_url
 from servekit.retry_budget import RetryBudget
 
 # Each connection that is not given one reads redis-py's package metadata: 6 ms of the loop.
 DRIVER = DriverInfo()
+# No colon: what is under `shop` must not be under `shop:web`. No sign of a pattern or a hash tag.
+NAMESPACE = re.compile(r"[A-Za-z0-9._-]+")
+MOVING_SECONDS = 1.0
 DURATION_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
 
 
@@ -41,7 +46,8 @@ class RedisClients:
     Entering waits for no connection, so a dead Redis fails no start. Every command ends within its
     pool's limit (twice that in a busy worker), or raises StoreUnavailable: `cache` and `rate_limit`
     try once, `sessions` retries once what failed at once, within the process's retry budget. On a
-    Cluster the clients are RedisCluster objects behind the same type.
+    Cluster the clients are RedisCluster objects behind the same type. Every key, and every channel
+    of publish and subscribe, begins with `prefix(…)`: services that share a Redis differ in it.
     """
 
     cache: Redis
@@ -52,6 +58,7 @@ class RedisClients:
         self,
         url: str,
         *,
+        namespace: str = "service",
         registry: CollectorRegistry | None = None,
         connections: int = 32,
         connect_timeout_seconds: float = 0.25,
@@ -60,7 +67,10 @@ class RedisClients:
         connection_age_seconds_max: float = 600,
         breaker_open_seconds_max: float = 5,
     ) -> None:
+        if not NAMESPACE.fullmatch(namespace):
+            raise ValueError(f"The namespace {namespace!r} may hold letters, digits and ._- only.")
         registry = registry or CollectorRegistry()
+        self._namespace = namespace
         self._url = parse_redis_url(url)
         self._connections = connections
         self._connect_timeout_seconds = connect_timeout_seconds
@@ -102,20 +112,30 @@ class RedisClients:
         for name, breaker in self.breakers.items():
             state.labels(name).set_function(partial(getattr, breaker, "state"))
 
+    def prefix(self, part: str) -> str:
+        """Return what the keys of one part begin with: `shop:session:`."""
+        return f"{self._namespace}:{part}:"
+
     @property
     def is_cluster(self) -> bool:
         return self._url.kind == "cluster"
 
     @property
-    def may_move(self) -> bool:
-        """Whether keys may come to live on a server that nobody here follows yet."""
-        return self._url.kind != "standalone"
+    def copy_seconds_max(self) -> float:
+        """How long a copy of a key may be trusted, however quiet its server is.
+
+        On a Cluster or by Sentinel, keys may come to live on a server that nobody here follows yet.
+        """
+        return math.inf if self._url.kind == "standalone" else MOVING_SECONDS
 
     @property
     def cache_timeout_seconds(self) -> float:
         return self._cache_timeout_seconds
 
     async def __aenter__(self) -> Self:
+        if self._url.tls:
+            options = self._url.options.items()
+            prepare(**{name: value for name, value in options if name.startswith("ssl_")})
         retries = RetryBudget(taken=self._retried)
         for name in self._limits:
             client = self._open(name)
@@ -227,7 +247,7 @@ class RedisClients:
             url.sentinels, sentinel_kwargs=own | url.sentinel_options
         )
         self._stack.push_async_callback(sentinel.aclose)
-        tls = {"ssl": True} if url.tls else {}
+        tls = {"connection_class": SentinelTlsConnection} if url.tls else {}
         pool = BoundedSentinelPool(url.service, sentinel, **(options | bounds | tls | url.options))
         return cast("BudgetedRedis", BudgetedRedis.from_pool(pool))
 
@@ -244,4 +264,4 @@ def connection_class(url: RedisUrl) -> type[AbstractConnection]:
     """Return what connects to a single server."""
     if "path" in url.options:
         return UnixDomainSocketConnection
-    return SSLConnection if url.tls else Connection
+    return TlsConnection if url.tls else Connection

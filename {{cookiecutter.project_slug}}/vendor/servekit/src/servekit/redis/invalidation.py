@@ -174,6 +174,10 @@ class ReadFences:
         self._fences.setdefault(key, set()).add(fence)
         return fence
 
+    def keys(self) -> list[str]:
+        """Return what is being read."""
+        return list(self._fences)
+
     def end(self, fence: ReadFence) -> None:
         fences = self._fences.get(fence.key)
         if fences is not None:

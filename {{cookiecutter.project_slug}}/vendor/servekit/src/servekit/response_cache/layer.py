@@ -189,6 +189,7 @@ class ResponseCacheMiddleware:
             stale_seconds=policy.stale_seconds,
             name=NAME,
             tags=["uri:{exchange.uri}", *templates],
+            ignores=("exchange",),
         )(run_route)
         cached.key = own_key
         # The cache's own codecs are for values with a schema; a response brings its own.

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
-from servekit.cache.entries import ENTRY_BYTES, CachePolicy, Codec, Entry, LocalEntry
+from servekit.cache.codecs import Codec
+from servekit.cache.entries import ENTRY_BYTES, CachePolicy, Entry, LocalEntry
 from servekit.layers.http_headers import Headers, header_value
 from servekit.response_cache.rfc9111 import Lifetimes
 
 HEADER = struct.Struct(">HddddI")
 FINGERPRINT = b"http-1"
+HEADER_BYTES = 200  # about what a field costs beside its text: a pair, two objects, a place
 EARLIEST = 0.9  # entries of one moment end over a tenth of their lifetime
 
 # What a 304 repeats (RFC 9110 15.4.5).
@@ -52,6 +54,8 @@ class StoredResponse:
 
 class ResponseCodec(Codec[StoredResponse]):
     """Writes a response as numbers, header lines and the body as it is: no base64, no pickle."""
+
+    exact = True
 
     def __init__(self) -> None:
         self.fingerprint = blake2b(FINGERPRINT, digest_size=8).digest()
@@ -99,5 +103,5 @@ class ResponsePolicy(CachePolicy):
     def localize(self, entry: Entry, value: Any) -> LocalEntry:
         """Return the entry as the local tier keeps it: its body is bytes, counted once."""
         local = super().localize(entry, value)
-        local.size = ENTRY_BYTES + len(entry.payload)
+        local.size = ENTRY_BYTES + len(entry.payload) + HEADER_BYTES * len(value.headers)
         return local

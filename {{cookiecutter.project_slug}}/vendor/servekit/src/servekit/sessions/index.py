@@ -10,7 +10,6 @@ from servekit.redis.clients import RedisClients
 from servekit.sessions.record import SessionInfo, moment, user_of
 from servekit.sessions.scripts import ENROL
 
-PREFIX = "session-user:"
 SHOWN = ("user", "device", "created", "used")
 
 
@@ -32,13 +31,14 @@ class SessionIndex:
     ) -> None:
         self._clients = clients
         self._record_prefix = record_prefix
+        self._prefix = clients.prefix("session-user")
         self._absolute_ms = absolute_ms
         self._limit = limit
         self._on_end = on_end
 
     async def enrol(self, user_id: str, ref: str) -> int:
         """Add a session and end the oldest ones over the limit; return how many that were."""
-        members = await ENROL(self._client, PREFIX + user_id, ref, self._absolute_ms)
+        members = await ENROL(self._client, self._prefix + user_id, ref, self._absolute_ms)
         if not 0 < self._limit < len(members):
             return 0
         older = [member.decode() for member in members if member != ref.encode()]
@@ -66,7 +66,7 @@ class SessionIndex:
         return shown
 
     async def holds(self, user_id: str, ref: str) -> bool:
-        return await self._client.zscore(PREFIX + user_id, ref) is not None
+        return await self._client.zscore(self._prefix + user_id, ref) is not None
 
     async def remove(self, user_id: str, ref: str) -> None:
         await self._forget(user_id, [ref])
@@ -76,7 +76,8 @@ class SessionIndex:
         return await self._end(user_id, [ref for ref in await self._refs(user_id) if ref != keep])
 
     async def _refs(self, user_id: str) -> list[str]:
-        return [member.decode() for member in await self._client.zrange(PREFIX + user_id, 0, -1)]
+        members = await self._client.zrange(self._prefix + user_id, 0, -1)
+        return [member.decode() for member in members]
 
     async def _end(self, user_id: str, refs: Sequence[str]) -> int:
         # The records first: should this stop half-way, none is left that the index does not name.
@@ -90,7 +91,7 @@ class SessionIndex:
 
     async def _forget(self, user_id: str, refs: Sequence[str]) -> None:
         if refs:
-            await self._client.zrem(PREFIX + user_id, *refs)
+            await self._client.zrem(self._prefix + user_id, *refs)
 
     async def _each(self, refs: Sequence[str], command: Callable[[Any, str], object]) -> list[Any]:
         """Run a command on every record in one round trip; the keys may live on several servers."""

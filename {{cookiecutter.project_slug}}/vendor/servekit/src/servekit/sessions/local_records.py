@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from types import TracebackType
 from typing import Self
@@ -20,9 +19,6 @@ RECORD_BYTES = 1000
 FIELD_BYTES = 150
 """What a field costs beside its texts."""
 
-MOVING_SECONDS = 1.0
-"""Life of a copy where keys may move, on a Cluster or by Sentinel, to a server not followed yet."""
-
 Copy = tuple[SessionRecord, float]
 """A record and when Redis ends it, in seconds of the monotonic clock."""
 
@@ -37,7 +33,7 @@ class LocalRecords:
     def __init__(self, clients: RedisClients, *, prefix: str, limit_bytes: int) -> None:
         self._cut = len(prefix)
         self._limit_bytes = limit_bytes
-        self._seconds_max = MOVING_SECONDS if clients.may_move else math.inf
+        self._seconds_max = clients.copy_seconds_max
         self._fences = ReadFences()
         # 0 would mean "no bound" to cachebox.
         self._copies: LRUCache[str, Copy] = LRUCache(

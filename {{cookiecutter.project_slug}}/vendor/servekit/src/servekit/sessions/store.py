@@ -21,7 +21,6 @@ from servekit.sessions.scripts import CREATE, END, READ, ROTATE, UPDATE
 
 TOUCHES_PER_IDLE_TIME = 30
 TOUCH_SECONDS_MAX = 60.0
-PREFIX = "session:"
 
 
 class SessionStore:
@@ -46,7 +45,8 @@ class SessionStore:
         registry: CollectorRegistry | None = None,
     ) -> None:
         self.signer = SessionSigner(secret_keys)
-        self._local = LocalRecords(clients, prefix=PREFIX, limit_bytes=local_bytes)
+        self._prefix = clients.prefix("session")
+        self._local = LocalRecords(clients, prefix=self._prefix, limit_bytes=local_bytes)
         self.metrics = SessionMetrics(
             registry or CollectorRegistry(),
             channel_up=lambda: self.coherent,
@@ -62,7 +62,7 @@ class SessionStore:
         self._grace_ms = int(rotation_grace_seconds * 1000)
         self._index = SessionIndex(
             clients,
-            record_prefix=PREFIX,
+            record_prefix=self._prefix,
             absolute_ms=self._absolute_ms,
             limit=limit_per_user,
             on_end=self._local.invalidate,
@@ -103,7 +103,7 @@ class SessionStore:
         fence = self._local.begin_read(ref)
         try:
             sent_at = time.monotonic()
-            ttl_ms, parts = await READ(self._client, PREFIX + ref)
+            ttl_ms, parts = await READ(self._client, self._prefix + ref)
             if not parts:
                 return None
             record = parse(parts)
@@ -122,7 +122,7 @@ class SessionStore:
             fields["user"] = user_id
         given = [part for field in fields.items() for part in field]
         _, *data = arguments({name: value for name, value in changes.items() if value is not None})
-        key = PREFIX + token.ref
+        key = self._prefix + token.ref
         await CREATE(self._client, key, self._idle_ms, self._absolute_ms, *given, *data)
         self.metrics.created.labels("anonymous" if user_id is None else "user").inc()
         return token
@@ -174,7 +174,7 @@ class SessionStore:
     async def delete(self, ref: str, *, user_id: str | None, reason: str = "logout") -> bool:
         """End a session for good, whoever asks; return whether it existed."""
         try:
-            existed = bool(await self._client.delete(PREFIX + ref))
+            existed = bool(await self._client.delete(self._prefix + ref))
         finally:
             self._local.invalidate(ref)
         if user_id is not None:
@@ -211,7 +211,7 @@ class SessionStore:
 
     async def _write(self, script: Script, ref: str, *arguments: Any) -> Any:
         try:
-            return await script(self._client, PREFIX + ref, *arguments)
+            return await script(self._client, self._prefix + ref, *arguments)
         finally:  # Redis first; and what failed here may have been done there.
             self._local.invalidate(ref)
 
