@@ -17,8 +17,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from servekit.foreign.versions import fast_ways
 from servekit.layers.exception_handlers import problem_handlers
+from servekit.response_cache.routes import refuse_uncacheable
 from servekit.routing.routes import Routes, read_routes
 from servekit.scope import current_service
+from servekit.sessions.layer import READ_SESSION
 from servekit.stack import Composition, layers
 
 if TYPE_CHECKING:
@@ -78,6 +80,7 @@ class Installation:
         self._inner = Inner(inner)
         stack: ASGIApp = self._inner
         self._service.routes = self._find_routes()
+        self._check_routes()
         for cls, args, options in reversed(layers(self._service, self._app)):
             stack = cls(stack, *args, **options)
         self._outer = stack
@@ -102,6 +105,12 @@ class Installation:
 
         return read_once
 
+    def _check_routes(self) -> None:
+        """Refuse what could not be honoured, before anybody is answered."""
+        compiled = self._compiled
+        routes = compiled.routes if compiled is not None else read_routes(self._app)
+        refuse_uncacheable(routes, never_kept=READ_SESSION)
+
     def _lifespan(self, own: Lifespan) -> Lifespan:
         """Open the service's parts before the application's own lifespan, and close them after."""
         service = self._service
@@ -115,6 +124,7 @@ class Installation:
                 state = await stack.enter_async_context(own(app))
                 if self._compiled is not None:
                     self._compiled.compile_anew()
+                self._check_routes()
                 service.draining.set_ready()
                 yield state
 

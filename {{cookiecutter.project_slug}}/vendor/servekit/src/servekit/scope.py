@@ -5,5 +5,11 @@ from typing import Any
 
 SCOPE_KEY = "servekit.service"
 
+SESSION_KEY = "servekit.session"
+"""Where the scope of a request has its session; not `session`, which is Starlette's own."""
+
+SESSION_HEADERS_KEY = "servekit.session_headers"
+"""Where a scope has the headers in which the session finds its cookie, if they are others."""
+
 current_service: ContextVar[Any] = ContextVar("current_service", default=None)
 """The service whose request or lifespan runs here; tasks that these start inherit it."""

@@ -1,17 +1,21 @@
+import time
+from email.utils import formatdate
+
 import pytest
 
 from servekit.response_cache.rfc9111 import (
     Lifetimes,
     accepted_codings,
+    age_of,
     directive_seconds,
     lifetimes,
     matches,
     may_store,
     not_modified,
     parse_cache_control,
-    sorted_query,
     vary_names,
 )
+from servekit.testing import patience
 
 DEFAULT = Lifetimes(30, 60, 90)
 SUNDAY, MONDAY = b"Sun, 15 Nov 2026 10:00:00 GMT", b"Mon, 16 Nov 2026 10:00:00 GMT"
@@ -89,7 +93,8 @@ def test_a_shared_cache_stores_only_what_is_meant_for_all(status, headers, store
         ({}, DEFAULT),
         ({b"cache-control": b"public"}, DEFAULT),
         ({b"cache-control": b"max-age=5"}, Lifetimes(5, 60, 90)),
-        ({b"cache-control": b"max-age=5, s-maxage=7"}, Lifetimes(7, 60, 90)),
+        ({b"cache-control": b"max-age=5, s-maxage=7"}, Lifetimes(7)),
+        ({b"cache-control": b"s-maxage=7, stale-while-revalidate=9"}, Lifetimes(7)),
         ({b"cache-control": b"max-age=nonsense"}, Lifetimes(0, 60, 90)),
         ({b"cache-control": b"max-age=5, stale-while-revalidate=1"}, Lifetimes(5, 1, 90)),
         ({b"cache-control": b"max-age=5, stale-if-error=2"}, Lifetimes(5, 60, 2)),
@@ -148,17 +153,29 @@ def test_tags_go_before_dates(fields, same):
 
 
 @pytest.mark.parametrize(
-    ("query", "expected"),
+    ("values", "seconds"),
     [
-        (b"", b""),
-        (b"b=1", b"b=1"),
-        (b"b=1&a=2", b"a=2&b=1"),
-        (b"a=2&b=3&a=1", b"a=2&a=1&b=3"),
-        (b"b&a=%26", b"a=%26&b"),
+        ([], 0),
+        ([b"7200"], 7200),
+        ([b"7200, 0"], 7200),
+        ([b"7200", b"0"], 7200),
+        ([b"soon"], 0),
+        ([b"soon, 7200"], 0),
+        ([b"-1"], 0),
     ],
 )
-def test_the_order_of_different_parameters_does_not_count(query, expected):
-    assert sorted_query(query) == expected
+def test_of_several_ages_the_first_counts(values, seconds):
+    assert age_of([(b"Age", value) for value in values]) == seconds
+
+
+def test_expires_without_a_date_counts_from_now():
+    expires = formatdate(time.time() + 600, usegmt=True).encode()
+    for date in ([], [(b"date", b"today")]):
+        fresh = lifetimes([(b"expires", expires), *date], default=DEFAULT).fresh
+        assert fresh == pytest.approx(600, abs=patience(2))
+    assert lifetimes([(b"expires", SUNDAY[:4] + b"15 Nov 2020 10:00:00 GMT")], default=DEFAULT) == (
+        Lifetimes(0, 60, 90)
+    )
 
 
 @pytest.mark.parametrize(

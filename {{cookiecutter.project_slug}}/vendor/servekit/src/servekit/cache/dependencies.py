@@ -65,11 +65,16 @@ def cache_response(  # noqa: PLR0913 - each is a knob of its own
     do unless `client_seconds` says otherwise; `cdn_seconds` adds CDN-Cache-Control. 404 and 410 are
     kept for `negative_ttl_seconds`.
 
-    The route sees only the request headers that are part of the key: those in `vary` and those that
-    it declares with `Header()` or `Cookie()`.
+    The route sees only what is part of the key: its path, the query parameters, headers and cookies
+    that it and its dependencies declare, and those in `vary`: a header by its name, `cookie:lang`,
+    `query:page`, `cookie` and `query:*` for all of them. To read another by hand is an error.
     """
     if ttl_seconds <= 0:
         raise ValueError("ttl_seconds must be above zero; without caching, drop cache_response.")
+    for name in vary:
+        place, _, rest = name.rpartition(":")
+        if place not in {"", "cookie", "query"} or not rest or (not place and rest == "*"):
+            raise ValueError(f"vary= names a header, 'cookie:NAME' or 'query:NAME', not {name!r}.")
     return CacheResponse(
         ttl_seconds,
         stale_seconds,

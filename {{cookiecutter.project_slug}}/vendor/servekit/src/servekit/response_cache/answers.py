@@ -16,7 +16,7 @@ CONDITIONS = frozenset({b"if-none-match", b"if-modified-since"})
 def cache_status(stored: StoredResponse, exchange: Exchange) -> bytes:
     """Return the Cache-Status of an answer (RFC 9211)."""
     if exchange.ran:
-        return b"fwd=request; stored" if exchange.refetched else b"fwd=uri-miss; stored"
+        return b"fwd=uri-miss; stored"
     if exchange.is_new(stored):
         return b"fwd=uri-miss; collapsed"
     return hit_status(stored, exchange.age(stored))
@@ -75,7 +75,7 @@ def with_cache_status(send: Send, status: bytes) -> Send:
 
     async def send_with_status(message: Message) -> None:
         if message["type"] == "http.response.start":
-            headers = [*message["headers"], (b"cache-status", b"service; " + status)]
+            headers = [*message.get("headers", ()), (b"cache-status", b"service; " + status)]
             message = {**message, "headers": headers}
         await send(message)
 

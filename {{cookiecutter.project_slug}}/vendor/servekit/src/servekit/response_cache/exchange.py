@@ -6,48 +6,63 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from hashlib import blake2b
 
-from starlette.types import ASGIApp, Message, Scope
+import structlog
+from starlette.types import ASGIApp, Scope
 
 from servekit.cache.dependencies import EXCHANGE_KEY, CacheResponse
 from servekit.layers.http_headers import Headers, add_vary, header_value, replace_header
+from servekit.response_cache.capture import Capture, NoBody
+from servekit.response_cache.key import uri_name
 from servekit.response_cache.rfc9111 import (
     ERROR_STATUSES,
     NEGATIVE_STATUSES,
     Lifetimes,
-    accepted_codings,
+    age_of,
+    is_private,
     lifetimes,
     may_store,
-    seconds_of,
-    sorted_query,
-    vary_names,
 )
 from servekit.response_cache.routes import CacheableRoute
 from servekit.response_cache.stored import StoredResponse
+from servekit.response_cache.view import View
+from servekit.scope import SESSION_HEADERS_KEY, SESSION_KEY
 
 RUN_SECONDS = 60.0
 GZIP = b"\x1f\x8b"
 NOT_KEPT = frozenset({b"connection", b"keep-alive", b"transfer-encoding", b"age"})
 
+log = structlog.get_logger()
+
 
 class Unstorable(Exception):  # noqa: N818 - an outcome, not a failure
     """A route's answer is not for all: `response` is for the `exchange` that ran it, only.
 
-    Without a response it was too long to hold, and the route is to run again.
+    Without a response it was too long to hold, and the route is to run again, or it raised `error`.
     """
 
-    def __init__(self, exchange: Exchange, response: StoredResponse | None) -> None:
-        status = response.status if response is not None else "more than is kept"
+    def __init__(
+        self,
+        exchange: Exchange,
+        response: StoredResponse | None,
+        error: Exception | None = None,
+    ) -> None:
+        status = response.status if response is not None else error or "more than is kept"
         super().__init__(f"{exchange.route.path} answered {status}")
         self.exchange = exchange
         self.response = response
+        self.error = error
 
     @property
     def is_error(self) -> bool:
         """Whether what is stored is still the better answer."""
         return self.response is not None and self.response.status in ERROR_STATUSES
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it is an error that all who waited get: they must not all run into it again."""
+        return self.is_error and not self.exchange.is_private
 
 
 @dataclass(slots=True, eq=False)
@@ -55,22 +70,26 @@ class Exchange:
     """A request to a cacheable route; `fields` holds what the key and the conditions need.
 
     `ran` says that the route ran for this request, `in_background` that it has its answer already,
-    `refetched` that it asked for more than a stored one; `answered_by` is the policy of the route
-    that ran in fact, which a router inside may have chosen otherwise.
+    `is_private` that the answer is this client's only; `answered_by` is the policy of the route
+    that ran in fact, which a router inside may have chosen otherwise. `rest` is the run, which may
+    go on after its answer: background tasks.
     """
 
     app: ASGIApp
     scope: Scope
     route: CacheableRoute
+    view: View
     fields: dict[bytes, bytes]
     key: str
     limit_bytes: int
     started_at: float
     ran: bool = False
     in_background: bool = False
-    refetched: bool = False
+    is_private: bool = False
     answered_by: CacheResponse | None = None
     remove: Callable[[str, Exchange], Awaitable[None]] | None = None
+    rest: asyncio.Task[None] | None = None
+    _place: tuple[str, dict[str, str]] | None = None
 
     def __str__(self) -> str:
         return ""  # cache keys are made of text; this is no part of any
@@ -78,13 +97,17 @@ class Exchange:
     @property
     def uri(self) -> str:
         """A name for the path, whatever its query or host."""
-        return uri_name(self.scope)
+        return uri_name(self._find_place()[0])
 
     @property
     def params(self) -> dict[str, str]:
-        """The path's parameters, for tags."""
-        match = self.route.pattern.match(self.scope["path"])
-        return match.groupdict() if match is not None else {}
+        """The path's parameters, for tags: as the route gets them, written out."""
+        return self._find_place()[1]
+
+    def _find_place(self) -> tuple[str, dict[str, str]]:
+        if self._place is None:
+            self._place = self.route.place(self.scope)
+        return self._place
 
     def age(self, stored: StoredResponse) -> float:
         """Return the seconds since the response was made, when this request came."""
@@ -95,48 +118,57 @@ class Exchange:
         # Another host's clock may run ahead: what was made in the future is just a hit.
         return self.ran or self.started_at <= stored.created_at <= time.time()
 
+    def seen(self, also: frozenset[bytes] = frozenset()) -> Scope:
+        """Return the scope in which the route runs: what is in its key, and fields of `also`.
+
+        The session finds its cookie all the same: an answer that reads it is its client's only.
+        """
+        seen = self.view.scope(self.scope, also)
+        seen[EXCHANGE_KEY] = self
+        seen[SESSION_HEADERS_KEY] = () if self.in_background else self.scope["headers"]
+        return seen
+
     async def run(self) -> StoredResponse:
-        """Run the route and return its answer to be kept.
+        """Run the route and return its answer to be kept, as soon as it is whole.
 
         Raises:
             Unstorable: It is not for all, or an error.
         """
         self.ran = not self.in_background
-        capture = Capture(self.limit_bytes)
-        # Callers leave at their own deadlines; this ends a run that none of them waits for.
-        async with asyncio.timeout(RUN_SECONDS):
-            try:
-                await self.app(self._inner_scope(), NoBody(), capture)
-            except Exception:
-                if not capture.too_long:
-                    raise
+        capture, seen = Capture(self.limit_bytes), self.seen()
+        self.rest = asyncio.get_running_loop().create_task(self._call(seen, capture))
+        self.rest.add_done_callback(capture.end)
+        try:
+            # Callers leave at their own deadlines; this ends a run that none of them waits for.
+            async with asyncio.timeout(RUN_SECONDS):
+                await capture.complete
+        except Exception as error:
+            if has_session(seen):
+                raise Unstorable(self, None, error) from error
+            raise
+        finally:
+            if not capture.complete.done() or capture.complete.cancelled():
+                self.rest.cancel()
         if capture.too_long:
             raise Unstorable(self, None)
+        GOING_ON.follow(self)
+        self.is_private = has_session(seen)
         return self._judge(capture)
 
-    def _inner_scope(self) -> Scope:
-        # Conditions are ours to check, and a field outside the key must not shape the answer.
-        headers = [item for item in self.scope["headers"] if item[0] in self.route.visible_fields]
-        return {
-            **self.scope,
-            "method": "GET",
-            "headers": headers,
-            "extensions": {},
-            EXCHANGE_KEY: self,
-        }
+    async def _call(self, scope: Scope, capture: Capture) -> None:
+        await self.app(scope, NoBody(), capture)
 
     def _judge(self, capture: Capture) -> StoredResponse:
         policy, headers = self.route.policy, capture.headers
         # What a route took from elsewhere may have been old when it came (RFC 9111 4.2.3).
-        age = seconds_of(header_value(headers, b"age"))
+        age = age_of(headers)
         headers = [item for item in headers if item[0] not in NOT_KEPT]
         made_at = time.time() - age
         response = StoredResponse(capture.status, headers, capture.body, made_at, Lifetimes(0))
-        if self.answered_by is not policy or not may_store(capture.status, headers):
+        self.is_private = self.is_private or is_private(headers)
+        if self.is_private or self.answered_by is not policy:
             raise Unstorable(self, response)
-        new_fields = vary_names(headers) - self.route.vary - {b"accept-encoding"}
-        if new_fields:
-            self.route.add_vary(new_fields)
+        if not may_store(capture.status, headers):
             raise Unstorable(self, response)
         negative = capture.status in NEGATIVE_STATUSES
         ttl = policy.negative_ttl_seconds if negative else policy.ttl_seconds
@@ -148,48 +180,26 @@ class Exchange:
             raise Unstorable(self, response)
         return StoredResponse(
             capture.status,
-            announced(headers, capture.body, policy, times, self.route.vary),
+            announced(headers, capture.body, self.route, times),
             capture.body,
             response.created_at,
             times,
         )
 
 
-class Capture:
-    """An ASGI send that keeps the whole response."""
-
-    def __init__(self, limit_bytes: int) -> None:
-        self._limit_bytes = limit_bytes
-        self._parts: list[bytes] = []
-        self._size = 0
-        self.too_long = False
-        self.status = 500
-        self.headers: Headers = []
-
-    @property
-    def body(self) -> bytes:
-        return b"".join(self._parts)
-
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            self.headers = [(bytes(n).lower(), bytes(v)) for n, v in message["headers"]]
-        elif message["type"] == "http.response.body":
-            part = message.get("body", b"")
-            self._parts.append(bytes(part))
-            self._size += len(part)
-            if self._size > self._limit_bytes:
-                self.too_long = True
-                raise OSError("The answer is longer than what is kept.")  # as if the client left
+def has_session(scope: Scope) -> bool:
+    """Return whether a run of this scope has read or written a session."""
+    return getattr(scope.get(SESSION_KEY), "touched", False)
 
 
-def announced(
-    headers: Headers, body: bytes, policy: CacheResponse, times: Lifetimes, vary: frozenset[bytes]
-) -> Headers:
+def announced(headers: Headers, body: bytes, route: CacheableRoute, times: Lifetimes) -> Headers:
     """Return headers that tell other caches what this one does, where the route was silent."""
+    policy = route.policy
     if not header_value(headers, b"cache-control"):
         seconds = times.fresh if policy.client_seconds is None else policy.client_seconds
-        value = b"public, max-age=%d" % seconds
+        # A cache in front may not hold to Vary: what depends on who asks is the browser's only.
+        reach = b"private" if route.declared.is_personal else b"public"
+        value = b"%b, max-age=%d" % (reach, seconds)
         if times.while_revalidating and policy.client_seconds is None:
             stale = (times.while_revalidating, times.on_error)
             value += b", stale-while-revalidate=%d, stale-if-error=%d" % stale
@@ -200,7 +210,7 @@ def announced(
     if not header_value(headers, b"etag"):
         headers = replace_header(headers, b"etag", entity_tag(body))
     headers = replace_header(headers, b"content-length", b"%d" % len(body))
-    for name in sorted(vary):
+    for name in sorted(route.vary):
         headers = add_vary(headers, name)
     return headers
 
@@ -215,40 +225,38 @@ def entity_tag(body: bytes) -> bytes:
     return b'W/"%b"' % digest.hexdigest().encode()
 
 
-def page_key(scope: Scope, route: CacheableRoute, fields: dict[bytes, bytes]) -> str:
-    """Return the name of an answer: scheme, host, path, query, and what it varies on."""
-    return _key(
-        scope["scheme"],
-        fields.get(b"host", b""),
-        scope.get("raw_path") or scope["path"].encode(),
-        scope["query_string"],
-        fields.get(b"accept-encoding", b""),
-        # Absent is not empty.
-        *[part for name in route.key_fields for part in (name, fields.get(name, b"\n"))],
-    )
-
-
-@lru_cache(maxsize=512)
-def _key(
-    scheme: str, host: bytes, path: bytes, query: bytes, codings: bytes, *key_fields: bytes
-) -> str:
-    parts = [scheme.encode(), host.lower(), path, sorted_query(query), accepted_codings(codings)]
-    return "http:" + blake2b(b"\n".join([*parts, *key_fields]), digest_size=16).hexdigest()
-
-
-def uri_name(scope: Scope) -> str:
-    """Return a name for a request's path; every query of it shares the name."""
-    return blake2b(scope["path"].encode(), digest_size=16).hexdigest()
-
-
-class NoBody:
-    """An ASGI receive without a client: an empty body, then silence."""
+class GoingOn:
+    """Runs that go on after their answer, held until they end."""
 
     def __init__(self) -> None:
-        self._received = False
+        self._runs: set[asyncio.Task[None]] = set()
 
-    async def __call__(self) -> Message:
-        if self._received:
-            await asyncio.Event().wait()
-        self._received = True
-        return {"type": "http.request", "body": b"", "more_body": False}
+    def follow(self, exchange: Exchange) -> None:
+        """Hold a run, and log what it raises unless its request waits for it."""
+        run = exchange.rest
+        if run is None or run.done():
+            return
+        self._runs.add(run)
+
+        def end(run: asyncio.Task[None]) -> None:
+            self._runs.discard(run)
+            followed, exchange.rest = exchange.rest is None, None
+            if not run.cancelled() and (error := run.exception()) and not followed:
+                log.error("unhandled_exception", route=exchange.route.path, exc_info=error)
+
+        run.add_done_callback(end)
+
+    @staticmethod
+    async def wait(exchange: Exchange) -> None:
+        """Wait for the rest of a run as its request, and raise what it raises."""
+        run, exchange.rest = exchange.rest, None
+        if run is None or not exchange.ran:
+            return
+        try:
+            await asyncio.shield(run)
+        except asyncio.CancelledError:
+            exchange.rest = run
+            raise
+
+
+GOING_ON = GoingOn()

@@ -6,7 +6,6 @@ import time
 from collections.abc import Awaitable, Callable
 
 import structlog
-from cachebox import LRUCache
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from servekit.cache.cache import Cache
@@ -21,15 +20,14 @@ from servekit.response_cache.answers import (
     respond,
     with_cache_status,
 )
-from servekit.response_cache.exchange import Exchange, Unstorable, page_key, uri_name
-from servekit.response_cache.rfc9111 import (
-    ERROR_STATUSES,
-    Directives,
-    parse_cache_control,
-    usable_for,
-)
+from servekit.response_cache.capture import NoBody
+from servekit.response_cache.exchange import GOING_ON, Exchange, Unstorable
+from servekit.response_cache.key import page_key, uri_name
+from servekit.response_cache.passing import Passing
+from servekit.response_cache.rfc9111 import ERROR_STATUSES, parse_cache_control, usable
 from servekit.response_cache.routes import CacheableRoute, CacheableRoutes
 from servekit.response_cache.stored import ResponseCodec, ResponsePolicy, StoredResponse
+from servekit.response_cache.view import View
 from servekit.routing.routes import Routes
 
 __all__ = ["ResponseCacheMiddleware", "cache_response"]
@@ -38,15 +36,9 @@ log = structlog.get_logger()
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 # These ask for more than a whole stored answer: the route is to see them.
-BYPASSING = frozenset(
-    {b"authorization", b"range", b"if-range", b"if-match", b"if-unmodified-since"}
-)
-SELECTED_FIELDS = (
-    CONDITIONS | BYPASSING | {b"host", b"accept-encoding", b"cache-control", b"pragma"}
-)
+BYPASSING = frozenset({b"range", b"if-range", b"if-match", b"if-unmodified-since"})
+SELECTED_FIELDS = CONDITIONS | BYPASSING | {b"host", b"accept-encoding", b"cache-control"}
 NAME = "http"
-TOO_LONG_SECONDS = 60
-"""Time for which a page that was too long to keep is not tried again: its route would run twice."""
 
 CachedResponse = Cached[[str, Exchange], StoredResponse]
 
@@ -54,9 +46,10 @@ CachedResponse = Cached[[str, Exchange], StoredResponse]
 class ResponseCacheMiddleware:
     """Serves GET and HEAD of the routes that depend on `cache_response`, in all codings.
 
-    `routes` gives the application's routes. One run of a route answers all who
-    wait for the same page, over all workers; `limit_bytes` bounds a body that is kept. Writes to
-    a URI that succeed end what is stored for its path, before the client hears of the success.
+    `routes` gives the application's routes. A route sees of a request what is in its key, and one
+    run answers all who wait for the same page, over all workers; `limit_bytes` bounds a body that
+    is kept. Writes to a URI end what is stored for its path, before the client hears of them and
+    however they end.
     """
 
     def __init__(
@@ -72,15 +65,15 @@ class ResponseCacheMiddleware:
         self._routes = CacheableRoutes(routes)
         self._limit_bytes = limit_bytes
         self._codec = ResponseCodec()
-        self._cached: dict[str, CachedResponse] = {}
-        self._too_long: LRUCache[str, float] = LRUCache(1000)
+        self._cached: dict[CacheableRoute, tuple[CachedResponse, View]] = {}
+        self._passing = Passing()
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         route = self._routes.match(scope) if scope["type"] == "http" else None
         if route is not None and scope["method"] in {"GET", "HEAD"}:
             return self._read(route, scope, receive, send)
         if route is not None and scope["method"] not in SAFE_METHODS:
-            return self._write(scope, receive, send)
+            return self._write(route, scope, receive, send)
         return self._app(scope, receive, send)
 
     async def _read(
@@ -88,62 +81,59 @@ class ResponseCacheMiddleware:
     ) -> None:
         scope["route"] = route  # metrics and logs name the template, though nothing was routed
         fields = selected(scope, route)
-        directives = parse_cache_control(
-            fields.get(b"cache-control") or fields.get(b"pragma") or b""
-        )
-        if "no-store" in directives or BYPASSING & fields.keys():
-            await self._app(scope, receive, with_cache_status(send, b"fwd=bypass"))
-            return
         key, now = page_key(scope, route, fields), time.time()
-        cached = self._cached.get(route.path) or self._register(route)
-        local = None if directives or cached.bypassed else cached.local_hit(key)
+        cached, view = self._cached.get(route) or self._register(route)
+        asks_for_more = not BYPASSING.isdisjoint(fields)
+        local = None if asks_for_more or cached.bypassed else cached.local_hit(key)
         if local is not None:  # All that follows would come to the same, for 4 us more.
             page: StoredResponse = local.value
             age = max(0.0, now - page.created_at)
             method, status = scope["method"], hit_status(page, age)
             await respond(send, page, method=method, fields=fields, status=status, age=age)
             return
-        exchange = Exchange(self._app, scope, route, fields, key, self._limit_bytes, now)
+        exchange = Exchange(self._app, scope, route, view, fields, key, self._limit_bytes, now)
+        if asks_for_more:
+            bypass = with_cache_status(send, b"fwd=bypass")
+            await self._app(exchange.seen(BYPASSING), NoBody(receive), bypass)
+        elif self._passing.has(key):
+            await self._pass(exchange, receive, send)
+        else:
+            await self._answer(cached, exchange, receive, send)
+            await GOING_ON.wait(exchange)
+
+    async def _answer(
+        self, cached: CachedResponse, exchange: Exchange, receive: Receive, send: Send
+    ) -> None:
         try:
-            stored = await self._lookup(cached, exchange, directives)
+            stored = await self._lookup(cached, exchange)
         except Unstorable as outcome:
             await self._send_unstorable(outcome, exchange, receive, send)
             return
         exchange.remove = cached.delete
         exchange.in_background = True  # a run that comes later is a refresh
         if stored is None:
-            await send_problem(send, 504, detail="Not in the cache.", **about(scope))
+            await send_problem(send, 504, detail="Not in the cache.", **about(exchange.scope))
         else:
             await answer(send, stored, exchange, cache_status(stored, exchange))
 
-    async def _lookup(
-        self, cached: CachedResponse, exchange: Exchange, directives: Directives
-    ) -> StoredResponse | None:
+    async def _lookup(self, cached: CachedResponse, exchange: Exchange) -> StoredResponse | None:
         """Return what answers the request; None: nothing, and the route is not to be asked.
 
         Raises:
             Unstorable: The route ran, and its answer is not for all.
         """
         key = exchange.key
-        if self._too_long.get(key, 0.0) > exchange.started_at:
-            raise Unstorable(exchange, None)
-        if "only-if-cached" in directives:
+        # What else a client asks of a cache is advice, and would let it empty one that all share.
+        if "only-if-cached" in parse_cache_control(exchange.fields.get(b"cache-control", b"")):
             result = await cached.get_cached(key, exchange)
             stored = result.value if result is not None else None
-            if stored is None or not usable_for(directives, stored.lifetimes, exchange.age(stored)):
+            if stored is None or not usable(stored.lifetimes, exchange.age(stored)):
                 return None
             return stored
         stored = await cached(key, exchange)
-        if exchange.is_new(stored):
+        if exchange.is_new(stored) or usable(stored.lifetimes, exchange.age(stored)):
             return stored
-        if not usable_for(directives, stored.lifetimes, exchange.age(stored)):
-            if directives:
-                # Removed first: so whatever ends the page meanwhile also ends this run's answer.
-                exchange.refetched = True
-                await cached.delete(key, exchange)
-                return await cached(key, exchange)
-            return await self._fresh_or_stale(stored, exchange)
-        return stored
+        return await self._fresh_or_stale(stored, exchange)
 
     async def _fresh_or_stale(self, stored: StoredResponse, exchange: Exchange) -> StoredResponse:
         """Run the route for an answer too old to be served, but for an error (RFC 5861)."""
@@ -160,25 +150,44 @@ class ResponseCacheMiddleware:
     async def _send_unstorable(
         self, outcome: Unstorable, exchange: Exchange, receive: Receive, send: Send
     ) -> None:
-        response = outcome.response
-        # An error is shared by all who waited for it: they must not all run into it again.
-        own = outcome.exchange is exchange
-        if response is None:
-            self._too_long[exchange.key] = exchange.started_at + TOO_LONG_SECONDS
-        if response is not None and (own or response.status in ERROR_STATUSES):
+        """Send an answer to whom it is for; all others who waited for it get one of their own."""
+        response, own = outcome.response, outcome.exchange is exchange
+        if not outcome.is_error and outcome.error is None:
+            self._passing.add(exchange.key, too_long=response is None)
+        if own and outcome.error is not None:
+            raise outcome.error
+        if response is not None and (own or outcome.is_shared):
             await answer(send, response, exchange, b"fwd=uri-miss")
         else:
-            await self._app(exchange.scope, receive, with_cache_status(send, b"fwd=uri-miss"))
+            await self._pass(exchange, receive, send)
 
-    async def _write(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _pass(self, exchange: Exchange, receive: Receive, send: Send) -> None:
+        """Let the route answer this client itself: nobody waits for that, and nothing is kept."""
+        seen = exchange.seen()
+        status = with_cache_status(self._passing.watch(exchange, seen, send), b"fwd=uri-miss")
+        await self._app(seen, NoBody(receive), status)
+
+    async def _write(
+        self, route: CacheableRoute, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Pass a write on; the page ends however that ends, for it may have been committed.
+
+        It ends before the client hears of the write, and again when the write is over: what reads
+        in between, and what commits after its answer, must not bring back the old page.
+        """
+        tag = f"uri:{uri_name(route.place(scope)[0])}"
+
         async def invalidate_then_send(message: Message) -> None:
-            if message["type"] == "http.response.start" and 200 <= message["status"] < 400:  # noqa: PLR2004
-                await self._cache.invalidate_tag(f"uri:{uri_name(scope)}", name=NAME)
+            if message["type"] == "http.response.start":
+                await self._cache.invalidate_tag(tag, name=NAME)
             await send(message)
 
-        await self._app(scope, receive, invalidate_then_send)
+        try:
+            await self._app(scope, receive, invalidate_then_send)
+        finally:
+            await self._cache.invalidate_tag(tag, name=NAME)
 
-    def _register(self, route: CacheableRoute) -> CachedResponse:
+    def _register(self, route: CacheableRoute) -> tuple[CachedResponse, View]:
         policy = route.policy
         templates = [
             tag.replace("{", "{exchange.params[").replace("}", "]}") for tag in policy.tags
@@ -195,8 +204,8 @@ class ResponseCacheMiddleware:
         # The cache's own codecs are for values with a schema; a response brings its own.
         stats = cached.policy.stats
         cached.use_policy(ResponsePolicy(NAME, self._codec, stats, policy.ttl_seconds))
-        self._cached[route.path] = cached
-        return cached
+        self._cached[route] = found = (cached, View(route))
+        return found
 
 
 def own_key(key: str, _: Exchange) -> str:
@@ -209,7 +218,11 @@ async def run_route(key: str, exchange: Exchange) -> StoredResponse:
     try:
         return await exchange.run()
     except Unstorable as outcome:
-        if exchange.in_background and not outcome.is_error and exchange.remove is not None:
+        if (
+            exchange.in_background
+            and not (outcome.is_error or outcome.error)
+            and exchange.remove is not None
+        ):
             # A refresh in the background: the route took its page back.
             await exchange.remove(key, exchange)
         raise
@@ -220,6 +233,8 @@ def selected(scope: Scope, route: CacheableRoute) -> dict[bytes, bytes]:
     fields: dict[bytes, bytes] = {}
     vary = route.vary
     for name, value in scope["headers"]:
-        if name in SELECTED_FIELDS or name in vary:
+        if name in vary:  # a line for each: two fields are not one with a comma
+            fields[name] = fields[name] + b"\n" + value if name in fields else value
+        elif name in SELECTED_FIELDS:
             fields[name] = fields[name] + b", " + value if name in fields else value
     return fields

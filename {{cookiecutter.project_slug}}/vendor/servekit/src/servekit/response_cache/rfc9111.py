@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from operator import itemgetter
 from types import MappingProxyType
 
 from servekit.layers.http_headers import header_value
@@ -18,7 +18,7 @@ HeaderFields = Iterable[tuple[bytes, bytes]]
 DIRECTIVE = re.compile(r"([!#$%&'*+.^_`|~\w-]+)(?:\s*=\s*(?:\"((?:[^\"\\]|\\.)*)\"|([^\s,]*)))?")
 ENTITY_TAG = re.compile(rb'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 NEVER_SHARED = frozenset({"no-store", "private", "no-cache"})
-NEVER_STALE = frozenset({"must-revalidate", "proxy-revalidate"})
+NEVER_STALE = frozenset({"must-revalidate", "proxy-revalidate", "s-maxage"})
 FINAL_STATUSES = frozenset({200, 203, 204, 300, 301, 308})
 NEGATIVE_STATUSES = frozenset({404, 410})
 ERROR_STATUSES = frozenset({500, 502, 503, 504})
@@ -69,6 +69,19 @@ class Lifetimes:
         return self.fresh + max(self.while_revalidating, self.on_error)
 
 
+def age_of(headers: HeaderFields) -> int:
+    """Return the Age with which a response came; of several the first counts (RFC 9111 5.1)."""
+    return seconds_of(header_value(headers, b"age").partition(b",")[0].strip())
+
+
+def is_private(headers: HeaderFields) -> bool:
+    """Return whether a response is for nobody but the client who asked, waiting ones included."""
+    headers = list(headers)
+    control = parse_cache_control(header_value(headers, b"cache-control"))
+    sets_cookie = any(name.lower() == b"set-cookie" for name, _ in headers)
+    return sets_cookie or not {"private", "no-store"}.isdisjoint(control)
+
+
 def may_store(status: int, headers: HeaderFields) -> bool:
     """Return whether a shared cache may store a response to a GET without Authorization.
 
@@ -93,7 +106,8 @@ def lifetimes(headers: HeaderFields, *, default: Lifetimes) -> Lifetimes:
         fresh = directive_seconds(directives, "max-age")
     if fresh is None and (expires := header_value(headers, b"expires")):
         date = http_date(header_value(headers, b"date"))
-        fresh = max(0.0, (http_date(expires) or 0) - date) if date is not None else 0
+        date = time.time() if date is None else date  # made just now, as the server will say
+        fresh = max(0.0, (http_date(expires) or 0) - date)
     if fresh is None:
         fresh = default.fresh
     if NEVER_STALE & directives.keys():
@@ -107,23 +121,9 @@ def lifetimes(headers: HeaderFields, *, default: Lifetimes) -> Lifetimes:
     )
 
 
-def usable_for(directives: Directives, times: Lifetimes, age: float) -> bool:
-    """Return whether a request takes a stored response of this age in seconds as it is.
-
-    Stale ones are served while they are revalidated, unless the request forbids it.
-    """
-    ttl = times.fresh - age
-    if not directives:
-        return ttl > -times.while_revalidating
-    if "no-cache" in directives:
-        return False
-    max_age = directive_seconds(directives, "max-age")
-    if max_age is not None and age > max_age:
-        return False
-    min_fresh = directive_seconds(directives, "min-fresh")
-    if min_fresh is not None:
-        return ttl >= min_fresh
-    return ttl > -times.while_revalidating
+def usable(times: Lifetimes, age: float) -> bool:
+    """Return whether a stored response of this age is served; stale ones are while revalidated."""
+    return times.fresh - age > -times.while_revalidating
 
 
 @lru_cache(maxsize=512)
@@ -152,17 +152,6 @@ def not_modified(
         return matches(if_none_match, etag)
     since, modified = http_date(if_modified_since), http_date(last_modified)
     return since is not None and modified is not None and modified <= since
-
-
-def sorted_query(query: bytes) -> bytes:
-    """Return a query with its parameters in the order of their names.
-
-    Values of one name keep their order: `a=1&a=2` is not `a=2&a=1`.
-    """
-    if b"&" not in query:
-        return query
-    parts = [(part.partition(b"=")[0], part) for part in query.split(b"&")]
-    return b"&".join(part for _, part in sorted(parts, key=itemgetter(0)))
 
 
 def accepted_codings(value: bytes) -> bytes:

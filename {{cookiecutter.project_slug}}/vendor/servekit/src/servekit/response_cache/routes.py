@@ -1,79 +1,149 @@
-"""Which routes may be answered from the response cache, and what their key is made of."""
+"""Which routes may be answered from the response cache, in mounted applications too."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from starlette.types import Scope
 
 from servekit.cache.dependencies import CacheResponse
-from servekit.routing.routes import Entry, Routes
+from servekit.response_cache.declared import Declared, declared_by, problems, walk
+from servekit.routing.routes import Entry, Routes, route_path
 
-# What every cacheable route sees beside the fields of its key; all else could poison the cache.
-# A session that is read through the cookie keeps its answer out of the cache.
-ALWAYS_VISIBLE = frozenset({b"host", b"cookie", b"accept-encoding", b"traceparent", b"tracestate"})
+# The key has these in one spelling for all clients.
+ALWAYS_IN_KEY = frozenset({b"host", b"accept-encoding"})
+# For whoever traces a run; a route does not see them.
+FOR_TRACES = frozenset({b"traceparent", b"tracestate"})
 
 
-@dataclass(slots=True)
+class UncacheableRoute(TypeError):  # noqa: N818 - what it is about
+    """A route depends on `cache_response` and its answers cannot be kept, or not as it says."""
+
+
+@dataclass(slots=True, eq=False)
 class CacheableRoute:
-    """A route whose answers are cached; `vary` grows when they name further request fields."""
+    """A route whose answers are cached, with what is in its key: all that a run of it sees.
+
+    `outer` are the mounts on the way to it.
+    """
 
     path: str
-    pattern: re.Pattern[str]
+    entry: Entry
     policy: CacheResponse
-    vary: frozenset[bytes]
-    key_fields: tuple[bytes, ...] = field(init=False)
-    visible_fields: frozenset[bytes] = field(init=False)
+    declared: Declared
+    outer: tuple[Entry, ...] = ()
+    query: frozenset[str] = field(init=False)
+    cookies: frozenset[str] = field(init=False)
+    key_headers: tuple[bytes, ...] = field(init=False)
+    vary: frozenset[bytes] = field(init=False)
+    visible: frozenset[bytes] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.add_vary(frozenset())
+        self.query, self.cookies = self.declared.query, self.declared.cookies
+        headers = {name.encode("latin-1") for name in self.declared.headers}
+        self.key_headers = tuple(sorted(headers - ALWAYS_IN_KEY))
+        self.vary = frozenset(headers | ({b"cookie"} if self.cookies else set())) - ALWAYS_IN_KEY
+        self.visible = self.vary | ALWAYS_IN_KEY | FOR_TRACES
 
-    def add_vary(self, names: frozenset[bytes]) -> None:
-        """Make request fields part of the key from now on."""
-        self.vary |= names
-        self.key_fields = tuple(sorted(self.vary))
-        self.visible_fields = self.vary | ALWAYS_VISIBLE
+    def place(self, scope: Scope) -> tuple[str, dict[str, str]]:
+        """Return the request's path and its parameters, in one spelling: `/p/07` is `/p/7`."""
+        for mount in self.outer:
+            scope = {**scope, **mount.matches(scope)[1]}
+        rest = route_path(scope)
+        match = self.entry.regex.match(rest) if self.entry.regex is not None else None
+        if match is None:
+            return scope["path"], {}
+        params = {name: self._spelled(name, text) for name, text in match.groupdict().items()}
+        path = self.entry.template
+        for name, text in params.items():
+            path = path.replace(f"{{{name}}}", text)
+        return f"{scope.get('root_path', '')}{path}", params
+
+    def _spelled(self, name: str, text: str) -> str:
+        value = self.entry.convertors[name].convert(text)
+        for one in self.entry.dependant.path_params:
+            if one.alias == name:
+                found, errors = one.validate(value, loc=("path", name))
+                value = value if errors else found
+        return str(value.value if isinstance(value, Enum) else value)
 
 
 class CacheableRoutes:
     """Matches requests with the cacheable routes that answer a GET of their paths."""
 
-    def __init__(self, routes: Callable[[], Routes]) -> None:
+    def __init__(self, routes: Callable[[], Routes], outer: tuple[Entry, ...] = ()) -> None:
         self._routes = routes
-        self._cacheable: dict[Entry, CacheableRoute | None] = {}
+        self._outer = outer
+        self._known: dict[Entry, CacheableRoute | CacheableRoutes | None] = {}
+        self._looked_through: Routes | None = None
+        self._has_some = False
 
     def match(self, scope: Scope) -> CacheableRoute | None:
         """Return the route that answers a GET of the path, if its answers are cached."""
         entry = self._routes().of(scope, "GET")
-        if entry is None or entry.dependant is None:
+        if entry is None:
             return None
         try:
-            return self._cacheable[entry]
+            found = self._known[entry]
         except KeyError:
-            return self._cacheable.setdefault(entry, cacheable(entry))
+            found = self._known[entry] = self._look_at(entry)
+        if type(found) is not CacheableRoutes:
+            return found  # type: ignore[return-value] # there is no third kind
+        if not found.has_some():
+            return None
+        return found.match({**scope, "method": "GET", **entry.matches(scope)[1]})
+
+    def has_some(self) -> bool:
+        """Return whether any route of the table, as it is now, is cacheable."""
+        routes = self._routes()
+        if self._looked_through is not routes:
+            self._looked_through = routes
+            self._has_some = any(policy_of(entry) for entry, _ in all_entries(routes))
+        return self._has_some
+
+    def _look_at(self, entry: Entry) -> CacheableRoute | CacheableRoutes | None:
+        if entry.mounted is not None:
+            return CacheableRoutes(entry.mounted, (*self._outer, entry))
+        policy = policy_of(entry)
+        if policy is None:
+            return None
+        path = "".join(mount.path for mount in self._outer) + entry.path
+        declared = declared_by(entry.dependant, policy)
+        return CacheableRoute(path, entry, policy, declared, self._outer)
 
 
-def cacheable(entry: Entry) -> CacheableRoute | None:
-    """Return the route with its policy and the request fields that it declares, if it has one."""
-    parts = list(walk(entry.dependant))
-    policies = [part.call for part in parts if isinstance(part.call, CacheResponse)]
-    if not policies:
+def policy_of(entry: Entry) -> CacheResponse | None:
+    """Return how an entry's answers are cached, as what is nearest to the route says."""
+    if entry.dependant is None:
         return None
-    policy = policies[-1]  # the nearest to the route
-    declared: list[Any] = [item for part in parts for item in part.header_params]
-    names = {item.alias.lower().encode() for item in declared}
-    if any(part.cookie_params for part in parts):
-        names.add(b"cookie")
-    names |= {name.lower().encode() for name in policy.vary}
-    assert entry.regex is not None  # noqa: S101 - whatever has dependencies has a path
-    return CacheableRoute(entry.path, entry.regex, policy, frozenset(names))
+    parts = walk(entry.dependant)
+    policies = [part.call for part in parts if isinstance(part.call, CacheResponse)]
+    return policies[-1] if policies else None
 
 
-def walk(dependant: Any) -> Iterator[Any]:
-    """Yield a dependant and all that it depends on."""
-    yield dependant
-    for part in dependant.dependencies:
-        yield from walk(part)
+def all_entries(routes: Routes, prefix: str = "") -> Iterator[tuple[Entry, str]]:
+    """Yield all entries with their paths, those of mounted applications too."""
+    for entry in routes.entries:
+        yield entry, prefix + entry.path
+        if entry.mounted is not None:
+            yield from all_entries(entry.mounted(), prefix + entry.path)
+
+
+def refuse_uncacheable(routes: Routes, never_kept: Iterable[Callable[..., Any]] = ()) -> None:
+    """Refuse what depends on `cache_response` and cannot be cached.
+
+    Raises:
+        UncacheableRoute: Each is named, with what to do.
+    """
+    kept = tuple(never_kept)
+    found = [
+        f"{'/'.join(sorted(entry.methods)) or 'WebSocket'} {path}: {problem}."
+        for entry, path in all_entries(routes)
+        if (policy := policy_of(entry)) is not None
+        for problem in problems(entry, policy, kept)
+    ]
+    if found:
+        raise UncacheableRoute("\n".join(dict.fromkeys(found)))

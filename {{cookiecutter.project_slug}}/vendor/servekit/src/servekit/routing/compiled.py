@@ -45,11 +45,14 @@ class CompiledEntry(Entry):
         route: BaseRoute,
         effective: EffectiveRoute | None = None,
         routers: tuple[IncludedRouter, ...] = (),
+        mounted: CompiledRouter | None = None,
     ) -> None:
         seen: Any = route
         if effective is not None:
             seen = effective.starlette_route or effective
         super().__init__(route, seen, seen.matches)
+        if mounted is not None:
+            self.mounted = lambda: mounted.routes
         self.effective = effective
         self.routers = routers
         self.form_limits = [
@@ -170,9 +173,7 @@ class CompiledRouter:
     def _entries(self, routes: Iterable[BaseRoute]) -> Iterator[CompiledEntry]:
         for route in routes:
             if not isinstance(route, IncludedRouter):
-                if isinstance(route, Mount):
-                    self._compile_mounted(route)
-                yield CompiledEntry(route)
+                yield CompiledEntry(route, mounted=self._compile_mounted(route))
             elif includes_only_usual(route):
                 yield from self._included(route, ())
             else:
@@ -189,17 +190,17 @@ class CompiledRouter:
             if isinstance(candidate, IncludedRouter):
                 yield from self._included(candidate, chain)
             else:
-                if isinstance(candidate.starlette_route, Mount):
-                    self._compile_mounted(candidate.starlette_route)
-                yield CompiledEntry(candidate.original_route, candidate, chain)
+                mounted = self._compile_mounted(candidate.starlette_route)
+                yield CompiledEntry(candidate.original_route, candidate, chain, mounted)
 
-    def _compile_mounted(self, mount: Mount) -> None:
+    def _compile_mounted(self, mount: BaseRoute | None) -> CompiledRouter | None:
         """Compile a mounted application of FastAPI's too."""
-        app: Any = mount.app
+        app: Any = mount.app if isinstance(mount, Mount) else None
         router = app.router if isinstance(app, FastAPI) else app
         compiled = compile_router(router) if isinstance(router, APIRouter) else None
         if compiled is not None and not compiled.compiling:
             compiled.compile_anew()
+        return compiled
 
     def _watch(self, router: APIRouter) -> None:
         """Hear of what is added to a router later, where FastAPI does."""

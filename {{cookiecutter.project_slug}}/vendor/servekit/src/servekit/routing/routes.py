@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi.routing import APIRoute, APIWebSocketRoute, iter_route_contexts
 from starlette.applications import Starlette
-from starlette.routing import BaseRoute, Match, Mount, Route, WebSocketRoute
+from starlette.routing import BaseRoute, Host, Match, Mount, Route, WebSocketRoute
 from starlette.types import Scope
 
 from servekit.routing.index import PathIndex
@@ -42,6 +42,8 @@ class Entry:
         kind = None if "matches" in vars(route) else type(route).matches
         self.by_pattern = kind in BY_PATTERN
         self.match = self.regex.match if self.regex is not None else no_match
+        self.mounted = mounted_routes(route)
+        """What tells the routes inside of a mount, where they can be seen."""
         self.indexed = (
             kind in INDEXED
             and self.regex is not None
@@ -168,12 +170,26 @@ def no_match(_: str) -> None:
     """Match nothing."""
 
 
-def read_routes(app: Starlette) -> Routes:
-    """Return the routes of an application by public means."""
+def read_routes(app: Starlette | Mount | Host) -> Routes:
+    """Return the routes of an application, or of what is mounted, by public means."""
     return Routes(
         Entry(context.original_route, context, context.original_route.matches)
         for context in iter_route_contexts(app.routes)
     )
+
+
+def mounted_routes(route: BaseRoute) -> Callable[[], Routes] | None:
+    """Return what reads the routes of a mounted application once; None where nothing is mounted."""
+    if not isinstance(route, Mount | Host):
+        return None
+    known: list[Routes] = []
+
+    def read() -> Routes:
+        if not known:
+            known.append(read_routes(route))
+        return known[0]
+
+    return read
 
 
 def route_path(scope: Scope) -> str:

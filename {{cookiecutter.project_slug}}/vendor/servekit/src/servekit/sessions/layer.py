@@ -10,11 +10,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from servekit.errors import StoreUnavailable
 from servekit.layers.http_headers import Headers, add_vary, header_value, replace_header
 from servekit.problems import about, retry_after, send_problem
+from servekit.scope import SESSION_KEY
 from servekit.sessions.cookie import SessionCookie
 from servekit.sessions.session import Session
 from servekit.sessions.store import SessionStore
 
-SCOPE_KEY = "servekit.session"  # not `session`, which is Starlette's own middleware's
 NO_STORE = (b"cache-control", b"no-store")
 VARY = (b"vary", b"Cookie")
 HEADS = frozenset(
@@ -55,7 +55,7 @@ class SessionMiddleware:
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
-        session = scope[SCOPE_KEY] = Session(self._store, self._cookie, scope)
+        session = scope[SESSION_KEY] = Session(self._store, self._cookie, scope)
         try:
             await self._app(scope, receive, Answer(session, scope, send).send)
         finally:
@@ -126,7 +126,7 @@ def uncached(headers: Headers) -> Headers:
 
 async def load_session(connection: HTTPConnection) -> Session:
     """Load the request's session, for `Depends`."""
-    session: Session = connection.scope[SCOPE_KEY]
+    session: Session = connection.scope[SESSION_KEY]
     return await session.load()
 
 
@@ -153,3 +153,6 @@ async def required_user(connection: HTTPConnection) -> str:
 
 UserDep = Annotated[str, Depends(required_user)]
 """The id of the user who is logged in; without one the answer is 401."""
+
+READ_SESSION = (load_session, user_session, required_user)
+"""The dependencies whose answers are for one client only."""

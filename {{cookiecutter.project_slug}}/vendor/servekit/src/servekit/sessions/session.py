@@ -12,6 +12,7 @@ from starlette.types import Scope
 
 from servekit.errors import StoreUnavailable
 from servekit.layers.http_headers import Headers
+from servekit.scope import SESSION_HEADERS_KEY
 from servekit.sessions.cookie import SessionCookie, SessionToken
 from servekit.sessions.errors import SessionEnded
 from servekit.sessions.fields import NO_VISITOR, SessionFields
@@ -52,7 +53,8 @@ class Session(SessionFields):
             return self
         # From here on the answer depends on the session: it must not be cached.
         self.touched = True
-        given, verified = self._cookie.read(self._scope["headers"])
+        scope = self._scope
+        given, verified = self._cookie.read(scope.get(SESSION_HEADERS_KEY, scope["headers"]))
         if verified is not None:
             token = verified.token
             self._record = await self._store.read(token)

@@ -1,0 +1,91 @@
+"""The key of a cached answer, and the request's fields in the one spelling that is in it."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from hashlib import blake2b
+from urllib.parse import parse_qsl, urlencode
+
+from starlette.types import Scope
+
+from servekit.response_cache.declared import ALL
+from servekit.response_cache.rfc9111 import accepted_codings
+from servekit.response_cache.routes import CacheableRoute
+
+ABSENT = b"\n"  # which no value is: absent is not empty
+
+
+def page_key(scope: Scope, route: CacheableRoute, fields: dict[bytes, bytes]) -> str:
+    """Return the name of an answer: scheme, host, path, and the fields that its route declares."""
+    query = scope["query_string"]
+    cookie = fields.get(b"cookie", b"") if route.cookies else b""
+    return _key(
+        scope["scheme"],
+        fields.get(b"host", b""),
+        scope.get("raw_path") or scope["path"].encode(),
+        fields.get(b"accept-encoding", b""),
+        query if route.query else b"",
+        route.query,
+        cookie,
+        route.cookies,
+        *[part for name in route.key_headers for part in (name, fields.get(name, ABSENT))],
+    )
+
+
+@lru_cache(maxsize=512)
+def _key(  # noqa: PLR0913, PLR0917 - what a key is made of
+    scheme: str,
+    host: bytes,
+    path: bytes,
+    codings: bytes,
+    query: bytes,
+    query_names: frozenset[str],
+    cookie: bytes,
+    cookie_names: frozenset[str],
+    *headers: bytes,
+) -> str:
+    parts = [
+        scheme.encode(),
+        host.lower(),
+        path,
+        accepted_codings(codings),
+        visible_query(query, query_names),
+        visible_cookies(cookie, cookie_names),
+        *headers,
+    ]
+    digest = blake2b(digest_size=16)
+    for part in parts:  # with its length: no two lists of parts are alike
+        digest.update(b"%d:%b" % (len(part), part))
+    return "http:" + digest.hexdigest()
+
+
+@lru_cache(maxsize=512)
+def visible_query(query: bytes, names: frozenset[str]) -> bytes:
+    """Return a query of the parameters that are declared, in the order of their names.
+
+    Values of one name keep their order: `a=1&a=2` is not `a=2&a=1`. It says what Starlette reads,
+    in one spelling.
+    """
+    if not query or not names:
+        return b""
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    kept = pairs if ALL in names else [pair for pair in pairs if pair[0] in names]
+    return urlencode(sorted(kept, key=lambda pair: pair[0])).encode("ascii")
+
+
+@lru_cache(maxsize=512)
+def visible_cookies(header: bytes, names: frozenset[str]) -> bytes:
+    """Return a Cookie field of the cookies that are declared; the last of one name counts."""
+    if not header or not names or ALL in names:
+        return header if names else b""
+    values = {}
+    for pair in header.decode("latin-1").replace("\n", ";").split(";"):
+        name, equals, value = pair.partition("=")
+        if equals and name.strip() in names:
+            values[name.strip()] = value.strip()
+    return "; ".join(f"{name}={values[name]}" for name in sorted(values)).encode("latin-1")
+
+
+def uri_name(path: str) -> str:
+    """Return a name for a path; every query of it shares the name."""
+    return blake2b(path.encode(), digest_size=16).hexdigest()
