@@ -1,6 +1,7 @@
 import pytest
 
-from servekit.edge.cycle import NAMES_LIMIT, HeadWriter
+from servekit.edge.cycle import NAMES_LIMIT, FastHeadCycle, HeadWriter
+from tests.asgi import http_scope
 
 
 def test_a_field_becomes_a_line_with_its_name_in_lower_case():
@@ -35,3 +36,19 @@ def test_names_that_never_come_again_do_not_fill_the_memory():
         writer.line(b"x-%d" % number, b"a")
 
     assert len(writer._names) == NAMES_LIMIT
+
+
+@pytest.mark.parametrize("headers", [[], [(b"x-a", b"1")]])
+@pytest.mark.parametrize("name", [b"date", b"Date"])
+def test_an_answer_that_has_a_date_gets_no_second_one(headers, name):
+    cycle = FastHeadCycle.__new__(FastHeadCycle)
+    cycle.writer = HeadWriter([(b"x-a", b"1")])
+    cycle.default_headers = [(b"date", b"now")]
+    cycle.keep_alive, cycle.chunked_encoding = True, False
+    cycle.scope = http_scope()  # type: ignore[assignment] # a plain one
+
+    assert cycle._head(200, headers).count(b"date: ") == 1
+    head = cycle._head(200, [*headers, (name, b"then"), *headers])
+
+    assert b"date: then\r\n" in head
+    assert b"date: now" not in head

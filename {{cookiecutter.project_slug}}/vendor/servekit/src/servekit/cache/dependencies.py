@@ -12,7 +12,7 @@ from starlette.requests import HTTPConnection, Request
 from servekit.cache.cache import Cache
 from servekit.context import service_of
 
-EXCHANGE_KEY = "response_cache"
+EXCHANGE_KEY = "servekit.response_cache"
 """Where the response cache puts the run of a route in its scope."""
 
 

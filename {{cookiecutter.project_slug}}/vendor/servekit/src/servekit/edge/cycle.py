@@ -108,7 +108,11 @@ class FastHeadCycle(RequestResponseCycle):
             if line is None:
                 name, value = field
                 line = writer.line(name, value)
-                if (name := name.lower()) in FRAMING:
+                if (name := name.lower()) == b"date":
+                    # The answer's own goes before the server's, which stands first.
+                    if head[1:] and head[1].startswith(b"date:"):
+                        head[1] = b""
+                elif name in FRAMING:
                     closing = self._frame(name, value) or closing
             head.append(line)
         if not self.keep_alive and not closing:

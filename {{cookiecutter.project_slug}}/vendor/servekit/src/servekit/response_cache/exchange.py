@@ -65,7 +65,7 @@ class Unstorable(Exception):  # noqa: N818 - an outcome, not a failure
         return self.is_error and not self.exchange.is_private
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)  # a route sees it, and not what it holds
 class Exchange:
     """A request to a cacheable route; `fields` holds what the key and the conditions need.
 
@@ -125,8 +125,11 @@ class Exchange:
         """
         seen = self.view.scope(self.scope, also)
         seen[EXCHANGE_KEY] = self
-        seen[SESSION_HEADERS_KEY] = () if self.in_background else self.scope["headers"]
+        seen[SESSION_HEADERS_KEY] = self._session_headers
         return seen
+
+    def _session_headers(self) -> Headers:
+        return [] if self.in_background else list(self.scope["headers"])
 
     async def run(self) -> StoredResponse:
         """Run the route and return its answer to be kept, as soon as it is whole.

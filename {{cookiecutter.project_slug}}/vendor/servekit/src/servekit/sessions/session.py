@@ -53,8 +53,8 @@ class Session(SessionFields):
             return self
         # From here on the answer depends on the session: it must not be cached.
         self.touched = True
-        scope = self._scope
-        given, verified = self._cookie.read(scope.get(SESSION_HEADERS_KEY, scope["headers"]))
+        hidden = self._scope.get(SESSION_HEADERS_KEY)
+        given, verified = self._cookie.read(hidden() if hidden else self._scope["headers"])
         if verified is not None:
             token = verified.token
             self._record = await self._store.read(token)
