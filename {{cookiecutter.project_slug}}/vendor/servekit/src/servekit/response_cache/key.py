@@ -12,7 +12,7 @@ from servekit.response_cache.declared import ALL
 from servekit.response_cache.rfc9111 import accepted_codings
 from servekit.response_cache.routes import CacheableRoute
 
-ABSENT = b"\n"  # which no value is: absent is not empty
+ABSENT = b"\r"  # which no value is, nor lines of several: absent is not empty
 
 
 def page_key(scope: Scope, route: CacheableRoute, fields: dict[bytes, bytes]) -> str:

@@ -72,7 +72,11 @@ class ResponseCacheMiddleware:
         route = self._routes.match(scope) if scope["type"] == "http" else None
         if route is not None and scope["method"] in {"GET", "HEAD"}:
             return self._read(route, scope, receive, send)
-        if route is not None and scope["method"] not in SAFE_METHODS:
+        if (
+            route is not None
+            and scope["method"] not in SAFE_METHODS
+            and self._routes.answers(scope)  # nothing runs for a 405
+        ):
             return self._write(route, scope, receive, send)
         return self._app(scope, receive, send)
 

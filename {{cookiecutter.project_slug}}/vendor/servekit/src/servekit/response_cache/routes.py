@@ -96,6 +96,10 @@ class CacheableRoutes:
             return None
         return found.match({**scope, "method": "GET", **entry.matches(scope)[1]})
 
+    def answers(self, scope: Scope) -> bool:
+        """Return whether any route has the request's path and method, as far as can be seen."""
+        return self._routes().of(scope) is not None
+
     def has_some(self) -> bool:
         """Return whether any route of the table, as it is now, is cacheable."""
         routes = self._routes()
