@@ -157,3 +157,17 @@ def test_cookies_in_the_keys_spelling_say_the_same(header, names):
 
     expected = {name: value for name, value in cookie_parser(header).items() if name in names}
     assert cookie_parser(kept) == expected
+
+
+async def test_no_field_an_empty_one_and_two_of_them_are_pages_of_their_own(redis_url):
+    app = FastAPI()
+
+    @app.get("/", dependencies=[Depends(cache_response(ttl_seconds=60))])
+    async def page(x_list: Annotated[list[str] | None, Header()] = None) -> list[str] | None:
+        return x_list
+
+    async with caching(redis_url, app) as (layer, _):
+        for values in ([], [""], ["", ""], ["a, b"], ["a", "b"], ["a,b"]):
+            headers = [("host", "t"), *(("x-list", value) for value in values)]
+            answer = await call(layer, "/", headers=headers)
+            assert json.loads(answer.body) == (values or None)
