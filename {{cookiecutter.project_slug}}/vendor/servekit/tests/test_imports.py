@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "layers": {
         "deadlines", "draining", "errors", "hang_up", "problems", "redis", "routing", "scope",
     },
-    "cache": {"breaker", "context", "deadlines", "errors", "redis", "response_cache"},
+    "cache": {"breaker", "context", "deadlines", "errors", "redis", "response_cache", "scope"},
     "response_cache": {"cache", "foreign", "layers", "problems", "routing", "scope"},
     "sessions": {"errors", "layers", "problems", "redis", "scope"},
     "upstream": {"breaker", "context", "deadlines", "retry_budget"},

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
+from weakref import WeakSet
 
+import structlog
 from fastapi import Depends
 from starlette.requests import HTTPConnection, Request
 
 from servekit.cache.cache import Cache
 from servekit.context import service_of
+from servekit.scope import SCOPE_KEY
+
+log = structlog.get_logger()
 
 EXCHANGE_KEY = "servekit.response_cache"
 """Where the response cache puts the run of a route in its scope."""
@@ -26,7 +31,7 @@ CacheDep = Annotated[Cache, Depends(get_cache)]
 """The cache of this worker."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class CacheResponse:
     """How a route's answers are cached, as a dependency of the route; see `cache_response`."""
 
@@ -43,6 +48,14 @@ class CacheResponse:
         exchange = request.scope.get(EXCHANGE_KEY)
         if exchange is not None:
             exchange.answered_by = self
+        elif SCOPE_KEY in request.scope and self not in OUT_OF_SIGHT:
+            OUT_OF_SIGHT.add(self)
+            # What wraps a mounted application without showing its routes hides them from the cache.
+            log.warning("cache_response_ignored", path=request.scope["path"])
+
+
+OUT_OF_SIGHT: WeakSet[CacheResponse] = WeakSet()
+"""Policies of routes that the response cache did not find."""
 
 
 def cache_response(  # noqa: PLR0913 - each is a knob of its own
