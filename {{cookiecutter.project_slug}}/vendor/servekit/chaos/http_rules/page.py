@@ -12,6 +12,7 @@ from chaos.traffic.client import Answer, Connection, Request
 PATH = "/chaos/store/answer"
 DATE = "Wed, 21 Oct 2015 07:28:00 GMT"
 LATER = "Wed, 21 Oct 2025 07:28:00 GMT"
+FAR = "Mon, 21 Oct 2097 07:28:00 GMT"
 NUMBERS = itertools.count(1)
 
 Headers = dict[str, str]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chaos.http_rules.page import CHECKS, DATE, LATER, Page, hit, kept
+from chaos.http_rules.page import CHECKS, DATE, FAR, LATER, Page, hit, kept
 
 
 async def _kept(page: Page) -> bool:
@@ -26,6 +26,7 @@ STORED: list[tuple[str, dict[str, str | list[str]]]] = [
     ("9111 3: public", {"cache-control": "public"}),
     ("9111 5.2.2.10: s-maxage beats max-age=0", {"cache-control": "max-age=0, s-maxage=10"}),
     ("9111 5.3: Expires in the future", {"date": DATE, "expires": LATER}),
+    ("9111 5.3: Expires without a Date", {"expires": FAR}),
     ("9111 5.3: max-age beats Expires", {"expires": DATE, "cache-control": "max-age=10"}),
     ("9111 5.2: unknown directives are ignored", {"cache-control": "max-age=10, colour=blue"}),
     ("9111 5.2: names in any case", {"cache-control": "MAX-AGE=10"}),
@@ -58,6 +59,7 @@ NOT_STORED: list[tuple[str, dict[str, str | list[str]]]] = [
     ("9110 15: 403", {"status": "403"}),
     ("9110 15: 500", {"status": "500"}),
     ("9110 15: 503", {"status": "503"}),
+    ("9111 5.1: the first of several ages", {"age": "30, 0", "cache-control": "max-age=10"}),
     ("9111 5.1: Age over the lifetime", {"age": "30", "cache-control": "max-age=10"}),
 ]
 for _rule, _fields in STORED:
