@@ -22,9 +22,15 @@ def guard_requests(key: str) -> None:
 def guarded(key: str, name: str, usual: property) -> property:
     """Return a property that asks the guard."""
     read: Any = usual.fget
+    slot = f"_guarded_{name}"
 
     def ask(request: Any) -> Any:
         guard = request.scope.get(key)
-        return read(request) if guard is None else getattr(guard, name)(request)
+        if guard is None:
+            return read(request)
+        found = vars(request).get(slot)  # made once a request, as Starlette does
+        if found is None:
+            found = vars(request)[slot] = getattr(guard, name)(request)
+        return found
 
     return property(ask, doc=usual.__doc__)
