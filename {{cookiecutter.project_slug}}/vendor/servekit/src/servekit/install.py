@@ -12,6 +12,7 @@ from fastapi.exception_handlers import (
     http_exception_handler,
     request_validation_exception_handler,
 )
+from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -109,7 +110,10 @@ class Installation:
         """Refuse what could not be honoured, before anybody is answered."""
         compiled = self._compiled
         routes = compiled.routes if compiled is not None else read_routes(self._app)
-        refuse_uncacheable(routes, never_kept=READ_SESSION)
+        own: list[Any] = [layer.cls for layer in self._app.user_middleware]
+        cors = any(cls is CORSMiddleware for cls in own)
+        around = {"origin": "set CORS_ORIGINS in place of CORSMiddleware"} if cors else {}
+        refuse_uncacheable(routes, never_kept=READ_SESSION, around=around)
 
     def _lifespan(self, own: Lifespan) -> Lifespan:
         """Open the service's parts before the application's own lifespan, and close them after."""

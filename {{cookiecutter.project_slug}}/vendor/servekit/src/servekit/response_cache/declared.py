@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from string import Formatter
@@ -98,11 +98,15 @@ def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def problems(
-    entry: Entry, policy: CacheResponse, never_kept: Collection[Callable[..., Any]]
+    entry: Entry,
+    policy: CacheResponse,
+    never_kept: Collection[Callable[..., Any]],
+    around: Mapping[str, str],
 ) -> Iterator[str]:
     """Yield what forbids to cache a route's answers, each with the remedy.
 
-    `never_kept` are dependencies whose answers are for one caller.
+    `never_kept` are dependencies whose answers are for one caller; `around` says which headers
+    layers around the route read, and what does the same outside of the cache.
     """
     unsafe = sorted(set(entry.methods) - {"GET", "HEAD"})
     if unsafe or not entry.methods:
@@ -114,6 +118,12 @@ def problems(
             if name and name not in entry.convertors:
                 yield f"the tag {tag!r} names {name!r}, which is no parameter of the path"
     declared = declared_by(entry.dependant, policy)
+    for header, instead in around.items():
+        if not declared.has(header):
+            yield (
+                f"a middleware reads {header!r}, which is not in the key; {instead}, or add "
+                f"vary=({header!r},) to cache_response"
+            )
     for part in walk(entry.dependant):
         yield from dependency_problems(part, declared, never_kept)
 

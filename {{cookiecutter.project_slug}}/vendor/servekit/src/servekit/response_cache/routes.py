@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from types import MappingProxyType
 from typing import Any
 
 from starlette.types import Scope
@@ -17,6 +18,8 @@ from servekit.routing.routes import Entry, Routes, route_path
 ALWAYS_IN_KEY = frozenset({b"host", b"accept-encoding"})
 # For whoever traces a run; a route does not see them.
 FOR_TRACES = frozenset({b"traceparent", b"tracestate"})
+
+NOTHING_AROUND: Mapping[str, str] = MappingProxyType({})
 
 
 class UncacheableRoute(TypeError):  # noqa: N818 - what it is about
@@ -136,7 +139,11 @@ def all_entries(routes: Routes, prefix: str = "") -> Iterator[tuple[Entry, str]]
             yield from all_entries(entry.mounted(), prefix + entry.path)
 
 
-def refuse_uncacheable(routes: Routes, never_kept: Iterable[Callable[..., Any]] = ()) -> None:
+def refuse_uncacheable(
+    routes: Routes,
+    never_kept: Iterable[Callable[..., Any]] = (),
+    around: Mapping[str, str] = NOTHING_AROUND,
+) -> None:
     """Refuse what depends on `cache_response` and cannot be cached.
 
     Raises:
@@ -147,7 +154,7 @@ def refuse_uncacheable(routes: Routes, never_kept: Iterable[Callable[..., Any]] 
         f"{'/'.join(sorted(entry.methods)) or 'WebSocket'} {path}: {problem}."
         for entry, path in all_entries(routes)
         if (policy := policy_of(entry)) is not None
-        for problem in problems(entry, policy, kept)
+        for problem in problems(entry, policy, kept, around)
     ]
     if found:
         raise UncacheableRoute("\n".join(dict.fromkeys(found)))
