@@ -11,6 +11,7 @@ from starlette.middleware.sessions import SessionMiddleware as StarletteSessions
 
 from servekit.cache.cache import Cache
 from servekit.response_cache.layer import ResponseCacheMiddleware
+from servekit.routing.compiled import compile_router
 from servekit.sessions.layer import SessionDep, SessionMiddleware
 from servekit.sessions.store import SessionStore
 from tests.asgi import call, routes_of
@@ -86,14 +87,17 @@ async def log_in_all(store):
     return cookies
 
 
+@pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("position", [*BY_HAND, *DECLARED])
-async def test_no_answer_of_one_user_reaches_another_or_nobody(redis_url, position):
+async def test_no_answer_of_one_user_reaches_another_or_nobody(redis_url, position, compiled):
     shuffle = random.Random(position).shuffle
     found, without_own, refused = [], [], set()
     async with two_workers(redis_url) as (caches, store):
         cookies = await log_in_all(store)
         for number, way in enumerate(ways(position)):
             way.app.add_middleware(StarletteSessions, secret_key="k", session_cookie="s")
+            if compiled:
+                assert compile_router(way.app.router) is not None
             inside = SessionMiddleware(way.app, store=store, secure=False)
             layers = [
                 ResponseCacheMiddleware(inside, cache=cache, routes=routes_of(way.app))
