@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "monitors": {"cpus", "process_memory"},
     "layers": {
         "deadlines", "draining", "errors", "hang_up", "problems", "redis", "routing", "scope",
+        "unsendable",
     },
     "cache": {"breaker", "context", "deadlines", "errors", "redis", "response_cache", "scope"},
     "response_cache": {"cache", "foreign", "layers", "problems", "routing", "scope"},
@@ -25,7 +26,7 @@ MAY_IMPORT = {
     "upstream": {"breaker", "context", "deadlines", "retry_budget"},
     "offload": {"context", "deadlines", "parent"},
     "admission": {"layers", "monitors", "problems", "process_memory", "routing"},
-    "edge": {"foreign", "hang_up"},
+    "edge": {"foreign", "hang_up", "unsendable"},
     "workers": {
         "backoff", "draining", "edge", "foreign", "import_string", "parent", "process_memory",
         "tuning",

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from servekit.hang_up import is_hang_up
 from servekit.problems import about, send_problem, status_of, unavailable_headers
 from servekit.routing.template import route_template
+from servekit.unsendable import nothing_was_sent
 
 log = structlog.get_logger()
 
@@ -39,11 +40,12 @@ class ErrorsMiddleware:
 
         def send_tracked(message: Message) -> Awaitable[None]:
             nonlocal started, complete
+            sending = send(message)
             if message["type"] == "http.response.start":
                 started = True
             elif message["type"] == "http.response.body":
                 complete = not message.get("more_body", False)
-            return send(message)
+            return sending
 
         try:
             await self.app(scope, receive, send_tracked)
@@ -52,6 +54,7 @@ class ErrorsMiddleware:
         except (Exception, asyncio.CancelledError) as error:
             if is_hang_up(error):
                 raise
+            started = started and not nothing_was_sent(error)
             status = self.record(scope, error, started=started)
             if not started:
                 headers = unavailable_headers(status)

@@ -18,7 +18,8 @@ import structlog
 
 from servekit.edge.connection_counts import ConnectionCounts
 from servekit.edge.connections import Connections
-from servekit.edge.cycle import COMMON_HEADERS, FastHeadCycle, HeadWriter
+from servekit.edge.cycle import CheckedCycle, FastHeadCycle
+from servekit.edge.head import COMMON_HEADERS, HeadWriter
 from servekit.edge.limits import connection_limit
 from servekit.edge.listeners import Listener
 from servekit.edge.protocol import HttpProtocol, ProtocolOptions
@@ -33,7 +34,7 @@ from servekit.workers.channel import Channel
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from servekit.edge.cycle import Header
+    from servekit.edge.head import Header
     from servekit.workers.program import Assignment, Command, Program
 
 HEARTBEAT_SECONDS = 1.0
@@ -73,9 +74,8 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 def cycle_factory(constant_headers: Sequence[Header]) -> Callable[..., RequestResponseCycle]:
     """Return what makes a request's cycle: our faster one where it was tested, else uvicorn's."""
-    if not fast_ways("uvicorn"):
-        return RequestResponseCycle
-    return functools.partial(FastHeadCycle, HeadWriter([*constant_headers, *COMMON_HEADERS]))
+    writer = HeadWriter([*constant_headers, *COMMON_HEADERS])
+    return functools.partial(FastHeadCycle if fast_ways("uvicorn") else CheckedCycle, writer)
 
 
 class Worker:

@@ -1,0 +1,107 @@
+"""One request to an application behind the real protocol, and the bytes that a client reads."""
+
+import asyncio
+from typing import Any, cast
+
+import h11
+from starlette.types import ASGIApp
+
+from servekit.edge.cycle import CheckedCycle, FastHeadCycle
+from servekit.edge.head import COMMON_HEADERS, HeadWriter
+from servekit.edge.limits import ConnectionLimits
+from servekit.edge.protocol import HttpProtocol, ProtocolOptions
+from servekit.edge.refusals import refusals
+from servekit.workers.application import Application
+
+WRITER = HeadWriter(COMMON_HEADERS)
+CYCLES: dict[str, type[CheckedCycle]] = {"ours": FastHeadCycle, "uvicorn's": CheckedCycle}
+
+
+class Wire:
+    """The transport: it keeps what is written, and whether it was closed."""
+
+    def __init__(self) -> None:
+        self.written = bytearray()
+        self.closed = False
+
+    def write(self, data: bytes) -> None:
+        self.written += memoryview(data)
+
+    def close(self) -> None:
+        self.closed = True
+
+    abort = write_eof = close
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def get_extra_info(self, _: str) -> None:
+        return None
+
+    def pause_reading(self) -> None: ...
+
+    resume_reading = pause_reading
+
+
+class Listener:
+    def connection_opened(self) -> None: ...
+
+    connection_closed = connection_opened
+
+
+class Client:
+    """A connection to an application, without a network."""
+
+    def __init__(self, app: ASGIApp, cycle: type[CheckedCycle] = FastHeadCycle) -> None:
+        application = Application(app, keep_alive=5)
+        self.wire = Wire()
+        self.state = application.state
+        self.protocol = HttpProtocol(
+            application.config,
+            application.state,
+            {},
+            asyncio.get_running_loop(),
+            options=ProtocolOptions(
+                ConnectionLimits(), refusals([]), lambda **given: cycle(WRITER, **given)
+            ),
+            listener=cast("Any", Listener()),
+        )
+        self.protocol.connection_made(cast("Any", self.wire))
+
+    async def ask(self, request: bytes) -> bytes:
+        """Send a request, wait until its task is over, and return what was written."""
+        self.protocol.data_received(request)
+        while self.state.tasks:
+            await asyncio.gather(*self.state.tasks, return_exceptions=True)
+        return bytes(self.wire.written)
+
+
+def read_answer(method: str, data: bytes, *, closed: bool) -> tuple[h11.Response, bytes, bool]:
+    """Return head, body and whether the answer is whole, by a strict parser of another author.
+
+    Raises:
+        h11.RemoteProtocolError: It is not HTTP, or more than one answer.
+    """
+    parser = h11.Connection(h11.CLIENT)
+    parser.send(h11.Request(method=method, target="/", headers=[("host", "a")]))
+    parser.send(h11.EndOfMessage())
+    parser.receive_data(data)
+    head = parser.next_event()
+    assert isinstance(head, h11.Response), head
+    body = b""
+    while isinstance(event := parser.next_event(), h11.Data):
+        body += event.data
+    if event is h11.NEED_DATA and closed and parser.their_state is h11.SEND_BODY:
+        return head, body, False
+    if not isinstance(event, h11.EndOfMessage):
+        return head, body, closed and is_until_close(head)
+    assert parser.trailing_data[0] == b"", "something follows the answer"
+    return head, body, True
+
+
+def is_until_close(head: h11.Response) -> bool:
+    names = {name for name, _ in head.headers}
+    return not names & {b"content-length", b"transfer-encoding"}
