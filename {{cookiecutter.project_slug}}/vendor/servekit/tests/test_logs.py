@@ -165,3 +165,70 @@ def test_the_servers_record_of_a_logged_exception_is_dropped():
 def test_the_writer_works_where_nobody_configured_logs():
     output = run("structlog.reset_defaults(); event_writer()([('info', {'event': 'asked'})])")
     assert b"asked" in output
+
+
+def test_extra_fields_of_a_record_are_kept_and_ours_are_not_forged():
+    (line,) = lines_of(
+        "configure_logs('info', 'json', worker=1)\n"
+        "structlog.contextvars.bind_contextvars(request_id='r1')\n"
+        "extra = {'order': 7, 'level': 'debug', 'worker': 9, 'request_id': 'forged', 'event': 'x',\n"
+        "    'timestamp': 0, 'logger': 'l', 'exception': 'e', 'extra_level': 'own',\n"
+        "    'color_message': 'again'}\n"
+        "logging.getLogger('shop').warning('sold', extra=extra)"
+    )
+    line.pop("timestamp")
+    assert line == {
+        "level": "warning",
+        "event": "sold",
+        "worker": 1,
+        "request_id": "r1",
+        "logger": "shop",
+        "order": 7,
+        "extra_level": "own",
+        "extra_extra_level": "debug",
+        "extra_worker": 9,
+        "extra_request_id": "forged",
+        "extra_event": "x",
+        "extra_timestamp": 0,
+        "extra_logger": "l",
+        "extra_exception": "e",
+    }
+
+
+def test_fields_of_an_event_do_not_forge_ours():
+    (line,) = lines_of(
+        "configure_logs('info', 'json', worker=1)\n"
+        "log.warning('sold', level='debug', worker=9, timestamp=0)"
+    )
+    assert (line["level"], line["worker"], line["extra_worker"]) == ("warning", 1, 9)
+    assert line["timestamp"].endswith("Z")
+
+
+ODD = """
+import collections, decimal, math, uuid
+class Silent:
+    def __repr__(self): raise RuntimeError
+class Loud:
+    def __repr__(self): return 'a\\n2026-01-01 [info] forged\\x1b[2K\\u2028'
+endless = {}
+endless['self'] = endless
+odd = {'silent': Silent(), 'loud': Loud(), 'endless': endless, 'nan': math.nan, 'large': 10**5000,
+    'bytes': b'a', 'lone': '\\ud800', 'inner': {'a': [Silent(), Loud()], 1: 2}, 'a\\nb': 1,
+    'set': {1}, 'decimal': decimal.Decimal(1), 'uuid': uuid.UUID(int=1), 'none': None}
+"""
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+@pytest.mark.parametrize("way", ["extra=odd", "extra={name: odd[name]}"])
+def test_no_extra_field_costs_a_record_or_forges_a_line(form, way):
+    program = (
+        f"{ODD}\nconfigure_logs('info', {form!r})\n"
+        f"for name in odd: logging.getLogger('x').warning('still said', {way})"
+    )
+    text = run(program).decode()
+    lines = text.splitlines()
+    assert len(lines) == 13
+    assert all("still said" in line for line in lines)
+    assert "\x1b[2K" not in text
+    if form == "json":
+        assert all(json.loads(line)["event"] == "still said" for line in lines)

@@ -19,6 +19,15 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from servekit.hang_up import is_hang_up
 
+RECORD_FIELDS = {
+    *vars(logging.LogRecord("", 0, "", 0, "", (), None)),
+    *("message", "asctime", "taskName"),  # what formatters and newer Pythons add
+    "color_message",  # uvicorn's, the message again
+}
+OUR_FIELDS = frozenset({"timestamp", "level", "event", "worker", "logger", "exception"})
+EXTRA = "extra_"
+"""What stands before a name of `extra=` that is a field of ours."""
+
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 TERMINAL_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 JSON_CONTROLS = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
@@ -114,7 +123,7 @@ def configure_stdlib(level: int, prepare: list[Processor], render: Processor) ->
     handler.addFilter(not_yet_logged)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_logger_name],
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, add_extra],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 *prepare,
@@ -150,14 +159,27 @@ class Stamp:
     def __call__(self, _: WrappedLogger, method: str, fields: EventDict) -> EventDict:
         if "exc_info" in fields:
             fields = format_exc_info(_, method, fields)
-        return {
+        ours = {
             "timestamp": datetime.now(UTC),
             "level": "error" if method == "exception" else method,
             "event": fields.pop("event", ""),
             **self.fixed,
-            **get_contextvars(),
-            **fields,
         }
+        for name in ours.keys() & fields.keys():
+            fields[EXTRA + name] = fields.pop(name)
+        return {**ours, **get_contextvars(), **fields}
+
+
+def add_extra(_: WrappedLogger, __: str, fields: EventDict) -> EventDict:
+    """Add what a record of `logging` was given as `extra=`, under names that are not ours."""
+    record = vars(fields["_record"])
+    ours = {*fields, *OUR_FIELDS, *get_contextvars()}
+    for name in record.keys() - RECORD_FIELDS:
+        new = name
+        while new in ours or (new != name and new in record):
+            new = EXTRA + new
+        fields[new] = record[name]
+    return fields
 
 
 def not_yet_logged(record: logging.LogRecord) -> bool:
@@ -171,10 +193,27 @@ def render_json(_: WrappedLogger, __: str, fields: EventDict) -> bytes:
     try:
         line = orjson.dumps(fields, default=repr, option=JSON_OPTIONS)
     except TypeError:
-        # Lone surrogates and integers above 64 bits.
-        return json.dumps(fields, default=plain, skipkeys=True).encode()
+        return render_odd(fields)
     # JSON escapes the C0 controls only; some viewers break lines or obey commands at others.
     return line if line.isascii() else JSON_CONTROLS.sub(json_escape, line.decode()).encode()
+
+
+def render_odd(fields: EventDict) -> bytes:
+    """Return the line where orjson does not: surrogates, integers above 64 bits, worse things."""
+    try:
+        return json.dumps(fields, default=plain, skipkeys=True, allow_nan=False).encode()
+    except Exception:  # noqa: BLE001 - endless values, and objects that cannot even show themselves
+        return json.dumps({str(name): shown(value) for name, value in fields.items()}).encode()
+
+
+def shown(value: Any) -> Any:
+    """Return a value that JSON knows, as text where it is not one."""
+    if value is None or isinstance(value, str | bool):
+        return value
+    try:
+        return plain(value)
+    except Exception:  # noqa: BLE001 - a line is worth more than one of its values
+        return f"<{type(value).__name__}>"
 
 
 def render_console() -> Processor:
@@ -186,7 +225,7 @@ def render_console() -> Processor:
     def render(logger: WrappedLogger, method: str, fields: EventDict) -> bytes:
         exception = fields.pop("exception", None)
         fields["timestamp"] = plain(fields["timestamp"])
-        safe = {name: terminal_safe(value) for name, value in fields.items()}
+        safe = {terminal_safe(name): terminal_safe(value) for name, value in fields.items()}
         lines = [str(renderer(logger, method, safe))]
         lines += [f"    {terminal_safe(line)}" for line in (exception or "").splitlines()]
         return "\n".join(lines).encode("utf-8", "backslashreplace")
@@ -210,8 +249,10 @@ def plain(value: Any) -> str:
 
 
 def terminal_safe(value: Any) -> Any:
-    """Return text whose control characters are spelled out; anything else as it is."""
-    return TERMINAL_CONTROLS.sub(terminal_escape, value) if isinstance(value, str) else value
+    """Return text whose control characters are spelled out; what shows itself without, as it is."""
+    text = value if isinstance(value, str) else str(shown(value))
+    safe = TERMINAL_CONTROLS.sub(terminal_escape, text)
+    return value if safe == text and not text.startswith("<") else safe
 
 
 def terminal_escape(found: re.Match[str]) -> str:

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from servekit.process_memory import pss_bytes, rss_bytes
+from servekit.workers.exposition import merge
 from servekit.workers.worker_process import CommandError, WorkerProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator
 
     from servekit.workers.supervisor import Supervisor
 
 SCRAPE_SECONDS = 1.0
 COMMAND_SECONDS = 120.0
-SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(\{)?(.*)", re.DOTALL)
-COMMENT_PARTS = 3
 REASONS = ("crash", "hang", "signal", "start", "reload", "requests", "rss")
 
 
@@ -139,43 +137,3 @@ class WorkerCollector:
             for reason in REASONS:
                 restarts.add_metric([*name, reason], slot.restarts[reason])
         yield from (uptime, age, ready, connections, restarts)
-
-
-def merge(texts: Mapping[int, str], own: str) -> str:
-    """Join the texts of workers, by slot, and the supervisor's own; families stay together."""
-    families: dict[str, Family] = {}
-    for slot, text in texts.items():
-        for name, family in read_families(text.splitlines()).items():
-            target = families.setdefault(name, Family(family.comments))
-            target.samples += [with_worker(sample, slot) for sample in family.samples]
-    lines = [line for family in families.values() for line in family.comments + family.samples]
-    return "\n".join([*lines, own])
-
-
-class Family:
-    """The comments and samples of one metric."""
-
-    def __init__(self, comments: list[str]) -> None:
-        self.comments = comments
-        self.samples: list[str] = []
-
-
-def read_families(lines: Iterable[str]) -> dict[str, Family]:
-    """Group the lines of one text; samples follow the comments of their metric."""
-    families: dict[str, Family] = {}
-    current = Family([])
-    for line in lines:
-        if line.startswith("#"):
-            parts = line.split(" ", COMMENT_PARTS)
-            current = families.setdefault(parts[2], Family([])) if len(parts) > 2 else current  # noqa: PLR2004 - `# HELP name`
-            current.comments.append(line)
-        elif line:
-            current.samples.append(line)
-    return families
-
-
-def with_worker(sample: str, slot: int) -> str:
-    """Add the label of a worker to one sample."""
-    name, labels, rest = SAMPLE.fullmatch(sample).groups()  # type: ignore[union-attr] # prometheus_client wrote it
-    comma = "," if labels and not rest.startswith("}") else ""
-    return f'{name}{{worker="{slot}"{comma}{rest}' if labels else f'{name}{{worker="{slot}"}}{rest}'
