@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "upstream": {"breaker", "context", "deadlines", "retry_budget"},
     "offload": {"context", "deadlines", "parent"},
     "admission": {"layers", "monitors", "problems", "process_memory", "routing"},
-    "edge": {"foreign", "hang_up", "unsendable"},
+    "edge": {"foreign", "hang_up", "scope", "unsendable"},
     "workers": {
         "backoff", "draining", "edge", "foreign", "import_string", "parent", "process_memory",
         "tuning",

@@ -1,9 +1,13 @@
-"""The name under which the scope of a request holds its service."""
+"""The names under which the scope of a request holds what layers tell each other."""
 
 from contextvars import ContextVar
 from typing import Any
 
 SCOPE_KEY = "servekit.service"
+"""The service that answers."""
+
+IN_WORKER = "servekit.in_worker"
+"""True where a worker of ours serves, which knows that a logged exception has been dealt with."""
 
 SESSION_KEY = "servekit.session"
 """Where the scope of a request has its session; not `session`, which is Starlette's own."""

@@ -1,6 +1,7 @@
 import asyncio
 import json
 import logging
+from typing import Any
 
 import pytest
 from starlette.requests import ClientDisconnect
@@ -9,7 +10,11 @@ from structlog.testing import capture_logs
 from servekit.hang_up import HUNG_UP
 from servekit.layers.errors import ErrorsMiddleware
 from servekit.logs import not_yet_logged
-from tests.asgi import answers, call, foreign, passed
+from servekit.scope import IN_WORKER
+from tests.asgi import answers, call, foreign, http_scope, passed
+
+
+IN_WORKERS: dict[str, Any] = {IN_WORKER: True}
 
 
 class DownError(Exception):
@@ -30,7 +35,9 @@ def raising(error: BaseException, *, after: str = ""):
 async def test_an_exception_becomes_one_record_and_a_problem_that_says_nothing():
     error = ValueError("secret")
     with capture_logs() as lines:
-        answer = await call(ErrorsMiddleware(raising(error)), state={"request_id": "r1"})
+        answer = await call(
+            ErrorsMiddleware(raising(error)), state={"request_id": "r1"}, **IN_WORKERS
+        )
     assert answer.status == 500
     assert json.loads(answer.body)["request_id"] == "r1"
     assert b"secret" not in answer.body
@@ -39,7 +46,7 @@ async def test_an_exception_becomes_one_record_and_a_problem_that_says_nothing()
 
 async def test_an_exception_after_the_answer_is_logged_and_leaves_the_connection_alone():
     with capture_logs() as lines:
-        answer = await call(ErrorsMiddleware(raising(ValueError(), after="all")))
+        answer = await call(ErrorsMiddleware(raising(ValueError(), after="all")), **IN_WORKERS)
     assert answer.body == b"x"
     assert len(lines) == 1
 
@@ -53,6 +60,20 @@ async def test_a_cut_answer_goes_on_to_the_server_so_that_it_closes_without_a_se
         "uvicorn.error", 40, "", 0, "", None, (ValueError, error, error.__traceback__)
     )
     assert not not_yet_logged(record)
+
+
+@pytest.mark.parametrize("after", ["", "part", "all"])
+async def test_outside_of_workers_an_exception_goes_on_as_with_fastapi(after):
+    sent = []
+
+    async def send(message):
+        sent.append(message["type"])
+
+    with capture_logs() as lines, pytest.raises(ValueError, match="seen"):
+        app = ErrorsMiddleware(raising(ValueError("seen"), after=after))
+        await app(http_scope(), None, send)  # type: ignore[arg-type] # never received from
+    assert sent == ["http.response.start", "http.response.body"]
+    assert len(lines) == 1
 
 
 async def test_known_exceptions_have_their_own_status_and_no_trace_in_the_log():

@@ -14,6 +14,7 @@ from servekit.edge.abandoned import AbandonedReads
 from servekit.edge.cycle import ResponseTransport
 from servekit.edge.timeouts import ConnectionTimeouts
 from servekit.foreign.uvicorn import HttpToolsProtocol, RequestResponseCycle, asks_for_websocket
+from servekit.scope import IN_WORKER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -162,6 +163,7 @@ class HttpProtocol(AbandonedReads):
         scope["path"] = unquote(path) if "%" in path else path
         scope["raw_path"] = target.path
         scope["query_string"] = target.query or b""
+        scope[IN_WORKER] = True
         busy = self.answering
         self.cycle = self.options.make_cycle(
             scope=scope,

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from servekit.hang_up import is_hang_up
 from servekit.problems import about, send_problem, status_of, unavailable_headers
 from servekit.routing.template import route_template
+from servekit.scope import IN_WORKER
 from servekit.unsendable import nothing_was_sent
 
 log = structlog.get_logger()
@@ -23,7 +24,8 @@ class ErrorsMiddleware:
 
     `statuses` maps exceptions of the domain to a status, for those raised outside FastAPI's own
     handlers; they are answered without a trace in the log. An answer that was cut off closes its
-    connection: the exception goes on to the server, marked so that it is not logged again.
+    connection: the exception goes on to the server, marked so that it is not logged again. Outside
+    of our workers every unexpected one does, as with FastAPI: a test client raises it.
     """
 
     def __init__(
@@ -59,7 +61,9 @@ class ErrorsMiddleware:
             if not started:
                 headers = unavailable_headers(status)
                 await send_problem(send, status, headers=headers, **about(scope))
-            if isinstance(error, asyncio.CancelledError) or (started and not complete):
+            cut = started and not complete
+            unseen = status == HTTPStatus.INTERNAL_SERVER_ERROR and not scope.get(IN_WORKER)
+            if isinstance(error, asyncio.CancelledError) or cut or unseen:
                 raise
 
     def record(self, scope: Scope, error: BaseException, *, started: bool) -> int:
