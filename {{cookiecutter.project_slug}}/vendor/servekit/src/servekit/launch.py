@@ -207,6 +207,7 @@ def supervisor_config(
             header_count=settings.limit_header_count,
             uri_bytes=settings.limit_uri_bytes,
             connections=settings.limit_connections,
+            message_bytes=settings.limit_message_bytes,
             drain_delay_seconds=settings.drain_delay_seconds,
             drain_seconds=settings.timeout_drain_seconds,
         ),

@@ -148,6 +148,9 @@ class Settings(BaseSettings):
     limit_body_bytes: int = Field(default=1_048_576, ge=0, le=2**50)
     """Largest request body: 413. Routes that stream may set their own."""
 
+    limit_message_bytes: int = Field(default=1_048_576, ge=0, le=2**50)
+    """Largest WebSocket message that a client may send: closed with 1009."""
+
     limit_header_bytes: int = Field(default=32_768, ge=1024, le=MOST)
     """Largest header block: 431."""
 

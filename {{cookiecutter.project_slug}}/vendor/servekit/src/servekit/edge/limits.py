@@ -22,6 +22,8 @@ class ConnectionLimits:
     header_count: int = 100
     uri_bytes: int = 8192
     connections: int = 1000
+    message_bytes: int = 1_048_576
+    """Largest WebSocket message; 0 for any."""
 
 
 def raise_descriptor_limit() -> None:

@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from servekit.hang_up import is_hang_up
+from servekit.layers.websocket_errors import serve_websocket
 from servekit.problems import about, send_problem, status_of, unavailable_headers
 from servekit.routing.template import route_template
 from servekit.scope import IN_WORKER
@@ -36,7 +37,7 @@ class ErrorsMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
+            await self.serve_other(scope, receive, send)
             return
         started = complete = False
 
@@ -65,6 +66,13 @@ class ErrorsMiddleware:
             unseen = status == HTTPStatus.INTERNAL_SERVER_ERROR and not scope.get(IN_WORKER)
             if isinstance(error, asyncio.CancelledError) or cut or unseen:
                 raise
+
+    async def serve_other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run what is no HTTP request."""
+        if scope["type"] == "websocket":
+            await serve_websocket(self.app, scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
 
     def record(self, scope: Scope, error: BaseException, *, started: bool) -> int:
         """Log an exception that nobody expected, and return the status that stands for it."""

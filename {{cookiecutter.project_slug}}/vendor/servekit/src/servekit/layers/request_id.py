@@ -18,6 +18,8 @@ TRACEPARENT = re.compile(
     rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
 )
 
+ANSWERS = frozenset({"http.response.start", "websocket.http.response.start"})
+
 # structlog puts every variable with its prefix on the line; setting ours costs a sixth of a bind.
 bound_request_id: ContextVar[str] = ContextVar(f"{STRUCTLOG_KEY_PREFIX}request_id")
 
@@ -51,7 +53,7 @@ class RequestIdMiddleware:
         header = (b"x-request-id", request_id.encode())
 
         def send_named(message: Message) -> Awaitable[None]:
-            if message["type"] == "http.response.start":
+            if message["type"] in ANSWERS:
                 message["headers"] = [*message.get("headers", ()), header]
             return send(message)
 

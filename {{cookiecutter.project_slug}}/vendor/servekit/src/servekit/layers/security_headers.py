@@ -21,6 +21,9 @@ DOCS_CSP = (
 )
 Headers = list[tuple[bytes, bytes]]
 
+STARTS = {"http": "http.response.start", "websocket": "websocket.http.response.start"}
+"""What begins an answer; a WebSocket is answered only where it is refused."""
+
 HSTS = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
 
 
@@ -58,11 +61,12 @@ class SecurityHeadersMiddleware:
         ]
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        if scope["type"] != "http":
+        if scope["type"] not in STARTS:
             return self.app(scope, receive, send)
+        start = STARTS[scope["type"]]
 
         def send_secured(message: Message) -> Awaitable[None]:
-            if message["type"] == "http.response.start":
+            if message["type"] == start:
                 own = self.docs_headers if scope["path"] in self.docs_paths else self.headers
                 message["headers"] = self.merged(list(message.get("headers", ())), own)
             return send(message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import logging
 import traceback
@@ -11,13 +12,17 @@ from typing import TYPE_CHECKING, Any
 import structlog
 import uvicorn
 
+from servekit.edge.websockets import make_websocket
 from servekit.foreign.uvicorn import HttpToolsProtocol, LifespanOn, renew_default_headers
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from starlette.types import ASGIApp
 
     from servekit.foreign.uvicorn import ServerState
 
+ANY_SIZE = 2**62
 
 log = structlog.get_logger()
 
@@ -51,7 +56,14 @@ def first_line(trace: str) -> str:
 class Application:
     """Starts, ticks and stops an ASGI application with uvicorn's machinery."""
 
-    def __init__(self, app: ASGIApp, *, keep_alive: float) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        keep_alive: float,
+        message_bytes: int = 0,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
         self.config = uvicorn.Config(
             app,
             http=HttpToolsProtocol,
@@ -63,8 +75,13 @@ class Application:
             proxy_headers=False,
             server_header=False,
             timeout_keep_alive=int(keep_alive),
+            ws_max_size=message_bytes or ANY_SIZE,
         )
         self.config.load()
+        make = self.config.ws_protocol_class
+        if make is not None:
+            ours: Any = functools.partial(make_websocket, make, headers)
+            self.config.ws_protocol_class = ours
         self._server = uvicorn.Server(self.config)
         self.tick_count = 0
 

@@ -86,7 +86,10 @@ class Worker:
         self._assignment = assignment
         self._limits = assignment.limits
         self._application = Application(
-            program.asgi, keep_alive=assignment.limits.keep_alive_seconds
+            program.asgi,
+            keep_alive=assignment.limits.keep_alive_seconds,
+            message_bytes=assignment.limits.message_bytes,
+            headers=program.error_headers,
         )
         self._connections = Connections(self._application.state)
         self._commands: dict[str, Command] = {
