@@ -19,6 +19,7 @@ from prometheus_client import (
 from servekit.environment import load_settings
 from servekit.import_string import find
 from servekit.install import entrance
+from servekit.layers.cors import AllowedOrigins
 from servekit.logs import configure_logs
 from servekit.monitors.profiling import Profiling
 from servekit.service import Service
@@ -85,6 +86,7 @@ def program_of(app: FastAPI, settings: Settings, *, made_by: str = "create_app")
         begin_drain=begin_drain,
         leave_worker=leave_worker,
         error_headers=service.headers,
+        headers_for=AllowedOrigins(settings.cors_origins).fields,
     )
 
 

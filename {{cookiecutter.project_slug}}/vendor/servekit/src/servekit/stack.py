@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 
 from servekit.admission.importance import Importances
 from servekit.admission.layer import OverloadMiddleware
 from servekit.layers.body_limit import BodyLimitMiddleware
 from servekit.layers.compression import CompressionMiddleware
+from servekit.layers.cors import AllowedOrigins, CorsMiddleware, PreflightMiddleware
 from servekit.layers.cross_site import CrossSiteMiddleware
 from servekit.layers.cross_site_rules import CrossSiteRules, cors_layers
 from servekit.layers.deadline import DeadlineMiddleware
@@ -65,6 +65,7 @@ def layers(service: Composition, app: FastAPI) -> list[Middleware]:
     settings, registry = service.settings, service.registry
     headers, draining, routes = service.headers, service.draining, service.routes
     return [
+        *cors(service, app),
         Middleware(DrainingMiddleware, draining=draining),
         Middleware(ProbesMiddleware, draining=draining, headers=headers),
         Middleware(
@@ -87,12 +88,12 @@ def layers(service: Composition, app: FastAPI) -> list[Middleware]:
             metrics=service.requests,
             write=event_writer(settings.log_level),
         ),
-        Middleware(SecurityHeadersMiddleware, headers=headers, docs_paths=service.docs_paths),
+        Middleware(SecurityHeadersMiddleware, headers=headers, docs_paths=docs_paths(service, app)),
         Middleware(ErrorsMiddleware, statuses=service.statuses),
         Middleware(DeadlineMiddleware, seconds=settings.timeout_request_seconds),
         Middleware(ProxyHeadersMiddleware, hops=settings.trusted_proxy_hops),
         Middleware(TrustedHostsMiddleware, allowed=settings.allowed_hosts),
-        *cors(service, app),
+        *preflight(service),
         *rate_limit(service),
         Middleware(ResponseCacheMiddleware, cache=service.cache, routes=routes),
         Middleware(CompressionMiddleware),
@@ -117,22 +118,27 @@ def cors(service: Composition, app: FastAPI) -> list[Middleware]:
     Raises:
         RuntimeError: The application has such a layer itself.
     """
-    if not service.settings.cors_origins:
+    origins = service.settings.cors_origins
+    if not origins:
         return []
     if cors_layers(app):
         raise RuntimeError(
             "CORS_ORIGINS is set and the application adds a CORSMiddleware, which would never see "
             "a preflight: unset the one or remove the other."
         )
-    return [
-        Middleware(
-            CORSMiddleware,
-            allow_origins=service.settings.cors_origins,
-            allow_credentials=True,
-            allow_methods=["*"],
-            allow_headers=["*"],
-        )
-    ]
+    return [Middleware(CorsMiddleware, origins=AllowedOrigins(origins))]
+
+
+def preflight(service: Composition) -> list[Middleware]:
+    """Return the layer that answers what browsers ask before they send; none without origins."""
+    origins = service.settings.cors_origins
+    return [Middleware(PreflightMiddleware, origins=origins)] if origins else []
+
+
+def docs_paths(service: Composition, app: FastAPI) -> set[str]:
+    """Return the paths of FastAPI's own pages, which load scripts from elsewhere."""
+    own = (app.docs_url, app.redoc_url, app.swagger_ui_oauth2_redirect_url)
+    return {*service.docs_paths, *(path for path in own if path)}
 
 
 def rate_limit(service: Composition) -> list[Middleware]:

@@ -55,7 +55,9 @@ class Listener:
 class Client:
     """A connection to an application, without a network."""
 
-    def __init__(self, app: ASGIApp, cycle: type[CheckedCycle] = FastHeadCycle) -> None:
+    def __init__(
+        self, app: ASGIApp, cycle: type[CheckedCycle] = FastHeadCycle, **options: Any
+    ) -> None:
         application = Application(app, keep_alive=5)
         self.wire = Wire()
         self.state = application.state
@@ -65,7 +67,10 @@ class Client:
             {},
             asyncio.get_running_loop(),
             options=ProtocolOptions(
-                ConnectionLimits(), refusals([]), lambda **given: cycle(WRITER, **given)
+                ConnectionLimits(),
+                refusals([]),
+                lambda **given: cycle(WRITER, **given),
+                **options,
             ),
             listener=cast("Any", Listener()),
         )

@@ -45,6 +45,45 @@ async def test_only_the_pages_of_the_docs_may_load_scripts():
     assert b"script-src" not in (await call(app, "/")).headers[b"content-security-policy"]
 
 
+@pytest.mark.parametrize("kind", [b"text/html", b"Text/HTML; charset=utf-8"])
+async def test_a_page_may_load_what_its_own_site_serves(kind):
+    app = SecurityHeadersMiddleware(answers(headers=[(b"Content-Type", kind)]), headers=HTTPS)
+    policy = (await call(app)).headers[b"content-security-policy"]
+    assert b"default-src 'self'" in policy
+    assert b"frame-ancestors 'none'" in policy
+
+
+@pytest.mark.parametrize("name", [b"content-security-policy", b"Content-Security-Policy"])
+@pytest.mark.parametrize("kind", [b"text/html", b"application/json"])
+@pytest.mark.parametrize("path", ["/", "/docs"])
+async def test_a_policy_of_its_own_wins_however_its_name_is_written(name, kind, path):
+    own = [(b"content-type", kind), (name, b"default-src *")]
+    app = SecurityHeadersMiddleware(answers(headers=own), headers=HTTPS, docs_paths=["/docs"])
+    fields = (await call(app, path)).starts[0]["headers"]
+    policies = [v for n, v in fields if n.lower() == b"content-security-policy"]
+    assert policies == [b"default-src *"]
+
+
+async def test_a_policy_that_the_service_sets_for_all_is_the_pages_too():
+    headers = default_security_headers(csp=b"default-src https:")
+    page = answers(headers=[(b"content-type", b"text/html")])
+    answer = await call(SecurityHeadersMiddleware(page, headers=headers))
+    assert answer.headers[b"content-security-policy"] == b"default-src https:"
+
+
+async def test_a_socket_that_is_refused_carries_the_set():
+    sent = []
+
+    async def refusing(scope, receive, send):
+        await send({"type": "websocket.http.response.start", "status": 403})
+
+    async def send(message):
+        sent.append(message)
+
+    await SecurityHeadersMiddleware(refusing, headers=HTTPS)({"type": "websocket", "path": "/"}, None, send)  # type: ignore[arg-type] # never received from
+    assert sent[0]["headers"] == HTTPS
+
+
 async def test_an_answer_that_is_used_again_does_not_collect_headers():
     given = [(b"content-type", b"text/plain")]
 

@@ -12,15 +12,17 @@ import httptools
 
 from servekit.edge.abandoned import AbandonedReads
 from servekit.edge.cycle import ResponseTransport
+from servekit.edge.refusals import with_headers
 from servekit.edge.timeouts import ConnectionTimeouts
 from servekit.foreign.uvicorn import HttpToolsProtocol, RequestResponseCycle, asks_for_websocket
 from servekit.scope import IN_WORKER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from uvicorn import Config
 
+    from servekit.edge.head import Header
     from servekit.edge.limits import ConnectionLimits
     from servekit.edge.listeners import Listener
     from servekit.foreign.uvicorn import ServerState
@@ -39,6 +41,8 @@ class ProtocolOptions:
     """The whole answer of each status that the connection itself gives."""
     make_cycle: Callable[..., RequestResponseCycle]
     """What reads and answers one request: uvicorn's class, or one that takes the same."""
+    headers_for: Callable[[Sequence[Header]], Sequence[Header]] = lambda _request: ()
+    """What those answers carry besides, by the header fields of the request that came so far."""
     known_hosts: set[bytes] = field(default_factory=set)
     """Host headers found valid, so that each is matched once."""
 
@@ -237,7 +241,8 @@ class HttpProtocol(AbandonedReads):
             if self.cycle.response_started:
                 self.transport.close()
                 return
-        self.transport.write(self.options.refusals[status])
+        more = self.options.headers_for(self.headers or ())
+        self.transport.write(with_headers(self.options.refusals[status], more))
         self.linger()
 
     def linger(self) -> None:

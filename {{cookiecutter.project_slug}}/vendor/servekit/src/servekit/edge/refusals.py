@@ -33,3 +33,9 @@ def _refusal(status: int, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
     lines = own + [(name, value) for name, value in headers if name.lower() not in names]
     head = b"HTTP/1.1 %d %b\r\n" % (status, HTTPStatus(status).phrase.encode())
     return head + b"".join(b"%b: %b\r\n" % line for line in lines) + b"\r\n" + body
+
+
+def with_headers(answer: bytes, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """Return a whole answer with more header fields."""
+    status_line, end, rest = answer.partition(b"\r\n")
+    return status_line + end + b"".join(b"%b: %b\r\n" % field for field in headers) + rest

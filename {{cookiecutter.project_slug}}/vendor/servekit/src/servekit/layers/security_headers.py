@@ -19,6 +19,12 @@ DOCS_CSP = (
     b"style-src 'unsafe-inline' https://cdn.jsdelivr.net https://fonts.googleapis.com; "
     b"worker-src blob:"
 )
+# A page may load what its own site serves: without it none of its styles and scripts would work.
+PAGE_CSP = (
+    b"default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
+    b"img-src 'self' data:; object-src 'none'"
+)
+POLICY = b"content-security-policy"
 Headers = list[tuple[bytes, bytes]]
 
 STARTS = {"http": "http.response.start", "websocket": "websocket.http.response.start"}
@@ -42,7 +48,10 @@ def default_security_headers(*, https: bool = False, csp: bytes = CSP) -> Header
 
 
 class SecurityHeadersMiddleware:
-    """Add `headers` where a route has not set its own; pages in `docs_paths` may load scripts."""
+    """Add `headers` where a route has not set its own, whatever the case of its names.
+
+    HTML pages may load what their own site serves, those in `docs_paths` scripts from elsewhere.
+    """
 
     def __init__(
         self,
@@ -55,10 +64,8 @@ class SecurityHeadersMiddleware:
         self.headers = list(headers)
         self.names = frozenset(name for name, _ in self.headers)
         self.docs_paths = frozenset(docs_paths)
-        self.docs_headers = [
-            (name, DOCS_CSP if name == b"content-security-policy" else value)
-            for name, value in self.headers
-        ]
+        self.docs_headers = self.with_policy(DOCS_CSP)
+        self.page_headers = self.with_policy(PAGE_CSP)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] not in STARTS:
@@ -67,16 +74,30 @@ class SecurityHeadersMiddleware:
 
         def send_secured(message: Message) -> Awaitable[None]:
             if message["type"] == start:
-                own = self.docs_headers if scope["path"] in self.docs_paths else self.headers
-                message["headers"] = self.merged(list(message.get("headers", ())), own)
+                docs = scope["path"] in self.docs_paths
+                message["headers"] = self.merged(list(message.get("headers", ())), docs=docs)
             return send(message)
 
         return self.app(scope, receive, send_secured)
 
-    def merged(self, given: Headers, own: Headers) -> Headers:
+    def with_policy(self, policy: bytes) -> Headers:
+        """Return the headers with another policy, where they have one of the library's."""
+        return [
+            (name, policy if (name, value) == (POLICY, CSP) else value)
+            for name, value in self.headers
+        ]
+
+    def merged(self, given: Headers, *, docs: bool = False) -> Headers:
         """Return both lists; what was given wins."""
-        for name, _ in given:
-            if name in self.names:
-                names = {name for name, _ in given}
-                return given + [field for field in own if field[0] not in names]
+        own = self.docs_headers if docs else self.headers
+        taken = False
+        for name, value in given:
+            lower = name.lower()
+            if lower in self.names:
+                taken = True
+            elif lower == b"content-type" and not docs and value[:9].lower() == b"text/html":
+                own = self.page_headers
+        if taken:
+            names = {name.lower() for name, _ in given}
+            own = [field for field in own if field[0] not in names]
         return given + own

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from servekit.draining import Draining
 
 Command = Callable[[dict[str, Any]], Awaitable[bytes]]
+Headers = Sequence[tuple[bytes, bytes]]
 Status = Callable[[], dict[str, float | int | None]]
 
 
@@ -39,7 +40,9 @@ class Program:
     """Called when a worker begins to drain, with why."""
     leave_worker: Callable[[], None] = lambda: None
     """Called last in every worker, after the application's shutdown."""
-    error_headers: Sequence[tuple[bytes, bytes]] = ()
+    headers_for: Callable[[Headers], Headers] = lambda _request: ()
+    """What those answers carry besides for the header fields of a request, as far as it came."""
+    error_headers: Headers = ()
     """Headers of the answers that the connection gives before the application sees a request."""
 
 

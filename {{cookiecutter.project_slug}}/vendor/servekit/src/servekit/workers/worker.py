@@ -101,6 +101,7 @@ class Worker:
             assignment.limits,
             refusals(program.error_headers),
             cycle_factory(program.error_headers),
+            program.headers_for,
         )
         self._tasks = Background()
         self._status_failed = False

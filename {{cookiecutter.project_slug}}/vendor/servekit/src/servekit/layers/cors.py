@@ -1,0 +1,78 @@
+"""CORS: pages of the allowed origins may read every answer, whichever layer gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterable
+
+from starlette.datastructures import Headers as RequestHeaders
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from servekit.layers.http_headers import Headers, add_vary
+
+ALLOW_ORIGIN = b"access-control-allow-origin"
+CREDENTIALS = (b"access-control-allow-credentials", b"true")
+ANY = b"*"
+
+
+class AllowedOrigins:
+    """The origins of CORS_ORIGINS, `*` for all; an origin's case does not matter."""
+
+    def __init__(self, origins: Iterable[str]) -> None:
+        self._origins = frozenset(origin.lower().encode("latin-1") for origin in origins)
+
+    def fields(self, request: Iterable[tuple[bytes, bytes]]) -> Headers:
+        """Return what an answer to a request with these fields carries; none to other origins."""
+        for name, value in request:
+            if name == b"origin":
+                known = ANY in self._origins or value.lower() in self._origins
+                return [(ALLOW_ORIGIN, value), CREDENTIALS] if known else []
+        return []
+
+
+class CorsMiddleware:
+    """Let pages of the allowed origins read each answer; an answer that allows one itself stands.
+
+    For the outermost place, so that what other layers refuse can be read too. Each answer says
+    that it depends on the origin, for the caches of others.
+    """
+
+    def __init__(self, app: ASGIApp, *, origins: AllowedOrigins) -> None:
+        self.app = app
+        self.origins = origins
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["type"] != "http":
+            return self.app(scope, receive, send)
+
+        def send_shared(message: Message) -> Awaitable[None]:
+            if message["type"] == "http.response.start":
+                given = list(message.get("headers", ()))
+                if not any(name.lower() == ALLOW_ORIGIN for name, _ in given):
+                    given += self.origins.fields(scope["headers"])
+                message = {**message, "headers": add_vary(given, b"Origin")}
+            return send(message)
+
+        return self.app(scope, receive, send_shared)
+
+
+class PreflightMiddleware:
+    """Answer a browser's question whether it may send a request; all methods and fields it may."""
+
+    def __init__(self, app: ASGIApp, *, origins: Iterable[str]) -> None:
+        self.app = app
+        self.cors = CORSMiddleware(
+            app,
+            allow_origins=[origin.lower() for origin in origins],
+            allow_credentials=True,
+            allow_methods=["*"],
+            allow_headers=["*"],
+        )
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["type"] != "http" or scope["method"] != "OPTIONS":
+            return self.app(scope, receive, send)
+        headers = RequestHeaders(scope=scope)
+        if "origin" not in headers or "access-control-request-method" not in headers:
+            return self.app(scope, receive, send)
+        return self.cors.preflight_response(headers)(scope, receive, send)
