@@ -86,4 +86,3 @@ async def test_a_broken_upload_is_499_and_no_error(app, path):
     [line] = [line for line in lines if line["event"] == "http_request"]
     assert line["status"] == 499
     assert [line for line in lines if line["log_level"] in {"warning", "error"}] == []
-

@@ -1,3 +1,6 @@
+import asyncio
+import itertools
+import random
 import zlib
 from typing import Any
 
@@ -95,10 +98,14 @@ async def test_a_strong_etag_becomes_weak_and_vary_is_kept():
     assert weak.headers[b"vary"].lower().startswith(b"accept-encoding")
 
 
-async def test_a_route_may_opt_out():
-    answer = await compressed(headers=[*JSON, (b"content-encoding", b"none")])
-    assert answer.body == TEXT
-    assert b"content-encoding" not in answer.headers
+@pytest.mark.parametrize("word", [b"none", b"identity", b"None", b" IDENTITY "])
+@pytest.mark.parametrize("name", [b"content-encoding", b"Content-Encoding"])
+@pytest.mark.parametrize("body", [TEXT, b"small"], ids=["large", "small"])
+@pytest.mark.parametrize("coding", ["zstd", ""])
+async def test_a_route_may_opt_out_by_a_word_that_is_not_sent_on(word, name, body, coding):
+    answer = await compressed(coding, body, headers=[*JSON, (name, word)])
+    assert answer.body == body
+    assert b"content-encoding" not in {name.lower() for name in answer.headers}
 
 
 @pytest.mark.parametrize("site", ["same-origin", "none", "same-site", "cross-site", "", "x", None])
@@ -126,45 +133,90 @@ async def test_a_head_request_keeps_the_length_of_its_representation():
     assert answer.headers[b"content-length"] == b"5000"
 
 
-@pytest.mark.parametrize("coding", ["zstd", "br", "gzip"])
-@pytest.mark.parametrize("kind", ["text/event-stream", "application/x-ndjson"])
-async def test_each_message_of_a_stream_can_be_read_at_once(kind, coding):
-    app = FastAPI()
-    sent = [b"data: %d\n\n" % number for number in range(5)]
+KINDS = ["text/event-stream", "application/x-ndjson", "text/plain", "text/html; charset=utf-8"]
+KINDS += ["application/json", "text/csv", "application/problem+json", "image/png"]
+SIZES = [[20] * 5, [1], [5000, 3, 70_000], [1000, 0, 1000], [200_000]]
 
-    @app.get("/")
-    async def stream() -> StreamingResponse:
-        async def messages():
-            for message in sent:
-                yield message
 
-        return StreamingResponse(messages(), media_type=kind)
-
-    answer = await call(CompressionMiddleware(app), headers=accepting(coding))
-    assert b"content-length" not in answer.headers
-    decoder = {
-        "zstd": zstandard.ZstdDecompressor().decompressobj().decompress,
-        "br": brotli.Decompressor().process,
-        "gzip": zlib.decompressobj(31).decompress,
+def decoder_of(headers):
+    coding = headers.get(b"content-encoding", b"")
+    return {
+        b"zstd": zstandard.ZstdDecompressor().decompressobj().decompress,
+        b"br": brotli_decoder(),
+        b"gzip": zlib.decompressobj(31).decompress,
+        b"": bytes,
     }[coding]
-    assert [decoder(body) for body in answer.bodies if body][:5] == sent
 
 
-async def test_the_head_of_an_event_stream_does_not_wait_for_its_first_event():
+def brotli_decoder():
+    process = brotli.Decompressor().process
+
+    def decode(data: bytes) -> bytes:
+        """Return all that can be read: each call of the library gives a part of it."""
+        read = process(data)
+        while more := process(b""):
+            read += more
+        return bytes(read)
+
+    return decode
+
+
+@pytest.mark.parametrize("coding", ["zstd", "br", "gzip", ""])
+@pytest.mark.parametrize("kind", KINDS)
+async def test_the_client_can_read_each_piece_when_it_was_sent(coding, kind):
+    for length, pause, sizes in itertools.product([True, False], [True, False], SIZES):
+        await assert_pieces_arrive(coding, kind, length, pause, sizes)
+
+
+async def assert_pieces_arrive(coding, kind, length, pause, sizes):
+    pieces = [random.Random(size).randbytes(size // 2).hex().encode() or b"x" for size in sizes]
+    fields = [(b"content-type", kind.encode())]
+    if length:
+        fields.append((b"content-length", b"%d" % sum(map(len, pieces))))
     sent: list[Any] = []
+    read: list[bytes] = []
+    decode: list[Any] = []
 
     async def app(scope, receive, send):
-        fields = [(b"content-type", b"text/event-stream")]
         await send({"type": "http.response.start", "status": 200, "headers": fields})
-        assert len(sent) == 1
+        if pause:
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        if pause or not length:
+            assert [message["type"] for message in sent] == ["http.response.start"]
+        for piece in pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            assert b"".join(read).endswith(piece), "a piece that was sent cannot be read yet"
         await send({"type": "http.response.body", "body": b""})
 
     async def send(message):
         sent.append(message)
+        if message["type"] == "http.response.start":
+            decode.append(decoder_of(dict(message["headers"])))
+        elif message["body"]:
+            read.append(decode[0](message["body"]))
 
-    scope = http_scope(headers=accepting("gzip"))
+    scope = http_scope(headers=accepting(coding))
     await CompressionMiddleware(app)(scope, None, send)  # type: ignore[arg-type] # never received from
+    headers = dict(sent[0]["headers"])
+    assert headers[b"content-type"] == kind.encode()
+    assert b"".join(read) == b"".join(pieces)
+    assert (b"content-encoding" in headers) is (
+        coding != "" and "image" not in kind and big(fields)
+    )
     assert sent[-1].get("more_body", False) is False
+    assert [message["type"] for message in sent].count("http.response.start") == 1
+
+
+def big(fields):
+    return int(dict(fields).get(b"content-length", 9999)) >= 1000
+
+
+async def test_a_whole_answer_has_a_length():
+    for coding in DECODERS:
+        answer = await compressed(coding.decode())
+        assert answer.headers[b"content-length"] == b"%d" % len(answer.body)
+        assert len(answer.bodies) == 1
 
 
 @pytest.mark.parametrize("coding", ["zstd", "br", "gzip"])
@@ -203,7 +255,8 @@ async def test_an_unknown_message_passes_after_its_head():
         await send({"type": "http.response.start", "status": 200, "headers": JSON})
         await send({"type": "http.response.pathsend", "path": "/file"})
 
-    answer = await call(CompressionMiddleware(app), headers=accepting("gzip"))
+    offered = {"http.response.pathsend": {}}
+    answer = await call(CompressionMiddleware(app), headers=accepting("gzip"), extensions=offered)
     assert [m["type"] for m in answer.messages] == [
         "http.response.start",
         "http.response.pathsend",

@@ -80,7 +80,9 @@ async def test_a_socket_that_is_refused_carries_the_set():
     async def send(message):
         sent.append(message)
 
-    await SecurityHeadersMiddleware(refusing, headers=HTTPS)({"type": "websocket", "path": "/"}, None, send)  # type: ignore[arg-type] # never received from
+    await SecurityHeadersMiddleware(refusing, headers=HTTPS)(
+        {"type": "websocket", "path": "/"}, None, send
+    )  # type: ignore[arg-type] # never received from
     assert sent[0]["headers"] == HTTPS
 
 

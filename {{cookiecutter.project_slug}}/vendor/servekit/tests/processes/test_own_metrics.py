@@ -14,7 +14,7 @@ from servekit import main
 sys.exit(main("counted.app:create_app", settings="servekit:Settings"))
 """
 TEXT = '\u2028\x85\n\r"\\n'
-APP = f'''
+APP = f"""
 import os
 from fastapi import FastAPI
 from prometheus_client import Counter
@@ -33,7 +33,7 @@ def create_app(settings):
         return os.getpid()
 
     return app
-'''
+"""
 
 
 def test_a_counter_of_a_module_is_counted_over_all_workers(start_service, tmp_path):

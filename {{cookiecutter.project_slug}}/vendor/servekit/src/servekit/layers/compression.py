@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette_compress import CompressMiddleware, add_compress_type
 
 from servekit.layers.breach import length_tells
+from servekit.layers.http_headers import Headers, replace_header
 
-MORE_TYPES = ("application/problem+json", "text/csv")
+MORE_TYPES = ("application/problem+json", "text/csv", "application/jsonl", "application/x-ndjson")
 """What shrinks beside the types that the library knows."""
 
-STREAMED = ("application/jsonl", "application/x-ndjson")
-"""Streams of messages beside text/event-stream: each message leaves at once."""
+LIVE = b"text/event-stream"
+"""The type for which the library sends the head at once, and each piece when it comes."""
+
+NO_CODINGS = frozenset({b"none", b"identity"})
+CODING = b"content-encoding"
 
 
 class CompressionMiddleware:
     """Compress bodies of at least `minimum_bytes`; a strong ETag becomes weak with it.
 
-    What depends on cookies is sent as it is unless the browser says that no other site asked for it
-    (BREACH); any other route opts out by `Content-Encoding: none`, which is not sent on. The levels
-    are fast ones: 1 MB of JSON holds the event loop for milliseconds.
+    What is sent in pieces reaches the client in pieces, of whatever type it is: each is flushed. What
+    depends on cookies is sent as it is unless the browser says that no other site asked for it
+    (BREACH); any other route opts out by `Content-Encoding: none` or `identity`, which is not sent
+    on. The levels are fast ones: 1 MB of JSON holds the event loop for milliseconds.
     """
 
     def __init__(self, app: ASGIApp, *, minimum_bytes: int = 1000) -> None:
         for kind in MORE_TYPES:
             add_compress_type(kind)
-        for kind in STREAMED:
-            add_compress_type(kind, streaming=True)
         self.app = app
         self.minimum_bytes = minimum_bytes
         self.library = CompressMiddleware(
@@ -41,40 +45,111 @@ class CompressionMiddleware:
         encode: Send | None = None
 
         def send_encoded(message: Message) -> Awaitable[None]:
+            nonlocal encode
             if encode is not None:
                 return encode(message)
-            if message["type"] == "http.response.start" and not self.is_small(message):
-                return send(message) if length_tells(scope, message) else begin(message)
+            if message["type"] == "http.response.start" and not self.passes(message):
+                if length_tells(scope, message):
+                    return send(message)
+                large = LargeAnswer(self.library, scope, send)
+                encode = large.go_on
+                return large.begin(message)
             return send(message)
-
-        async def begin(message: Message) -> None:
-            nonlocal encode
-            encode = await self.encoder(scope, send)
-            await encode(message)
 
         return self.app(scope, receive, send_encoded)
 
-    def is_small(self, start: Message) -> bool:
-        """Return whether the announced length is below the minimum: the library is not asked."""
-        return any(
-            name == b"content-length" and int(value) < self.minimum_bytes
-            for name, value in start["headers"]
-        )
+    def passes(self, start: Message) -> bool:
+        """Return whether the library is not asked: what is announced as small, and what opted out.
 
-    async def encoder(self, scope: Scope, send: Send) -> Send:
+        The word by which it opted out is taken from the headers: it is no coding of HTTP's.
+        """
+        small = False
+        for name, value in start.get("headers", ()):
+            if name == b"content-length":
+                small = value.isdigit() and int(value) < self.minimum_bytes
+            elif name.lower() == CODING and value.strip().lower() in NO_CODINGS:
+                start["headers"] = [
+                    field for field in start["headers"] if field[0].lower() != CODING
+                ]
+                return True
+        return small
+
+
+class LargeAnswer:
+    """An answer that may be compressed: as one piece with a length, or piece by piece.
+
+    Which of both shows at the first piece. It is not waited for longer than a turn of the loop, and
+    not at all where no length is announced, for then the head would wait too.
+    """
+
+    def __init__(self, library: ASGIApp, scope: Scope, send: Send) -> None:
+        self._library = library
+        self._scope = scope
+        self._send = send
+        self._undecided = False
+        self._late: asyncio.Task[None] | None = None
+
+    async def begin(self, start: Message) -> None:
+        """Take the head; the library sends it if it has nothing to do with it."""
+        self._start = start = {**start, "headers": list(start.get("headers", ()))}
+        self._passed = False
+        self._encode = await self._encoder(self._send_whole)
+        await self._encode({**start, "headers": list(start["headers"])})
+        if self._passed:
+            return
+        if not any(name.lower() == b"content-length" for name, _ in start["headers"]):
+            await self._stream()
+        else:
+            self._undecided = True
+            self._timer = asyncio.get_running_loop().call_soon(self._waited_long_enough)
+
+    async def go_on(self, message: Message) -> None:
+        """Take what follows the head."""
+        if self._late is not None:
+            await self._late
+        if self._undecided:
+            self._undecided = False
+            self._timer.cancel()
+            if message.get("more_body", False):
+                await self._stream()
+        await self._encode(message)
+
+    def _waited_long_enough(self) -> None:
+        self._undecided = False
+        self._late = asyncio.get_running_loop().create_task(self._stream())
+
+    async def _stream(self) -> None:
+        """Have the library take the answer for one whose pieces are waited for."""
+        self._encode = await self._encoder(self._send_live)
+        headers = replace_header(self._start["headers"], b"content-type", LIVE)
+        await self._encode({**self._start, "headers": headers})
+
+    async def _encoder(self, send: Send) -> Send:
         """Return the library's `send` for this request, which a stand-in application hands over.
 
         So it is asked for large answers only; for a small one it would be a tenth of the cost.
         """
-
-        async def send_weakened(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = as_encoded(message["headers"])
-            await send(message)
-
         handed_over: list[Send] = []
-        await self.library({**scope, HANDED_OVER: handed_over}, no_more, send_weakened)
+        await self._library({**self._scope, HANDED_OVER: handed_over}, no_more, send)
         return handed_over[0]
+
+    async def _send_whole(self, message: Message) -> None:
+        self._passed = True
+        await self._send_weakened(message)
+
+    async def _send_live(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            kinds = [
+                field for field in self._start["headers"] if field[0].lower() == b"content-type"
+            ]
+            others = [field for field in message["headers"] if field[0].lower() != b"content-type"]
+            message = {**message, "headers": others + kinds}
+        await self._send_weakened(message)
+
+    async def _send_weakened(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": as_encoded(message["headers"])}
+        await self._send(message)
 
 
 HANDED_OVER = "compression.send"
@@ -90,12 +165,13 @@ async def no_more() -> Message:
     return {"type": "http.disconnect"}
 
 
-def as_encoded(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Return headers fit for what is sent: an encoded body's ETag is weak, `none` is no coding."""
-    if not any(name == b"content-encoding" for name, _ in headers):
+def as_encoded(headers: Headers) -> Headers:
+    """Return headers fit for what is sent: the ETag of an encoded body is weak."""
+    if not any(name == CODING for name, _ in headers):
         return headers
     return [
-        (name, b"W/" + value) if name == b"etag" and value.startswith(b'"') else (name, value)
+        (name, b"W/" + value)
+        if name.lower() == b"etag" and value.startswith(b'"')
+        else (name, value)
         for name, value in headers
-        if (name, value) != (b"content-encoding", b"none")
     ]

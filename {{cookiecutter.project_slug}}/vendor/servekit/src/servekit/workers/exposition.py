@@ -77,6 +77,4 @@ def renamed(labels: str) -> str:
     new = OURS
     while new in names:
         new = EXPORTED + new
-    return LABEL.sub(
-        lambda found: f'{new}="{found[2]}"' if found[1] == OURS else found[0], labels
-    )
+    return LABEL.sub(lambda found: f'{new}="{found[2]}"' if found[1] == OURS else found[0], labels)
