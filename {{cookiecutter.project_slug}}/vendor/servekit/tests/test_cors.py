@@ -17,7 +17,7 @@ ORIGIN = "https://app.example.com"
 OTHER = "https://evil.example.com"
 
 # One way for each layer to answer by itself: what is asked, and the status.
-REFUSALS = {
+REFUSALS: dict[str, tuple[str, str, dict[str, str], int]] = {
     "ProbesMiddleware": ("GET", "/readyz", {}, 200),
     "OverloadMiddleware": ("GET", "/overloaded", {}, 503),
     "ErrorsMiddleware": ("GET", "/broken", {}, 500),
@@ -39,7 +39,7 @@ SILENT = {  # they only pass on, or change what others answer
     "CompressionMiddleware",
     "SessionMiddleware",
 }
-ROUTES = {
+ROUTES: dict[str, tuple[str, str, dict[str, str], int]] = {
     "the route": ("GET", "/", {}, 200),
     "no route": ("GET", "/nowhere", {}, 404),
     "another method": ("DELETE", "/", {}, 405),

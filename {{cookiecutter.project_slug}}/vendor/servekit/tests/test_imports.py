@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "response_cache": {"cache", "foreign", "layers", "problems", "routing", "scope"},
     "sessions": {"errors", "layers", "problems", "redis", "scope"},
     "upstream": {"breaker", "context", "deadlines", "retry_budget"},
-    "offload": {"context", "deadlines", "parent"},
+    "offload": {"context", "deadlines", "hang_up", "parent"},
     "admission": {"layers", "monitors", "problems", "process_memory", "routing"},
     "edge": {"foreign", "hang_up", "scope", "unsendable"},
     "workers": {

@@ -171,7 +171,7 @@ def test_extra_fields_of_a_record_are_kept_and_ours_are_not_forged():
     (line,) = lines_of(
         "configure_logs('info', 'json', worker=1)\n"
         "structlog.contextvars.bind_contextvars(request_id='r1')\n"
-        "extra = {'order': 7, 'level': 'debug', 'worker': 9, 'request_id': 'forged', 'event': 'x',\n"
+        "extra = {'order': 7, 'level': 'debug', 'worker': 9, 'request_id': 'forged', 'event': '',\n"
         "    'timestamp': 0, 'logger': 'l', 'exception': 'e', 'extra_level': 'own',\n"
         "    'color_message': 'again'}\n"
         "logging.getLogger('shop').warning('sold', extra=extra)"
@@ -188,7 +188,7 @@ def test_extra_fields_of_a_record_are_kept_and_ours_are_not_forged():
         "extra_extra_level": "debug",
         "extra_worker": 9,
         "extra_request_id": "forged",
-        "extra_event": "x",
+        "extra_event": "",
         "extra_timestamp": 0,
         "extra_logger": "l",
         "extra_exception": "e",

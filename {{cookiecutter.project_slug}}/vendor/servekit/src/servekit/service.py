@@ -28,6 +28,7 @@ from servekit.monitors.memory_monitor import MemoryMonitor
 from servekit.monitors.watchdog import Watchdog
 from servekit.offload.errors import OffloadCrashed, OffloadRejected, OffloadTimeout
 from servekit.offload.processes import Processes
+from servekit.offload.route_threads import RouteThreads
 from servekit.offload.threads import Threads
 from servekit.redis.clients import RedisClients
 from servekit.routing.routes import Routes
@@ -142,6 +143,7 @@ class Service:
             self.redis,
             self.cache,
             self.sessions,
+            RouteThreads(),
             self.threads,
             self.processes,
         ]

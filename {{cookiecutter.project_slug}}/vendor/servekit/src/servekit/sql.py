@@ -92,6 +92,8 @@ class Database:
         event.listen(self.engine.sync_engine, "handle_error", hide_values)
         if self.dialect == "sqlite":
             event.listen(self.engine.sync_engine, "connect", prepare_sqlite)
+            # First of all: what SQLAlchemy itself prepares may be cancelled too.
+            event.listen(self.engine.sync_engine, "connect", stop_once, insert=True)
 
     async def __aenter__(self) -> Self:
         try:
@@ -203,6 +205,24 @@ def prepare_sqlite(connection: Any, _record: object) -> None:
     cursor.execute("PRAGMA synchronous = NORMAL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
+
+
+def stop_once(connection: Any, _record: object) -> None:
+    """Have a connection's thread told once to stop, whoever does so again.
+
+    SQLAlchemy closes a connection whose query was cancelled, and stops it when it is cancelled once
+    more. What the close asks of the thread that has ended by then would never be answered.
+    """
+    driver = connection.driver_connection
+    stop = driver.stop
+    answers: list[Any] = []
+
+    def stop_if_running() -> Any:
+        if not answers:
+            answers.append(stop())
+        return answers[0]
+
+    driver.stop = stop_if_running
 
 
 def creations(metadata: MetaData) -> Iterator[CreateTable | CreateIndex]:

@@ -255,7 +255,7 @@ async def test_an_unknown_message_passes_after_its_head():
         await send({"type": "http.response.start", "status": 200, "headers": JSON})
         await send({"type": "http.response.pathsend", "path": "/file"})
 
-    offered = {"http.response.pathsend": {}}
+    offered: dict[str, Any] = {"http.response.pathsend": {}}
     answer = await call(CompressionMiddleware(app), headers=accepting("gzip"), extensions=offered)
     assert [m["type"] for m in answer.messages] == [
         "http.response.start",

@@ -13,7 +13,6 @@ from servekit.logs import not_yet_logged
 from servekit.scope import IN_WORKER
 from tests.asgi import answers, call, foreign, http_scope, passed
 
-
 IN_WORKERS: dict[str, Any] = {IN_WORKER: True}
 
 
@@ -69,8 +68,8 @@ async def test_outside_of_workers_an_exception_goes_on_as_with_fastapi(after):
     async def send(message):
         sent.append(message["type"])
 
+    app = ErrorsMiddleware(raising(ValueError("seen"), after=after))
     with capture_logs() as lines, pytest.raises(ValueError, match="seen"):
-        app = ErrorsMiddleware(raising(ValueError("seen"), after=after))
         await app(http_scope(), None, send)  # type: ignore[arg-type] # never received from
     assert sent == ["http.response.start", "http.response.body"]
     assert len(lines) == 1

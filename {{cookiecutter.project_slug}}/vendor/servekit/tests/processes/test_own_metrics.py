@@ -43,7 +43,8 @@ def test_a_counter_of_a_module_is_counted_over_all_workers(start_service, tmp_pa
     (package / "__main__.py").write_text(MAIN)
     (package / "app.py").write_text(APP)
     service = start_service("counted", folder=tmp_path, WORKERS=2)
-    pids, asked = set(), 0
+    pids: set[int] = set()
+    asked = 0
     while len(pids) < 2:
         assert asked < 200, "a worker never answers"
         pids.add(httpx2.post(f"{service.url}/orders", timeout=patience(5)).json())

@@ -42,9 +42,11 @@ def check(text):
     """Have Prometheus' own tool parse a text; what it says of taste does not count."""
     if PROMTOOL is None:
         return
-    done = subprocess.run([PROMTOOL, "check", "metrics"], input=text.encode(), capture_output=True)
+    done = subprocess.run(
+        [PROMTOOL, "check", "metrics"], input=text.encode(), capture_output=True, check=False
+    )
     complaints = done.stderr.decode()
-    assert "error while linting" not in complaints and "error" not in complaints, complaints
+    assert "error" not in complaints, complaints
 
 
 def test_every_sample_gets_its_worker_and_families_stay_together():

@@ -37,7 +37,8 @@ class CheckedCycle(RequestResponseCycle):
 
     def _checked(self, message: Any) -> Any:
         status = message["status"]
-        headers, given = [], []
+        headers: list[Header] = []
+        given: list[Header] = []
         try:
             status_line(status)
             for name, value in message.get("headers", ()):

@@ -156,7 +156,7 @@ class HttpProtocol(AbandonedReads):
 
     def _begin_request(self, version: str) -> None:
         """Complete the scope and start its task; a WebSocket handshake is uvicorn's matter."""
-        scope = self.scope
+        scope: Any = self.scope
         scope["method"] = self.parser.get_method().decode("ascii")
         if version != "1.1":
             scope["http_version"] = version

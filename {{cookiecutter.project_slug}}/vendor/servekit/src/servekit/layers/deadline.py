@@ -12,6 +12,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from servekit.deadlines import Deadline, current_deadline
+from servekit.hang_up import LATE
 from servekit.problems import about, send_problem
 from servekit.routing.template import route_template
 
@@ -92,7 +93,7 @@ class TimedRequest(Deadline):
             request_id=members["request_id"],
         )
         self.answer = self.task.get_loop().create_task(send_problem(self.send, 504, **members))
-        self.task.cancel()
+        self.task.cancel(LATE)
         self.lift()  # what tidies up, and tasks that outlive the request, have their own limits
 
 

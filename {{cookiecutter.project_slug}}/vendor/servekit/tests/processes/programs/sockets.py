@@ -29,7 +29,12 @@ def program() -> Program:
 
 def application() -> FastAPI:
     app = FastAPI()
+    talk(app)
+    fail(app)
+    return app
 
+
+def talk(app: FastAPI) -> None:
     @app.websocket("/echo/{name}")
     async def echo(socket: WebSocket, name: str) -> None:
         await socket.accept()
@@ -50,6 +55,8 @@ def application() -> FastAPI:
             await socket.send_text("x" * 10_000)
             await asyncio.sleep(0)
 
+
+def fail(app: FastAPI) -> None:
     @app.websocket("/broken/{when}")
     async def broken(socket: WebSocket, when: str) -> None:
         if when == "late":
@@ -67,5 +74,3 @@ def application() -> FastAPI:
     @app.websocket("/denied")
     async def denied(socket: WebSocket) -> None:
         raise HTTPException(401, "denied", {"www-authenticate": "Key"})
-
-    return app

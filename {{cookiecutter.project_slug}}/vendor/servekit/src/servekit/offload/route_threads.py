@@ -1,0 +1,139 @@
+"""Threads of `def` routes and dependencies: a place is held until its thread has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import threading
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Self
+
+import anyio.to_thread
+import structlog
+from anyio import CapacityLimiter, WouldBlock
+
+from servekit.hang_up import ends_request
+
+log = structlog.get_logger()
+
+run_in_thread = anyio.to_thread.run_sync
+
+
+class RouteThreads:
+    """Have anyio's threads keep their place, for as long as this is open.
+
+    anyio waits for a thread when its own scopes are cancelled. Requests are cancelled as tasks, and
+    then it gives the place back while the thread runs on: a deadline made 223 threads out of 40.
+    """
+
+    _open = 0
+
+    async def __aenter__(self) -> Self:
+        # The one function through which Starlette's and FastAPI's calls go, looked up each time.
+        anyio.to_thread.run_sync = run_holding  # type: ignore[assignment] # it takes the same
+        RouteThreads._open += 1
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        RouteThreads._open -= 1
+        if not RouteThreads._open:
+            anyio.to_thread.run_sync = run_in_thread
+
+
+async def run_holding(
+    func: Callable[..., Any],
+    *args: Any,
+    abandon_on_cancel: bool = False,
+    cancellable: bool | None = None,
+    limiter: CapacityLimiter | None = None,
+) -> Any:
+    """Run a function in a thread, as `anyio.to_thread.run_sync` does.
+
+    A request that ends early is told when its thread has ended, with what that raised: nothing that
+    the thread uses is closed under it. Who is cancelled otherwise goes on at once.
+    """
+    if abandon_on_cancel or cancellable is not None:
+        given = {} if cancellable is None else {"cancellable": cancellable}
+        return await run_in_thread(
+            func, *args, abandon_on_cancel=abandon_on_cancel, limiter=limiter, **given
+        )
+    limiter = limiter or anyio.to_thread.current_default_thread_limiter()
+    call = Call(func, args)
+    try:
+        limiter.acquire_on_behalf_of_nowait(call)
+    except WouldBlock:
+        await limiter.acquire_on_behalf_of(call)
+    try:
+        return await run_in_thread(call, limiter=unlimited())
+    except asyncio.CancelledError as error:
+        if ends_request(error):
+            await call.wait()
+            if call.error is not None:
+                raise call.error from None
+        raise
+    finally:
+        call.leave(limiter)
+
+
+@lru_cache
+def unlimited() -> CapacityLimiter:
+    """Return what stands in for the limiter whose place the call has already."""
+    return CapacityLimiter(math.inf)
+
+
+class Call:
+    """A function in a thread, and whoever wants to know that it has ended."""
+
+    def __init__(self, func: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        self.error: BaseException | None = None
+        self._func = func
+        self._args = args
+        self._loop = asyncio.get_running_loop()
+        self._lock = threading.Lock()
+        self._running = False
+        self._left = False
+        self._on_end: Callable[[], None] | None = None
+
+    def __call__(self) -> Any:
+        with self._lock:
+            if self._left:
+                return None
+            self._running = True
+        try:
+            return self._func(*self._args)
+        except BaseException as error:
+            self.error = error
+            raise
+        finally:
+            with self._lock:
+                self._running = False
+                on_end = self._on_end
+            if on_end is not None:
+                with contextlib.suppress(RuntimeError):  # the loop is closed
+                    self._loop.call_soon_threadsafe(on_end)
+
+    async def wait(self) -> None:
+        """Wait until the thread has ended."""
+        ended = asyncio.Event()
+        with self._lock:
+            if not self._running:
+                return
+            self._on_end = ended.set
+        await ended.wait()
+
+    def leave(self, limiter: CapacityLimiter) -> None:
+        """Give the place back: now, or when the thread has ended."""
+
+        def release() -> None:
+            limiter.release_on_behalf_of(self)
+            if self.error is not None:
+                log.error("abandoned_thread_failed", exc_info=self.error)
+
+        with self._lock:
+            self._left = True
+            if self._running:
+                self._on_end = release
+                return
+        limiter.release_on_behalf_of(self)

@@ -1,0 +1,212 @@
+"""Threads of `def` routes, beside plain Starlette: never more than there are places."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from typing import Annotated, Any
+
+import anyio.to_thread
+import pytest
+from fastapi import Depends, FastAPI
+from starlette.concurrency import run_in_threadpool
+from structlog.testing import capture_logs
+
+from servekit.hang_up import HUNG_UP
+from servekit.layers.deadline import DeadlineMiddleware
+from servekit.layers.errors import ErrorsMiddleware
+from servekit.offload.route_threads import RouteThreads
+from servekit.scope import IN_WORKER
+from servekit.testing import patience
+from tests.asgi import call, http_scope
+
+PLACES = 3
+ASKED = 12
+
+
+class Gate:
+    """What the threads of a test run into, and how many are there."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.inside = self.most = 0
+        self.lock = threading.Lock()
+
+    def pass_through(self, error: BaseException | None = None) -> str:
+        with self.lock:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+        self.open.wait(patience(10))
+        with self.lock:
+            self.inside -= 1
+        if error is not None:
+            raise error
+        return "through"
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    gate = Gate()
+    yield gate
+    gate.open.set()
+
+
+@pytest.fixture
+async def places():
+    limiter = anyio.to_thread.current_default_thread_limiter()
+    limiter.total_tokens = PLACES
+    async with RouteThreads():
+        yield limiter
+
+
+async def until(condition):
+    async with asyncio.timeout(patience(5)):
+        while not condition():  # noqa: ASYNC110 - a thread gives no event
+            await asyncio.sleep(0.001)
+
+
+def application(gate, events=None, error=None):
+    app = FastAPI()
+
+    def connection() -> Iterator[str]:
+        try:
+            yield "open"
+        finally:
+            if events is not None:
+                events.append("closed")
+
+    @app.get("/")
+    def index(connection: Annotated[str, Depends(connection)]) -> str:
+        answer: str = gate.pass_through(error)
+        if events is not None:
+            events.append("used")
+        return answer
+
+    return app
+
+
+async def late(app):
+    """Have a request end at its deadline."""
+    answer = await call(DeadlineMiddleware(app, seconds=0.05, resolution_seconds=0.005))
+    assert answer.status == 504
+
+
+async def gone(app):
+    """Have a request end because its client left."""
+    task = asyncio.create_task(call(app))
+    await asyncio.sleep(0.05)
+    task.cancel(HUNG_UP)
+    await asyncio.wait([task])
+
+
+async def given_up(app):
+    """Have somebody cancel a request's task for a reason of his own."""
+    task = asyncio.create_task(call(app))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    await asyncio.wait([task])
+
+
+WAYS = [late, gone, given_up]
+
+
+@pytest.mark.parametrize("end", WAYS)
+async def test_requests_that_end_early_never_have_more_threads_than_places(gate, places, end):
+    app = application(gate)
+    requests = [asyncio.create_task(end(app)) for _ in range(ASKED)]
+    await until(lambda: gate.inside == PLACES)
+    await asyncio.sleep(0.2)
+    late_comer = asyncio.create_task(call(app))
+    await asyncio.sleep(0.05)
+    assert gate.most == PLACES
+    assert places.borrowed_tokens == PLACES
+
+    gate.open.set()
+    await asyncio.gather(*requests)
+    assert (await late_comer).body == b'"through"'
+    await until(lambda: not places.borrowed_tokens)
+    assert gate.most == PLACES
+
+
+async def test_plain_starlette_gives_the_places_away(gate):
+    """What the test above would find without us."""
+    anyio.to_thread.current_default_thread_limiter().total_tokens = PLACES
+    app = application(gate)
+    await asyncio.gather(*(late(app) for _ in range(PLACES)))
+    await asyncio.gather(*(late(app) for _ in range(PLACES)))
+    assert gate.most == 2 * PLACES
+
+
+@pytest.mark.parametrize("end", [late, gone])
+async def test_what_a_thread_uses_is_closed_after_it(gate, places, end):
+    events: list[str] = []
+    request = asyncio.create_task(end(application(gate, events)))
+    await until(lambda: gate.inside)
+    await asyncio.sleep(0.2)
+    assert events == []
+    gate.open.set()
+    await request
+    assert events == ["used", "closed"]
+
+
+async def test_the_answer_does_not_wait_for_the_thread(gate, places):
+    sent: list[Any] = []
+
+    async def send(message):
+        sent.append(message)
+
+    app = DeadlineMiddleware(application(gate), seconds=0.05, resolution_seconds=0.005)
+    task = asyncio.create_task(app(http_scope(), None, send))  # type: ignore[arg-type] # never received from
+    await until(lambda: len(sent) == 2)
+    assert sent[0]["status"] == 504
+    assert gate.inside == 1
+    gate.open.set()
+    await task
+
+
+async def test_an_error_after_the_504_is_a_record(gate, places):
+    error = ValueError("late")
+    app = DeadlineMiddleware(application(gate, error=error), seconds=0.05, resolution_seconds=0.005)
+    scope: dict[str, Any] = {IN_WORKER: True}
+    with capture_logs() as lines:
+        request = asyncio.create_task(call(ErrorsMiddleware(app), **scope))
+        await until(lambda: any(line["event"] == "request_deadline_exceeded" for line in lines))
+        gate.open.set()
+        answer = await request
+    assert answer.status == 504
+    assert len(answer.starts) == 1
+    [line] = [line for line in lines if line["event"] == "unhandled_exception"]
+    assert line["exc_info"] is error
+
+
+async def test_an_error_that_nobody_waits_for_is_a_record(gate, places):
+    error = ValueError("abandoned")
+    with capture_logs() as lines:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await run_in_threadpool(lambda: gate.pass_through(error))
+        assert places.borrowed_tokens == 1
+        gate.open.set()
+        await until(lambda: lines)
+    [line] = lines
+    assert (line["event"], line["exc_info"]) == ("abandoned_thread_failed", error)
+    assert places.borrowed_tokens == 0
+
+
+async def test_a_call_gives_what_its_function_gives(places):
+    assert await run_in_threadpool(lambda: 1) == 1
+    with pytest.raises(KeyError):
+        await run_in_threadpool(dict[str, int]().__getitem__, "a")
+    assert await anyio.to_thread.run_sync(lambda: 2, abandon_on_cancel=True) == 2
+    own = anyio.CapacityLimiter(1)
+    assert await anyio.to_thread.run_sync(lambda: own.borrowed_tokens, limiter=own) == 1
+    assert places.borrowed_tokens == own.borrowed_tokens == 0
+
+
+async def test_the_last_that_closes_leaves_anyio_as_it_was():
+    original = anyio.to_thread.run_sync
+    async with AsyncExitStack() as stack:
+        for _ in range(2):
+            await stack.enter_async_context(RouteThreads())
+        assert anyio.to_thread.run_sync is not original
+    assert anyio.to_thread.run_sync is original

@@ -1,0 +1,59 @@
+"""Queries of SQLite that nobody waits for any more leave nothing behind."""
+
+import asyncio
+import gc
+import random
+from typing import Any
+
+from sqlalchemy import func, insert, select
+
+from servekit.sql import Database
+from servekit.testing import patience
+from tests.test_sql import metadata, users
+
+
+async def test_queries_that_are_given_up_while_they_stream_leave_no_task_behind(tmp_path):
+    """As clients do that reset their connection: at any moment, and more than once."""
+    said = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: said.append(context))
+    chance = random.Random(1)
+
+    async def read(database):
+        async with (
+            database.engine.connect() as connection,
+            connection.stream(select(users)) as rows,
+        ):
+            async for _ in rows:
+                if chance.random() < 0.01:
+                    await asyncio.sleep(0)
+
+    async with Database(f"sqlite:///{tmp_path}/users.db", metadata, connections=5) as database:
+        async with database.engine.begin() as connection:
+            await connection.execute(insert(users), [{"id": n, "name": "a"} for n in range(5000)])
+        for _ in range(60):
+            reading = asyncio.create_task(read(database))
+            await asyncio.sleep(chance.random() * 0.005)
+            for _ in range(chance.randrange(1, 4)):
+                reading.cancel()
+                await asyncio.sleep(0)
+            await asyncio.wait([reading])
+        async with database.engine.connect() as connection:
+            assert await connection.scalar(select(func.count()).select_from(users)) == 5000
+    await asyncio.sleep(0.05)
+    gc.collect()
+    await asyncio.sleep(0)
+    assert said == []
+
+
+async def test_a_connection_that_is_stopped_while_it_closes_is_closed(tmp_path):
+    """As SQLAlchemy does it where a query is cancelled, and its closing once more."""
+    async with Database(f"sqlite:///{tmp_path}/users.db", metadata) as database:
+        raw = await database.engine.raw_connection()
+        driver: Any = raw.driver_connection
+        closing = asyncio.create_task(driver.close())
+        await asyncio.sleep(0)
+        driver.stop()
+        async with asyncio.timeout(patience(5)):
+            await closing
+        raw.invalidate()
