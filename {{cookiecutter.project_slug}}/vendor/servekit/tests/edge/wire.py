@@ -1,6 +1,9 @@
 """One request to an application behind the real protocol, and the bytes that a client reads."""
 
 import asyncio
+import contextlib
+import logging
+from collections.abc import Iterator
 from typing import Any, cast
 
 import h11
@@ -52,13 +55,24 @@ class Listener:
     connection_closed = connection_opened
 
 
+@contextlib.contextmanager
+def log_levels_kept() -> Iterator[None]:
+    """Keep the levels that uvicorn sets for the whole process, for other tests."""
+    loggers = [logging.getLogger(f"uvicorn.{name}") for name in ("error", "access", "asgi")]
+    levels = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+
+
 class Client:
     """A connection to an application, without a network."""
 
     def __init__(
         self, app: ASGIApp, cycle: type[CheckedCycle] = FastHeadCycle, **options: Any
     ) -> None:
-        application = Application(app, keep_alive=5)
+        with log_levels_kept():
+            application = Application(app, keep_alive=5)
         self.wire = Wire()
         self.state = application.state
         self.protocol = HttpProtocol(

@@ -85,24 +85,27 @@ def application(gate, events=None, error=None):
     return app
 
 
-async def late(app):
+async def late(app, gate):
     """Have a request end at its deadline."""
-    answer = await call(DeadlineMiddleware(app, seconds=0.05, resolution_seconds=0.005))
+    seconds = patience(0.3)  # enough for the first threads to begin
+    answer = await call(DeadlineMiddleware(app, seconds=seconds, resolution_seconds=0.005))
     assert answer.status == 504
 
 
-async def gone(app):
-    """Have a request end because its client left."""
+async def gone(app, gate):
+    """Have a request end because its client left, once the threads are in use."""
     task = asyncio.create_task(call(app))
-    await asyncio.sleep(0.05)
+    await until(lambda: gate.most)
+    await asyncio.sleep(patience(0.1))
     task.cancel(HUNG_UP)
     await asyncio.wait([task])
 
 
-async def given_up(app):
+async def given_up(app, gate):
     """Have somebody cancel a request's task for a reason of his own."""
     task = asyncio.create_task(call(app))
-    await asyncio.sleep(0.05)
+    await until(lambda: gate.most)
+    await asyncio.sleep(patience(0.1))
     task.cancel()
     await asyncio.wait([task])
 
@@ -113,9 +116,9 @@ WAYS = [late, gone, given_up]
 @pytest.mark.parametrize("end", WAYS)
 async def test_requests_that_end_early_never_have_more_threads_than_places(gate, places, end):
     app = application(gate)
-    requests = [asyncio.create_task(end(app)) for _ in range(ASKED)]
+    requests = [asyncio.create_task(end(app, gate)) for _ in range(ASKED)]
     await until(lambda: gate.inside == PLACES)
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(patience(0.4))  # all have ended, as far as their clients see it
     late_comer = asyncio.create_task(call(app))
     await asyncio.sleep(0.05)
     assert gate.most == PLACES
@@ -132,17 +135,17 @@ async def test_plain_starlette_gives_the_places_away(gate):
     """What the test above would find without us."""
     anyio.to_thread.current_default_thread_limiter().total_tokens = PLACES
     app = application(gate)
-    await asyncio.gather(*(late(app) for _ in range(PLACES)))
-    await asyncio.gather(*(late(app) for _ in range(PLACES)))
+    await asyncio.gather(*(late(app, gate) for _ in range(PLACES)))
+    await asyncio.gather(*(late(app, gate) for _ in range(PLACES)))
     assert gate.most == 2 * PLACES
 
 
 @pytest.mark.parametrize("end", [late, gone])
 async def test_what_a_thread_uses_is_closed_after_it(gate, places, end):
     events: list[str] = []
-    request = asyncio.create_task(end(application(gate, events)))
+    request = asyncio.create_task(end(application(gate, events), gate))
     await until(lambda: gate.inside)
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(patience(0.4))
     assert events == []
     gate.open.set()
     await request
