@@ -21,7 +21,8 @@ BODILESS = frozenset({204, 304})
 FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 FIELD_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-LENGTH = re.compile(rb"[0-9]{1,18}")
+LENGTH_DIGITS = 18
+LENGTH = re.compile(rb"[0-9]{1,%d}" % LENGTH_DIGITS)
 NAMES_LIMIT = 256
 
 Header = tuple[bytes, bytes]
@@ -123,3 +124,11 @@ def length_of(value: bytes) -> int:
     if not LENGTH.fullmatch(value.strip()):
         raise UnsendableHead(f"Invalid Content-Length {value!r}.")
     return int(value)
+
+
+def is_plain_length(given: list[Header]) -> bool:
+    """Return whether an answer is framed by one length and nothing else."""
+    if len(given) != 1:
+        return False
+    [(name, value)] = given
+    return name == b"content-length" and value.isdigit() and len(value) <= LENGTH_DIGITS

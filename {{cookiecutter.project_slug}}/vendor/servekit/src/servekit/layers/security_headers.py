@@ -30,6 +30,9 @@ Headers = list[tuple[bytes, bytes]]
 STARTS = {"http": "http.response.start", "websocket": "websocket.http.response.start"}
 """What begins an answer; a WebSocket is answered only where it is refused."""
 
+OURS, TYPE, OTHER = "ours", "type", "other"
+REMEMBERED = 256
+
 HSTS = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
 
 
@@ -63,6 +66,7 @@ class SecurityHeadersMiddleware:
         self.app = app
         self.headers = list(headers)
         self.names = frozenset(name for name, _ in self.headers)
+        self.kinds: dict[bytes, str] = {}
         self.docs_paths = frozenset(docs_paths)
         self.docs_headers = self.with_policy(DOCS_CSP)
         self.page_headers = self.with_policy(PAGE_CSP)
@@ -80,6 +84,14 @@ class SecurityHeadersMiddleware:
 
         return self.app(scope, receive, send_secured)
 
+    def kind(self, name: bytes) -> str:
+        """Return what a field is to us, and remember it, up to a bound."""
+        lower = name.lower()
+        kind = OURS if lower in self.names else TYPE if lower == b"content-type" else OTHER
+        if len(self.kinds) < REMEMBERED:
+            self.kinds[name] = kind
+        return kind
+
     def with_policy(self, policy: bytes) -> Headers:
         """Return the headers with another policy, where they have one of the library's."""
         return [
@@ -90,12 +102,14 @@ class SecurityHeadersMiddleware:
     def merged(self, given: Headers, *, docs: bool = False) -> Headers:
         """Return both lists; what was given wins."""
         own = self.docs_headers if docs else self.headers
-        taken = False
+        taken, kinds = False, self.kinds
         for name, value in given:
-            lower = name.lower()
-            if lower in self.names:
+            kind = kinds.get(name)
+            if kind is None:
+                kind = self.kind(name)
+            if kind is OURS:
                 taken = True
-            elif lower == b"content-type" and not docs and value[:9].lower() == b"text/html":
+            elif kind is TYPE and not docs and value[:9].lower() == b"text/html":
                 own = self.page_headers
         if taken:
             names = {name.lower() for name, _ in given}

@@ -15,6 +15,7 @@ from servekit.layers.request_metrics import RequestMetrics
 from servekit.routing.template import route_template
 
 CLIENT_CLOSED = 499
+READS = frozenset({"GET", "HEAD"})
 SERVER_ERROR = 500
 
 Event = tuple[str, dict[str, Any]]
@@ -71,12 +72,15 @@ class TelemetryMiddleware:
         size = 0
         gone = False
 
-        async def receive_noting() -> Message:
-            nonlocal gone
-            message = await receive()
-            if message["type"] == "http.disconnect" and status == CLIENT_CLOSED:
-                gone = True
-            return message
+        listen = receive
+        if scope["method"] not in READS:  # which are cancelled, and then have no answer
+
+            async def listen() -> Message:
+                nonlocal gone
+                message = await receive()
+                if message["type"] == "http.disconnect" and status == CLIENT_CLOSED:
+                    gone = True
+                return message
 
         def send_measured(message: Message) -> Awaitable[None]:
             nonlocal status, size, ended
@@ -90,7 +94,7 @@ class TelemetryMiddleware:
         metrics = self.metrics
         metrics.active += 1
         try:
-            await self.app(scope, receive_noting, send_measured)
+            await self.app(scope, listen, send_measured)
         finally:
             metrics.active -= 1
             if not self.ended:
