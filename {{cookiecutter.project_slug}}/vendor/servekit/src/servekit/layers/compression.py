@@ -24,8 +24,8 @@ CODING = b"content-encoding"
 class CompressionMiddleware:
     """Compress bodies of at least `minimum_bytes`; a strong ETag becomes weak with it.
 
-    What is sent in pieces reaches the client in pieces, of whatever type it is: each is flushed. What
-    depends on cookies is sent as it is unless the browser says that no other site asked for it
+    What is sent in pieces reaches the client in pieces, of whatever type it is: each is flushed.
+    What depends on cookies is sent as it is unless the browser says that no other site asked for it
     (BREACH); any other route opts out by `Content-Encoding: none` or `identity`, which is not sent
     on. The levels are fast ones: 1 MB of JSON holds the event loop for milliseconds.
     """
