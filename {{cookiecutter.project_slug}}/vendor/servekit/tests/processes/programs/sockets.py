@@ -46,7 +46,7 @@ def talk(app: FastAPI) -> None:
         await socket.accept()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(socket.receive_text())
-            tasks.create_task(socket.receive_text())
+            tasks.create_task(asyncio.sleep(30))
 
     @app.websocket("/sends")
     async def sends(socket: WebSocket) -> None:
