@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         SettingsDep as SettingsDep,
         get_settings as get_settings,
     )
+    from servekit.draining import drain_begins as drain_begins
     from servekit.entry import main as main
     from servekit.environment import SettingsError as SettingsError
     from servekit.errors import StoreUnavailable as StoreUnavailable
@@ -41,6 +42,7 @@ HOMES = {
     "allow_cross_site": "layers.cross_site_rules",
     "critical": "admission.importance",
     "deadline": "layers.deadline",
+    "drain_begins": "draining",
     "get_settings": "dependencies",
     "main": "entry",
     "read_identity": "identity",
@@ -59,6 +61,7 @@ __all__ = [
     "allow_cross_site",
     "critical",
     "deadline",
+    "drain_begins",
     "get_settings",
     "main",
     "read_identity",

@@ -1,10 +1,14 @@
-"""Whether this worker takes new work: two flags that everybody may read."""
+"""Whether this worker takes new work: two flags that everybody may read, and a way to wait."""
 
 from __future__ import annotations
 
+import asyncio
+
+from servekit.scope import current_service
+
 
 class Draining:
-    """The worker's way to the end, as plain flags.
+    """The worker's way to the end.
 
     `ready` is true once start-up and warm-up are done; `active` once draining began, for good.
     """
@@ -12,6 +16,7 @@ class Draining:
     def __init__(self) -> None:
         self.ready = False
         self.active = False
+        self._begun = asyncio.Event()
 
     def set_ready(self) -> None:
         """Say that start-up and warm-up are done."""
@@ -20,3 +25,20 @@ class Draining:
     def begin(self) -> None:
         """Announce the end: readiness turns to 503 and answers ask clients to reconnect."""
         self.active = True
+        self._begun.set()
+
+    async def begins(self) -> None:
+        """Wait until draining begins."""
+        await self._begun.wait()
+
+
+async def drain_begins() -> None:
+    """Wait until this worker begins to drain: an endless stream can then end by itself.
+
+    For code of a request or of a part with a lifespan. Event streams that go on are cut when the
+    worker stops accepting, other streams have TIMEOUT_DRAIN_SECONDS.
+    """
+    service = current_service.get()
+    if service is None:
+        raise LookupError("There is no service here: drain_begins() is for its requests and parts.")
+    await service.draining.begins()

@@ -86,6 +86,7 @@ def program_of(app: FastAPI, settings: Settings, *, made_by: str = "create_app")
         begin_drain=begin_drain,
         leave_worker=leave_worker,
         error_headers=service.headers,
+        count_refusal=service.requests.count_refusal,
         headers_for=AllowedOrigins(settings.cors_origins).fields,
     )
 

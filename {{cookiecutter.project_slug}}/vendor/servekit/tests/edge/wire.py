@@ -13,7 +13,7 @@ from servekit.edge.cycle import CheckedCycle, FastHeadCycle
 from servekit.edge.head import COMMON_HEADERS, HeadWriter
 from servekit.edge.limits import ConnectionLimits
 from servekit.edge.protocol import HttpProtocol, ProtocolOptions
-from servekit.edge.refusals import refusals
+from servekit.edge.refusals import Refusals
 from servekit.workers.application import Application
 
 WRITER = HeadWriter(COMMON_HEADERS)
@@ -82,7 +82,7 @@ class Client:
             asyncio.get_running_loop(),
             options=ProtocolOptions(
                 ConnectionLimits(),
-                refusals([]),
+                Refusals([]),
                 lambda **given: cycle(WRITER, **given),
                 **options,
             ),

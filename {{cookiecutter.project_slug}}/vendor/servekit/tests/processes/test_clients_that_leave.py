@@ -11,9 +11,9 @@ async def test_a_read_ends_with_its_client_and_a_write_is_finished(tmp_path: Pat
         service = await starting.started()
         async with service.connection() as read, service.connection() as write:
             read.send(b"GET /note/10 HTTP/1.1\r\nHost: a\r\n\r\n")
-            write.send(b"POST /note/1 HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+            write.send(b"POST /note/3 HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
             await asyncio.sleep(0.3)  # both are under way
-        await eventually(lambda: ends.exists() and ends.read_text() == "GET cancelled\n", 0.9)
+        await eventually(lambda: ends.exists() and ends.read_text() == "GET cancelled\n", 2)
         await eventually(lambda: ends.read_text().endswith("POST finished\n"), 5)
     assert service.other_output == []
     assert [record for record in service.log if record["level"] == "error"] == []

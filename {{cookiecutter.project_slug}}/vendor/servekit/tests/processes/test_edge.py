@@ -212,7 +212,7 @@ async def test_an_unknown_upgrade_is_answered_without_one(service):
     async with service.connection() as connection:
         connection.send(GET + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
         assert (await connection.answer())[0] == 200
-        assert connection.closing
+        assert not connection.closing
 
 
 async def test_the_client_may_wait_for_100_continue(service):

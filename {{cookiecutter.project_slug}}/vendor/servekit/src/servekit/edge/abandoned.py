@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from typing import Any
 
 from servekit.foreign.uvicorn import HttpToolsProtocol, RequestResponseCycle
 from servekit.hang_up import HUNG_UP
 
 READS = frozenset({"GET", "HEAD"})
+HALF_CLOSED_SECONDS = 1.0
+"""Time for the answer to a read whose client has closed its side."""
 
 
 class AbandonedReads(HttpToolsProtocol):
@@ -17,13 +20,41 @@ class AbandonedReads(HttpToolsProtocol):
     What others wait for too is not cancelled: shared runs are tasks of their own.
     """
 
+    refused = in_headers = in_body = False
+    half_closed = False
+    """Whether the client has said that it sends no more."""
     _running: tuple[RequestResponseCycle, asyncio.Task[None]] | None = None
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._context = contextvars.copy_context()
+
     def start_request(self, cycle: RequestResponseCycle, app: Any) -> None:
-        task = self.loop.create_task(cycle.run_asgi(app))
+        # The next of a connection is started by the end of the one before, in its context.
+        task = self.loop.create_task(cycle.run_asgi(app), context=self._context.copy())
         self._running = (cycle, task)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+
+    @property
+    def answering(self) -> bool:
+        """Whether a request is under way that deserves its answer."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def eof_received(self) -> bool:  # type: ignore[override] # as asyncio has it, not uvicorn
+        """Note that the client sends no more; return whether it can still be answered."""
+        if self.refused or self.in_headers or self.in_body or not self.answering:
+            self.transport.close()
+            return False
+        self.half_closed = True
+        # One that has left looks the same until something is written to it.
+        self.loop.call_later(HALF_CLOSED_SECONDS, self._give_up_read)
+        return True
+
+    def _give_up_read(self) -> None:
+        waits = self.answering and not self.cycle.response_started
+        if waits and self.cycle.scope["method"] in READS:
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

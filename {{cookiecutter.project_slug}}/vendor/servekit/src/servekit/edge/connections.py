@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from servekit.foreign.uvicorn import ServerState
 
 STALLED_SECONDS = 1.0
-EVENT_STREAM = b"text/event-stream"
 
 
 class Connections:
@@ -79,17 +78,18 @@ class Connections:
                 connection.cycle.keep_alive = False
 
     def end_streams(self) -> None:
-        """End event streams, which never end by themselves, as their clients expect an end."""
+        """Cut event streams, which never end by themselves; their clients come again.
+
+        A handler that waits for `drain_begins` has ended its own by now, with a last word.
+        """
         for connection in self.http_connections():
             if (
                 connection.answering
                 and connection.cycle.response_started
-                and _wants_events(connection.cycle.scope)
+                and getattr(connection.cycle, "event_stream", False)
             ):
                 connection.cycle.disconnected = True
                 connection.cycle.message_event.set()
-                if connection.cycle.chunked_encoding:
-                    connection.transport.write(b"0\r\n\r\n")
                 connection.transport.close()
 
     async def finish(self, seconds: float) -> bool:
@@ -109,10 +109,6 @@ class Connections:
             await asyncio.wait(self._state.tasks, timeout=0.5)
         for connection in list(self._state.connections):
             connection.transport.abort()
-
-
-def _wants_events(scope: Any) -> bool:
-    return any(name == b"accept" and EVENT_STREAM in value for name, value in scope["headers"])
 
 
 def _has_unread_data(connection: HttpProtocol) -> bool:

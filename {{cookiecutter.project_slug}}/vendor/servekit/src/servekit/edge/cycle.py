@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from servekit.edge.head import Framing, Header
 
+CONTENT_TYPE, EVENT_STREAM = b"content-type", b"text/event-stream"
 START, BODY = "http.response.start", "http.response.body"
 
 
@@ -35,6 +36,7 @@ class CheckedCycle(RequestResponseCycle):
         super().__init__(**arguments)
         self.writer = writer
         self.bodiless = False
+        self.event_stream = False
 
     async def send(self, message: Any) -> None:
         if message["type"] == START and not self.response_started:
@@ -52,6 +54,8 @@ class CheckedCycle(RequestResponseCycle):
             for name, value in message.get("headers", ()):
                 self.writer.line(name, value)
                 (given if name.lower() in FRAMING else headers).append((name.lower(), value))
+                if name.lower() == CONTENT_TYPE:
+                    self.event_stream = value.startswith(EVENT_STREAM)
         except (TypeError, ValueError) as error:
             raise UnsendableHead(str(error)) from error
         framing = self._frame(status, given)
@@ -138,6 +142,8 @@ class FastHeadCycle(CheckedCycle):
                     if (name := name.lower()) in FRAMING:
                         given.append((name, value))
                         continue
+                    if name == CONTENT_TYPE:
+                        self.event_stream = value.startswith(EVENT_STREAM)
                 head.append(line)
         except (TypeError, ValueError) as error:
             raise UnsendableHead(str(error)) from error

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import httptools
+import structlog
 
-from servekit.edge.abandoned import AbandonedReads
 from servekit.edge.cycle import ResponseTransport
-from servekit.edge.refusals import with_headers
+from servekit.edge.refusals import Refusals, with_headers
 from servekit.edge.timeouts import ConnectionTimeouts
+from servekit.edge.upgrades import IgnoredUpgrades
 from servekit.foreign.uvicorn import HttpToolsProtocol, RequestResponseCycle, asks_for_websocket
 from servekit.scope import IN_WORKER
 
@@ -31,14 +32,16 @@ VALID_HOST = re.compile(rb"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(:[0
 KNOWN_HOSTS_LIMIT = 256
 PIPELINE_LIMIT = 64
 
+log = structlog.get_logger()
+
 
 @dataclass(frozen=True)
 class ProtocolOptions:
     """What all connections of a worker share."""
 
     limits: ConnectionLimits
-    refusals: dict[int, bytes]
-    """The whole answer of each status that the connection itself gives."""
+    refusals: Refusals
+    """The answers that the connection itself gives."""
     make_cycle: Callable[..., RequestResponseCycle]
     """What reads and answers one request: uvicorn's class, or one that takes the same."""
     headers_for: Callable[[Sequence[Header]], Sequence[Header]] = lambda _request: ()
@@ -47,7 +50,7 @@ class ProtocolOptions:
     """Host headers found valid, so that each is matched once."""
 
 
-class HttpProtocol(AbandonedReads):
+class HttpProtocol(IgnoredUpgrades):
     """One client connection.
 
     The parser's callbacks only count; the worker's sweep compares with the limits of time.
@@ -72,13 +75,10 @@ class HttpProtocol(AbandonedReads):
         self.body_bytes = 0
         self.write_resumptions = 0
         self.unparsed_bytes = 0
-        self.in_headers = False
-        self.in_body = False
-        self.refused = False
         self.ends_after_answer = False
         self._host_count = 0
         self._host = b""
-        self._parse_error_status = 400
+        self._failed_with = 0
 
     # What the transport calls
 
@@ -101,38 +101,38 @@ class HttpProtocol(AbandonedReads):
         self.unparsed_bytes += len(data)
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._upgrade()
-        except httptools.HttpParserError:
-            self.refuse(self._parse_error_status)
+        except httptools.HttpParserUpgrade as error:
+            self._upgrade(data, error)
+        except httptools.HttpParserError as error:
+            self._refuse_unparsed(error)
         else:
             if self.unparsed_bytes > self.limits.header_bytes and self.parser is not None:
                 self._refuse_oversized()
 
-    def eof_received(self) -> None:
-        if self.refused:
-            self.transport.close()
-
     # What the parser calls
 
     def on_message_begin(self) -> None:
+        if self.resuming:
+            return
         HttpToolsProtocol.on_message_begin(self)  # super() is measurable here on 3.11
         self.requests_begun += 1
         self.in_headers = True
         self._host_count = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.in_body:
+        if self.in_body:  # and one that was read before
             return  # a trailer: merged into the headers it could overrule what was checked
         name = name.lower()
         if name == b"host":
             self._host_count += 1
             self._host = value
         elif name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
+            self.expect_100_continue = self.parser.get_http_version() != "1.0"
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
+        if self.resuming:
+            return
         limits = self.limits
         if len(self.url) > limits.uri_bytes:
             self._fail(414)
@@ -160,8 +160,10 @@ class HttpProtocol(AbandonedReads):
         scope["method"] = self.parser.get_method().decode("ascii")
         if version != "1.1":
             scope["http_version"] = version
-        if self.parser.should_upgrade() and asks_for_websocket(self):
-            return
+        if self.parser.should_upgrade():
+            if asks_for_websocket(self):
+                return
+            self.ignoring_upgrade = scope["method"] != "CONNECT"
         target = httptools.parse_url(self.url)
         path = target.path.decode("ascii")
         scope["path"] = unquote(path) if "%" in path else path
@@ -194,6 +196,8 @@ class HttpProtocol(AbandonedReads):
         HttpToolsProtocol.on_body(self, body)
 
     def on_message_complete(self) -> None:
+        if self.ignoring_upgrade:
+            return  # the parser leaves out the body
         self.in_body = False
         self.unparsed_bytes = 0
         HttpToolsProtocol.on_message_complete(self)
@@ -211,6 +215,8 @@ class HttpProtocol(AbandonedReads):
         elif self.pipeline:
             cycle, app = self.pipeline.pop()
             self.start_request(cycle, app)
+        elif self.half_closed:
+            self.transport.close()
 
     def close_after_answer(self) -> None:
         """Close, once a client that is still sending its body has had time to read the answer."""
@@ -220,11 +226,6 @@ class HttpProtocol(AbandonedReads):
             self.transport.close()
 
     # What the worker calls
-
-    @property
-    def answering(self) -> bool:
-        """Whether a request is under way that deserves its answer."""
-        return self.cycle is not None and not self.cycle.response_complete
 
     def refuse(self, status: int) -> None:
         """Answer on behalf of the application, or not at all if it has begun to; then close."""
@@ -237,12 +238,13 @@ class HttpProtocol(AbandonedReads):
             return
         if self.answering:
             self.cycle.disconnected = True
+            self.cycle.waiting_for_100_continue = False  # nothing may follow the refusal
             self.cycle.message_event.set()
             if self.cycle.response_started:
                 self.transport.close()
                 return
         more = self.options.headers_for(self.headers or ())
-        self.transport.write(with_headers(self.options.refusals[status], more))
+        self.transport.write(with_headers(self.options.refusals.answer(status), more))
         self.linger()
 
     def linger(self) -> None:
@@ -254,8 +256,15 @@ class HttpProtocol(AbandonedReads):
 
     def _fail(self, status: int) -> None:
         """Stop the parser from inside one of its callbacks."""
-        self._parse_error_status = status
+        self._failed_with = status
         raise httptools.HttpParserError
+
+    def _refuse_unparsed(self, error: httptools.HttpParserError) -> None:
+        cause, wrong = error.__context__, (ValueError, httptools.HttpParserError)
+        if isinstance(error, httptools.HttpParserCallbackError) and not isinstance(cause, wrong):
+            log.error("connection_failed", exc_info=cause)
+            self._failed_with = 500
+        self.refuse(self._failed_with or 400)
 
     def _refuse_oversized(self) -> None:
         in_target = self.in_headers and not self.headers
@@ -275,8 +284,13 @@ class HttpProtocol(AbandonedReads):
         if len(self.options.known_hosts) < KNOWN_HOSTS_LIMIT:
             self.options.known_hosts.add(self._host)
 
-    def _upgrade(self) -> None:
-        if asks_for_websocket(self):
+    def _upgrade(self, data: bytes, error: httptools.HttpParserUpgrade) -> None:
+        if self.ignoring_upgrade:
+            try:
+                self.resume_after_upgrade(data, error)
+            except httptools.HttpParserError as wrong:
+                self._refuse_unparsed(wrong)
+        elif asks_for_websocket(self):
             self.handle_websocket_upgrade()
             self.listener.connection_closed()
         elif self.cycle is not None:

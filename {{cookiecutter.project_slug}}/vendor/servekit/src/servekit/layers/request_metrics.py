@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator
 from itertools import accumulate
 
-from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
@@ -35,6 +36,7 @@ class RequestMetrics(Collector):
     def __init__(self) -> None:
         self.active = 0
         self.total = 0
+        self.refused: Counter[int] = Counter()
         self.series: dict[tuple[str, str, int], Series] = {}
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -47,6 +49,10 @@ class RequestMetrics(Collector):
             series = self.series.setdefault(key, Series())
         series.buckets[bisect_left(BOUNDS, seconds)] += 1
         series.seconds += seconds
+
+    def count_refusal(self, status: int) -> None:
+        """Count a request that its connection refused: no layer has seen it."""
+        self.refused[status] += 1
 
     def collect(self) -> Iterator[Metric]:
         durations = HistogramMetricFamily(
@@ -61,3 +67,11 @@ class RequestMetrics(Collector):
         yield GaugeMetricFamily(
             "http_server_active_requests", "Requests in progress.", value=self.active
         )
+        refused = CounterMetricFamily(
+            "http_server_refused_requests",
+            "Requests that could not be read or came too slowly, refused before any layer.",
+            labels=("status",),
+        )
+        for status, count in sorted(self.refused.items()):
+            refused.add_metric((str(status),), count)
+        yield refused

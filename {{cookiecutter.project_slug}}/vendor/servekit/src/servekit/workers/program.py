@@ -42,6 +42,8 @@ class Program:
     """Called last in every worker, after the application's shutdown."""
     headers_for: Callable[[Headers], Headers] = lambda _request: ()
     """What those answers carry besides for the header fields of a request, as far as it came."""
+    count_refusal: Callable[[int], None] = lambda _status: None
+    """Called with the status of each answer that a connection gives by itself."""
     error_headers: Headers = ()
     """Headers of the answers that the connection gives before the application sees a request."""
 

@@ -23,7 +23,7 @@ from servekit.edge.head import COMMON_HEADERS, HeadWriter
 from servekit.edge.limits import connection_limit
 from servekit.edge.listeners import Listener
 from servekit.edge.protocol import HttpProtocol, ProtocolOptions
-from servekit.edge.refusals import refusals
+from servekit.edge.refusals import Refusals
 from servekit.edge.timeouts import SWEEP_SECONDS
 from servekit.foreign.uvicorn import RequestResponseCycle
 from servekit.foreign.versions import fast_ways
@@ -99,7 +99,7 @@ class Worker:
         }
         self._options = ProtocolOptions(
             assignment.limits,
-            refusals(program.error_headers),
+            Refusals(program.error_headers, program.count_refusal),
             cycle_factory(program.error_headers),
             program.headers_for,
         )

@@ -1,0 +1,58 @@
+"""One connection, without a network."""
+
+import contextvars
+
+from structlog.testing import capture_logs
+
+from servekit.edge.protocol import HttpProtocol
+from tests.edge.wire import Client
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+seen = contextvars.ContextVar("seen", default="nothing")
+
+
+async def test_a_pipelined_request_sees_nothing_of_the_one_before():
+    found = []
+
+    async def app(_scope, _receive, send):
+        found.append(seen.get())
+        seen.set("the one before")
+        headers = [(b"content-length", b"0")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    await Client(app).ask(GET * 5)
+    assert found == ["nothing"] * 5
+
+
+async def never(_scope, _receive, _send):
+    raise AssertionError("refused before")
+
+
+async def test_a_fault_of_ours_while_reading_is_a_500_with_its_trace(monkeypatch):
+    def fail(_self, _version):
+        raise KeyError("of ours")
+
+    monkeypatch.setattr(HttpProtocol, "_begin_request", fail)
+    with capture_logs() as logs:
+        answer = await Client(never).ask(GET)
+    assert answer.startswith(b"HTTP/1.1 500 ")
+    [failed] = [log for log in logs if log["event"] == "connection_failed"]
+    assert isinstance(failed["exc_info"], KeyError)
+
+
+async def test_refusals_are_counted_and_one_of_many_is_logged():
+    counted: list[int] = []
+    with capture_logs() as logs:
+        for _ in range(3):
+            client = Client(never)
+            refusals = client.protocol.options.refusals
+            refusals._count = counted.append
+            answer = await client.ask(b"GET /\x80 HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert answer.startswith(b"HTTP/1.1 400 ")
+        for _ in range(3):
+            refusals.answer(431)
+    assert counted == [400, 400, 400, 431, 431, 431]
+    assert [log["status"] for log in logs if log["event"] == "request_refused"][-1] == 431
+    assert len([log for log in logs if log.get("status") == 431]) == 1

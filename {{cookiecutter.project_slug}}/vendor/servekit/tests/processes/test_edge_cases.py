@@ -1,0 +1,95 @@
+"""What clients send that others get wrong, on the wire of a running service."""
+
+import asyncio
+
+import pytest
+
+from servekit.testing import patience
+from tests.processes.running import Service, eventually
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+CONFIG: dict[str, object] = {}
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+POST = b"POST /body HTTP/1.1\r\nHost: a\r\n"
+
+
+@pytest.mark.parametrize("protocol", ["h2c", "TLS/1.0", "foo, h2c"])
+@pytest.mark.parametrize("framing", ["length", "chunks", "split"])
+async def test_the_body_behind_an_upgrade_that_nobody_honours_is_read(service, protocol, framing):
+    upgrade = f"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: {protocol}\r\n".encode()
+    async with service.connection() as connection:
+        if framing == "chunks":
+            connection.send(
+                POST + upgrade + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+            )
+        else:
+            connection.send(POST + upgrade + b"Content-Length: 3\r\n\r\na")
+            await asyncio.sleep(0.05 if framing == "split" else 0)
+            connection.send(b"bc")
+        assert (await connection.answer())[::2] == (200, b"3")
+        assert (await connection.get()).isdecimal()  # the connection goes on
+
+
+async def test_a_body_behind_an_upgrade_that_is_wrong_is_refused(service):
+    async with service.connection() as connection:
+        connection.send(
+            POST
+            + b"Connection: Upgrade\r\nUpgrade: h2c\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
+        )
+        assert (await connection.answer())[0] == 400
+
+
+async def test_a_client_that_has_closed_its_side_is_answered(service):
+    async with service.connection() as connection:
+        connection.ask("/sleep/0.3")
+        connection.ask("/")
+        connection.writer.write_eof()
+        assert (await connection.answer())[0] == 200
+        assert (await connection.answer())[0] == 200
+        assert await connection.closed() == b""
+
+
+async def test_a_refused_upload_that_expected_to_continue_is_no_error_of_ours(service):
+    async with service.connection() as connection:
+        connection.send(POST + b"Expect: 100-continue\r\n" + CHUNKED + b"not a chunk\r\n")
+        status, _, _ = await connection.answer()
+        assert status in {100, 400}
+        await connection.closed()
+    assert not [record for record in service.log if record.get("level") == "error"]
+    assert not any("write_eof" in line for line in service.other_output)
+
+
+async def test_http_1_0_is_not_told_to_continue(service):
+    async with service.connection() as connection:
+        connection.send(
+            b"POST /body HTTP/1.0\r\nHost: a\r\nExpect: 100-continue\r\n"
+            b"Content-Length: 3\r\n\r\nabc"
+        )
+        assert (await connection.answer())[0] == 200
+
+
+async def test_a_refusal_leaves_a_record(service):
+    async with service.connection() as connection:
+        connection.send(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+        assert (await connection.answer())[0] == 400
+    record = (await eventually(lambda: service.events("request_refused")))[-1]
+    assert record["status"] == 400
+
+
+async def test_an_event_stream_is_cut_and_a_finite_answer_ends_when_the_service_stops():
+    async with Service(limits={"drain_seconds": 5}) as starting:
+        service = await starting.started()
+        async with service.connection() as stream, service.connection() as finite:
+            stream.ask("/events")  # whatever the client says that it accepts
+            await stream.reader.readuntil(b"tick")
+            finite.ask("/pieces/200", "Accept: text/event-stream\r\n")
+            await finite.reader.readuntil(b"\r\n\r\n")
+            began = asyncio.get_running_loop().time()
+            service.process.terminate()
+            body = await finite.closed()
+            assert body.endswith(b"0\r\n\r\n")
+            assert len(body) > 200 * 65_536
+            await stream.closed()
+            assert await service.exit_code() == 0
+            assert asyncio.get_running_loop().time() - began < patience(4)

@@ -1,0 +1,33 @@
+import asyncio
+
+import pytest
+
+from servekit import drain_begins
+from servekit.draining import Draining
+from servekit.scope import current_service
+from servekit.testing import patience
+
+
+class Service:
+    def __init__(self) -> None:
+        self.draining = Draining()
+
+
+async def test_a_stream_can_wait_for_the_end_of_its_worker():
+    service = Service()
+    token = current_service.set(service)  # type: ignore[arg-type] # as much of it as is needed
+    try:
+        waiting = asyncio.create_task(drain_begins())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        service.draining.begin()
+        async with asyncio.timeout(patience(1)):
+            await waiting
+            await drain_begins()  # it has begun, for good
+    finally:
+        current_service.reset(token)
+
+
+async def test_without_a_service_there_is_nothing_to_wait_for():
+    with pytest.raises(LookupError, match="drain_begins"):
+        await drain_begins()
