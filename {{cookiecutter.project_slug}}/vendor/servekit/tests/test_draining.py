@@ -15,7 +15,7 @@ class Service:
 
 async def test_a_stream_can_wait_for_the_end_of_its_worker():
     service = Service()
-    token = current_service.set(service)  # type: ignore[arg-type] # as much of it as is needed
+    token = current_service.set(service)
     try:
         waiting = asyncio.create_task(drain_begins())
         await asyncio.sleep(0)
