@@ -191,3 +191,20 @@ async def test_a_client_that_knows_no_chunks_gets_none(cycle):
     if cycle is CYCLES["ours"]:
         assert data.endswith(b"\r\n\r\nabcabc")
         assert closed
+
+
+@pytest.mark.parametrize("before", [[], [(b"x-a", b"1")]], ids=["first", "later"])
+@pytest.mark.parametrize("name", [b"date", b"Date"])
+async def test_an_answer_that_has_a_date_gets_no_second_one(cycle, before, name):
+    for own in ([], [(name, b"then")]):
+        start = {"type": "http.response.start", "status": 200, "headers": [*before, *own, *before]}
+        app = sending([start, {"type": "http.response.body", "body": b"abc"}])
+        client = Client(app, cycle)
+        client.state.default_headers.append((b"date", b"now"))
+        data = await client.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+
+        head, _, whole = read_answer("GET", data, closed=client.wire.closed)
+        assert whole
+        assert [value for field, value in head.headers if field == b"date"] == [
+            b"then" if own else b"now"
+        ]

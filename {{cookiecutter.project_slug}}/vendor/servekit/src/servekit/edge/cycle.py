@@ -58,6 +58,8 @@ class CheckedCycle(RequestResponseCycle):
                     self.event_stream = value.startswith(EVENT_STREAM)
         except (TypeError, ValueError) as error:
             raise UnsendableHead(str(error)) from error
+        if any(name == b"date" for name, _ in headers):
+            self.default_headers = [one for one in self.default_headers if one[0] != b"date"]
         framing = self._frame(status, given)
         if status in BODILESS:  # uvicorn would wait for a body of the length that a 304 may tell
             framing.fields[:] = [field for field in framing.fields if field[0] == b"connection"]
@@ -144,6 +146,8 @@ class FastHeadCycle(CheckedCycle):
                         continue
                     if name == CONTENT_TYPE:
                         self.event_stream = value.startswith(EVENT_STREAM)
+                    if name == b"date" and head[1:] and head[1].startswith(b"date:"):
+                        head[1] = b""  # the server's, which stands first: the answer's own wins
                 head.append(line)
         except (TypeError, ValueError) as error:
             raise UnsendableHead(str(error)) from error
