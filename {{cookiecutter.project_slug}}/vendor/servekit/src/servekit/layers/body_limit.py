@@ -62,5 +62,6 @@ def has_body(scope: Scope) -> bool:
 
 
 def announced(scope: Scope) -> int:
-    """Return Content-Length; 0 without one, as the server refused what is no number."""
-    return int(header_value(scope["headers"], b"content-length") or 0)
+    """Return Content-Length; 0 without one, and where a server let pass what is no number."""
+    length = header_value(scope["headers"], b"content-length") or b""
+    return int(length) if length.isdigit() else 0
