@@ -96,7 +96,9 @@ def main() -> int:
     parser.add_argument("--python", type=Path, required=True, help="the one with the tests' tools")
     parser.add_argument("--cache", type=Path, required=True, help="keeps source distributions")
     parser.add_argument("--sdists", type=Path, help="a folder that has them already")
-    parser.add_argument("--suite", action="append", choices=SUITES, help="only this; all by default")
+    parser.add_argument(
+        "--suite", action="append", choices=SUITES, help="only this; all by default"
+    )
     options = parser.parse_args()
     fine = True
     for name in options.suite or SUITES:

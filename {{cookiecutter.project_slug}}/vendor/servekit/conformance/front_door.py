@@ -42,9 +42,7 @@ class FrontDoor(HttpProtocol):
         _loop: Any = None,
     ) -> None:
         listener: Any = NoListener()
-        super().__init__(
-            config, server_state, app_state, _loop, options=OPTIONS, listener=listener
-        )
+        super().__init__(config, server_state, app_state, _loop, options=OPTIONS, listener=listener)
 
     def connection_made(self, transport: Any) -> None:
         """Count the connection."""
@@ -58,8 +56,9 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the tests' imitations what asyncio's transports and tasks have, and uvicorn never asks."""
-    for module in {getattr(item, "module", None) for item in items}:
+    """Give the tests' imitations what real transports and tasks have, and uvicorn never asks."""
+    modules: set[Any] = {getattr(item, "module", None) for item in items}
+    for module in modules:
         if hasattr(module, "MockTransport"):
             module.MockTransport.writelines = write_lines
             module.MockTransport.can_write_eof = lambda _: False

@@ -37,7 +37,7 @@ def install(app: FastAPI) -> None:
     """Install a service as users do who want errors in FastAPI's words."""
     if app.middleware_stack is not None:
         return
-    theirs = {
+    theirs: dict[type[Exception], Any] = {
         error: handler
         for error, handler in FASTAPI_HANDLERS.items()
         if app.exception_handlers.get(error) is handler

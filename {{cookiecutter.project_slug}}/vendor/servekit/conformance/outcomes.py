@@ -48,7 +48,7 @@ class Outcomes:
         elif known is None or report.skipped:
             self.tests[report.nodeid] = "skipped" if report.skipped else "passed"
         if report.when == "teardown":
-            self.through += dict(report.user_properties).get(PASSED, 0) > 0
+            self.through += (PASSED, True) in report.user_properties
 
     def pytest_sessionfinish(self) -> None:
         """Write it all down."""
@@ -78,4 +78,4 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     try:
         yield
     finally:
-        item.user_properties.append((PASSED, passed_through["count"] - before))
+        item.user_properties.append((PASSED, passed_through["count"] > before))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 from servekit import Service, Settings
 from servekit.logs import LEVELS, Stamp, configure_structlog, render_json
@@ -28,7 +29,8 @@ def valkey() -> EmbeddedServer:
 def settings() -> Settings:
     """Return the settings of every service, none of them from the environment."""
     configure_structlog(LEVELS["critical"], [Stamp(None), render_json])
-    return Settings(_env_file=None, **FOR_TESTS | {"redis_url": valkey().url} | CHOSEN)
+    values: dict[str, Any] = {"_env_file": None, "redis_url": valkey().url}
+    return Settings(**FOR_TESTS | values | CHOSEN)
 
 
 def new_service() -> Service:

@@ -56,7 +56,9 @@ def download(project: str, *, python: Path, cache: Path) -> None:
 
 def locked(project: str) -> str:
     """Return the line of a lock that names the installed version and its hashes."""
-    line = re.compile(rf"^{project}=={re.escape(version(project))} \\\n(?: +--hash=.*\n)+", re.M)
+    line = re.compile(
+        rf"^{project}=={re.escape(version(project))} \\\n(?: +--hash=.*\n)+", re.MULTILINE
+    )
     for lock in LOCKS:
         if lock.exists() and (found := line.search(lock.read_text())):
             return found[0]

@@ -44,13 +44,13 @@ class Exchange:
         """Call the application, with a scope as a test client makes it."""
         transport = self.transport
         headers = [field for field in scope["headers"] if field[0] != NAME]
-        scope |= {
-            "client": transport.client,
-            "scheme": self.scheme,
-            "root_path": transport.root_path,
-            "headers": headers,
-            "state": transport.app_state.copy(),
-        }
+        scope.update(
+            client=transport.client,
+            scheme=self.scheme,
+            root_path=transport.root_path,
+            headers=headers,
+            state=transport.app_state.copy(),
+        )
 
         async def send_noted(message: Any) -> None:
             self.started = True
@@ -99,7 +99,7 @@ async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
 def loop_of_server() -> BlockingPortal:
     """Return the way into the event loop of the server's thread."""
     portal = open_until_the_end.enter_context(start_portal("asyncio"))
-    open_until_the_end.callback(portal.start_task_soon, portal.stop, True)  # noqa: FBT003 - anyio's own
+    open_until_the_end.callback(portal.start_task_soon, portal.stop, True)
     return portal
 
 
@@ -164,10 +164,9 @@ def portal_of_server(backend: str = "asyncio", **options: Any) -> Iterator[Block
 
 def pytest_configure() -> None:
     """Take the place of what calls applications in the process."""
-    testclient._TestClientTransport.handle_request = over_tcp  # type: ignore[method-assign] # noqa: SLF001 - what a plugin is for
+    transport: Any = testclient._TestClientTransport  # noqa: SLF001 - the one that calls applications
+    transport.handle_request = over_tcp
     anyio.from_thread.start_blocking_portal = portal_of_server  # type: ignore[assignment] # the same
-
-
 
 
 def pytest_unconfigure() -> None:

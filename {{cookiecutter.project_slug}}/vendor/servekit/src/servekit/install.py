@@ -86,6 +86,7 @@ class Installation:
         if self._inner is not None:
             self._inner.app = inner
             return self._outer
+        refuse_inner_services(self._app)
         self._inner = Inner(inner)
         stack: ASGIApp = self._inner
         self._service.routes = self._find_routes()
@@ -141,6 +142,20 @@ class Installation:
                 yield state
 
         return run
+
+
+def refuse_inner_services(app: FastAPI) -> None:
+    """Refuse mounted applications with a service of their own: nobody would open its parts.
+
+    Raises:
+        RuntimeError: There is one.
+    """
+    for path, mounted in read_routes(app).applications():
+        if hasattr(getattr(mounted, "state", None), "servekit"):
+            raise RuntimeError(
+                f"The application mounted at {path} has a Service of its own, whose parts nobody "
+                "opens: install one Service, in the outermost application."
+            )
 
 
 class Inner:

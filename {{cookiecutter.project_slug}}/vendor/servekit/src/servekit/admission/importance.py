@@ -46,6 +46,8 @@ class Importances:
             return "critical"
         if path.startswith(self._sheddable):
             return "sheddable"
-        entry = self._routes().of(scope) if self._routes is not None else None
-        found: Importance = getattr(entry and entry.endpoint, "importance", "normal")
+        way = self._routes().way(scope) if self._routes is not None else ()
+        found: Importance = "normal"
+        for entry in way:  # the innermost that says something, a mounted application or its route
+            found = getattr(entry.endpoint, "importance", found)
         return found
