@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.exception_handlers import (
     http_exception_handler,
     request_validation_exception_handler,
 )
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import PlainTextResponse
 from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient
 
 from conformance.outcomes import Counted
 from conformance.service import new_service
 from servekit.install import Installation
+
+
+async def internal_error(_: Request, __: Exception) -> PlainTextResponse:
+    """Answer as FastAPI does when there is no handler."""
+    return PlainTextResponse("Internal Server Error", 500)
+
 
 FASTAPI_HANDLERS: dict[type[Exception], Any] = {
     HTTPException: http_exception_handler,
@@ -45,6 +52,8 @@ def install(app: FastAPI) -> None:
     new_service().install(app)
     for error, handler in theirs.items():
         app.add_exception_handler(error, handler)
+    if not {Exception, 500}.intersection(app.exception_handlers):
+        app.add_exception_handler(Exception, internal_error)
 
 
 def pytest_configure() -> None:

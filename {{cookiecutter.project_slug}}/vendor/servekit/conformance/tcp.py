@@ -38,7 +38,6 @@ class Exchange:
         self.transport = transport
         self.scheme = scheme
         self.end: Future[BaseException | None] = Future()
-        self.started = False
 
     async def run(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the application, with a scope as a test client makes it."""
@@ -52,12 +51,8 @@ class Exchange:
             state=transport.app_state.copy(),
         )
 
-        async def send_noted(message: Any) -> None:
-            self.started = True
-            await send(message)
-
         try:
-            await transport.app(scope, receive, send_noted)
+            await transport.app(scope, receive, send)
         except BaseException as error:
             self.end.set_result(error)
             raise
@@ -143,9 +138,8 @@ def over_tcp(transport: Any, request: httpx2.Request) -> httpx2.Response:
         content=request.read(),
     )
     received = sender.send(sent, stream=True)
-    if not exchange.started:
-        exchanges.pop(name, None)
-        received.close()
+    if exchanges.pop(name, None) is not None:  # the server has answered by itself
+        exchange.end.set_result(None)
     body = Body(received, exchange)
     return httpx2.Response(
         received.status_code, headers=received.headers.raw, stream=body, request=request

@@ -10,6 +10,7 @@ from servekit import Service, Settings
 from .around import dependencies, handlers, layers, lifespans
 from .asks import Ask, Talk
 from .guide import bodies, parameters, security
+from .guide_answers import around_a_route, kinds, models
 from .inside import answers, flows, mounted, rooted
 
 
@@ -30,7 +31,7 @@ APPLICATIONS: dict[str, Callable[[], FastAPI]] = {
     make.__name__: make
     for make in (
         *(layers, handlers, dependencies, lifespans, answers, rooted, mounted, flows),
-        *(parameters, bodies, security),
+        *(parameters, bodies, security, models, kinds, around_a_route),
     )
 }
 
@@ -132,5 +133,38 @@ ASKS: dict[str, list[Ask | Talk]] = {
         Ask("/write", headers={"authorization": "Bearer read"}, status_only=True),
         Ask("/write", status_only=True),
         Ask("/openapi.json"),
+    ],
+    "models": [
+        Ask("/plane"),
+        Ask("/either/car"),
+        Ask("/either/plane"),
+        Ask("/set"),
+        Ask("/broken", status_only=True),
+        Ask("/untyped"),
+        Ask("/encoded"),
+        Ask("/documented"),
+        Ask("/openapi.json"),
+    ],
+    "kinds": [
+        Ask("/nothing", "DELETE"),
+        Ask("/page"),
+        Ask("/moved"),
+        Ask("/file"),
+        Ask("/file", headers={"range": "bytes=0-3"}),
+        Ask("/static/asks.py"),
+        Ask("/static/none", status_only=True),
+        Ask("/endpoint"),
+        Ask("/endpoint", "POST", status_only=True),
+        Ask("/lines"),
+        Ask("/cookies"),
+        Ask("/teapot", status_only=True),
+    ],
+    "around_a_route": [
+        Ask("/lent"),
+        Ask("/said", until='["opened","later","closed"]'),
+        Ask("/failing", status_only=True),
+        Ask("/said", until='["opened","failed","closed"]'),
+        Ask("/early"),
+        Ask("/said"),
     ],
 }
