@@ -25,10 +25,13 @@ def make_client_of_layers(self: TestClient, app: Any, *args: Any, **options: Any
 
 def layered(app: ASGIApp) -> ASGIApp:
     """Return an application with the layers of a service around it."""
-    service = new_service()
-    service.routes = lambda: read_routes(app) if isinstance(app, Starlette) else Routes(())
+    service, shell = new_service(), FastAPI()
+    service.routes = lambda: Routes(())
+    if isinstance(app, Starlette):
+        service.routes = lambda: read_routes(app)
+        shell.user_middleware = app.user_middleware  # some of it says what other sites may do
     stack = app
-    for cls, args, options in reversed(layers(service, FastAPI())):
+    for cls, args, options in reversed(layers(service, shell)):
         stack = cls(stack, *args, **options)
     return Counted(stack)
 
