@@ -23,6 +23,7 @@ from servekit.install import entrance
 from servekit.program import exposition, program_of
 from servekit.routing.compiled import CompiledRouter
 from servekit.routing.direct import Direct
+from servekit.service import TELEMETRY_OFF
 from servekit.testing.lifespan import Lifespan
 
 
@@ -195,9 +196,23 @@ async def test_with_the_fast_ways_off_everything_is_answered_by_fastapi(
         answer = await ask.post("/items/3")
         assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
     assert not isinstance(app.router.middleware_stack, CompiledRouter)
-    assert entrance(app) is app
+    await assert_raises_nothing(entrance(app))
     told = re.findall(r'(?:\] |")fast_ways_off[ "]', capfd.readouterr().out)
     assert len(told) == 1
+
+
+async def assert_raises_nothing(serve):
+    """Assert that an error is answered, and nothing else: uvicorn would close the connection."""
+    transport = httpx2.ASGITransport(app=serve)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as ask:
+        assert (await ask.get("/broken")).status_code == 500
+
+
+@pytest.mark.parametrize("telemetry", [{}, {"telemetry": TELEMETRY_OFF}], ids=["on", "off"])
+async def test_what_workers_serve_raises_no_error_that_is_answered(service, telemetry):
+    app = broken_application(**telemetry)
+    service.install(app)
+    await assert_raises_nothing(entrance(app))
 
 
 async def test_with_the_tested_versions_routes_are_compiled_before_the_first_request(service):

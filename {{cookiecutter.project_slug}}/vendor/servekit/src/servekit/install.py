@@ -86,7 +86,6 @@ class Installation:
         if self._inner is not None:
             self._inner.app = inner
             return self._outer
-        refuse_inner_services(self._app)
         self._inner = Inner(inner)
         stack: ASGIApp = self._inner
         self._service.routes = self._find_routes()
@@ -135,6 +134,7 @@ class Installation:
                 for part in service.parts:
                     await stack.enter_async_context(part)
                 state = await stack.enter_async_context(own(app))
+                refuse_closed_services(app)
                 if self._compiled is not None:
                     self._compiled.compile_anew()
                 self._check_routes()
@@ -144,17 +144,18 @@ class Installation:
         return run
 
 
-def refuse_inner_services(app: FastAPI) -> None:
-    """Refuse mounted applications with a service of their own: nobody would open its parts.
+def refuse_closed_services(app: FastAPI) -> None:
+    """Refuse mounted applications with a service of their own that nobody has opened.
 
     Raises:
         RuntimeError: There is one.
     """
     for path, mounted in read_routes(app).applications():
-        if hasattr(getattr(mounted, "state", None), "servekit"):
+        own = getattr(getattr(mounted, "state", None), "servekit", None)
+        if own is not None and not own.draining.ready:
             raise RuntimeError(
-                f"The application mounted at {path} has a Service of its own, whose parts nobody "
-                "opens: install one Service, in the outermost application."
+                f"The application mounted at {path} has a Service of its own, which nobody opened: "
+                "install one, in the outermost application, or run the other's lifespan in yours."
             )
 
 

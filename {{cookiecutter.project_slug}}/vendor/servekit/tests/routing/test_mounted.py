@@ -16,6 +16,7 @@ from servekit import Service, Settings, critical
 from servekit.admission.importance import Importances
 from servekit.foreign import versions
 from servekit.routing.routes import read_routes
+from servekit.testing.lifespan import Lifespan
 from tests.asgi import http_scope
 
 LIMIT = 1024
@@ -181,12 +182,15 @@ async def test_routes_that_are_added_to_a_mounted_application_later_are_seen():
         assert (await ask.put("/inner/late", content=b"x" * 2 * LIMIT)).status_code == 200
 
 
-def test_a_service_of_a_mounted_application_is_refused_as_nobody_would_open_it():
+async def test_a_service_of_a_mounted_application_that_nobody_opened_is_refused(redis_url):
     app, outer, inner = FastAPI(), APIRouter(), FastAPI()
-    new_service().install(app)
-    new_service().install(inner)
+    for one in (app, inner):
+        new_service(redis_url=redis_url).install(one)
     outer.mount("/inner", inner)
     app.include_router(outer, prefix="/outer")
 
     with pytest.raises(RuntimeError, match="/outer/inner"):
-        app.build_middleware_stack()
+        async with Lifespan(app):
+            pass
+    async with Lifespan(inner), Lifespan(app):
+        pass
