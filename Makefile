@@ -18,7 +18,7 @@ export PATH := $(BIN):$(PATH)
 export RUFF_NO_CACHE := true
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo render test e2e image audit check format lock vendor-hash install install-render
+.PHONY: help demo render test e2e conformance image audit check format lock vendor-hash install install-render
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -39,6 +39,9 @@ test: install ## Run all tests; ARGS="-k slug" picks some
 
 e2e: install ## Run the promises on the running service only
 	"$(BIN)/python" -m pytest tests/e2e $(ARGS)
+
+conformance: ## Run FastAPI's, Starlette's and uvicorn's own tests through the library; SUITE=uvicorn picks one
+	@mkdir -p build && $(MAKE) -C '$(LIBRARY)' conformance VENV='$(CURDIR)/build/library-venv' SUITE='$(SUITE)' SDISTS='$(SDISTS)'
 
 image: install ## Build the image and run it under compose (needs Docker); IMAGE_PYTHON=3.14
 	IMAGE=1 "$(BIN)/python" -m pytest tests/test_image.py $(ARGS)

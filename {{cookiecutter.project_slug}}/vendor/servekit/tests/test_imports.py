@@ -13,7 +13,7 @@ LINES_MAX = 300
 
 MAY_IMPORT = {
     "redis": {"breaker", "deadlines", "errors", "foreign", "retry_budget", "urls"},
-    "routing": {"foreign"},
+    "routing": {"foreign", "scope"},
     "foreign": set(),
     "monitors": {"cpus", "process_memory"},
     "layers": {

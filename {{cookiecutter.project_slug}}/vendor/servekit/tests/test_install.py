@@ -6,11 +6,13 @@ import re
 
 import httpx2
 import pytest
-from fastapi import APIRouter, FastAPI, HTTPException, Request
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exception_handlers import http_exception_handler
 from fastapi.responses import PlainTextResponse
 from fastapi.routing import APIRoute
 from prometheus_client import REGISTRY, Counter
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.errors import ServerErrorMiddleware
@@ -21,6 +23,7 @@ from servekit.install import entrance
 from servekit.program import exposition, program_of
 from servekit.routing.compiled import CompiledRouter
 from servekit.routing.direct import Direct
+from servekit.service import TELEMETRY_OFF
 from servekit.testing.lifespan import Lifespan
 
 
@@ -76,6 +79,45 @@ async def test_own_handlers_go_before_the_services_also_when_they_come_after_it(
     async with client(app) as ask:
         assert (await ask.get("/broken")).text == "own hunter2"
         assert (await ask.get("/refused")).text == "own"
+
+
+async def test_fastapis_own_handlers_that_are_registered_on_purpose_are_kept(service):
+    app = broken_application()
+    service.install(app)
+    app.add_exception_handler(HTTPException, http_exception_handler)  # type: ignore[arg-type] # FastAPI's own
+
+    async with client(app) as ask:
+        assert (await ask.get("/refused")).json() == {"detail": "no"}
+
+
+async def test_handlers_that_a_part_brings_go_before_problems_and_after_the_applications(service):
+    async def of_part(request: Request, error: Exception) -> PlainTextResponse:
+        return PlainTextResponse("of the part", 400)
+
+    class Part(contextlib.AsyncExitStack):
+        exception_handlers = {HTTPException: of_part, ValueError: of_part}
+
+    app = broken_application()
+    service.install(app)
+    service.add(Part())
+
+    @app.exception_handler(ValueError)
+    async def on_value(request: Request, error: ValueError) -> PlainTextResponse:
+        return PlainTextResponse("own", 400)
+
+    async with client(app) as ask:
+        assert (await ask.get("/refused")).text == "of the part"
+        assert (await ask.get("/broken")).text == "own"
+
+
+async def test_a_test_client_sees_the_exception_that_nobody_handled_as_without_a_service(service):
+    app = broken_application()
+    service.install(app)
+
+    with pytest.raises(ValueError, match="hunter2"):
+        await httpx2.AsyncClient(
+            transport=httpx2.ASGITransport(app=app), base_url="http://localhost"
+        ).get("/broken")
 
 
 async def test_debug_shows_the_trace_that_fastapi_shows(service):
@@ -154,9 +196,23 @@ async def test_with_the_fast_ways_off_everything_is_answered_by_fastapi(
         answer = await ask.post("/items/3")
         assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
     assert not isinstance(app.router.middleware_stack, CompiledRouter)
-    assert entrance(app) is app
+    await assert_raises_nothing(entrance(app))
     told = re.findall(r'(?:\] |")fast_ways_off[ "]', capfd.readouterr().out)
     assert len(told) == 1
+
+
+async def assert_raises_nothing(serve):
+    """Assert that an error is answered, and nothing else: uvicorn would close the connection."""
+    transport = httpx2.ASGITransport(app=serve)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as ask:
+        assert (await ask.get("/broken")).status_code == 500
+
+
+@pytest.mark.parametrize("telemetry", [{}, {"telemetry": TELEMETRY_OFF}], ids=["on", "off"])
+async def test_what_workers_serve_raises_no_error_that_is_answered(service, telemetry):
+    app = broken_application(**telemetry)
+    service.install(app)
+    await assert_raises_nothing(entrance(app))
 
 
 async def test_with_the_tested_versions_routes_are_compiled_before_the_first_request(service):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
 
+FASTAPI_HANDLERS = (http_exception_handler, request_validation_exception_handler)
+
 
 class Installed(Composition, Protocol):
     """What installing needs of a `Service`: what the layers are made of, and what it opens."""
@@ -40,6 +42,9 @@ class Installed(Composition, Protocol):
 def install(service: Installed, app: FastAPI) -> None:
     """Make an application the service's; what is added to it until it starts is seen.
 
+    FastAPI's own handlers of errors give way to problem documents now: whoever wants FastAPI's
+    answers registers its handlers afterwards.
+
     Raises:
         RuntimeError: The application has a service already, or has started.
     """
@@ -48,6 +53,7 @@ def install(service: Installed, app: FastAPI) -> None:
     if app.middleware_stack is not None:
         raise RuntimeError("Install the Service before the application starts.")
     app.state.servekit = service
+    replace_handlers(app, FASTAPI_HANDLERS, problem_handlers())
     installation = Installation(service, app)
     app.build_middleware_stack = installation.build  # type: ignore[method-assign]
 
@@ -73,7 +79,9 @@ class Installation:
         if first:
             self._fast = fast_ways()
             self._app.router.lifespan_context = self._lifespan(self._app.router.lifespan_context)
-            answer_problems(self._app, self._service)
+            ours = problem_handlers(self._service.statuses)
+            replace_handlers(self._app, tuple(ours.values()), self._service.exception_handlers)
+            replace_handlers(self._app, (), ours)
         inner = without_idle_layers(self._build_inner(), self._app, fast=self._fast)
         if self._inner is not None:
             self._inner.app = inner
@@ -126,6 +134,7 @@ class Installation:
                 for part in service.parts:
                     await stack.enter_async_context(part)
                 state = await stack.enter_async_context(own(app))
+                refuse_closed_services(app)
                 if self._compiled is not None:
                     self._compiled.compile_anew()
                 self._check_routes()
@@ -133,6 +142,21 @@ class Installation:
                 yield state
 
         return run
+
+
+def refuse_closed_services(app: FastAPI) -> None:
+    """Refuse mounted applications with a service of their own that nobody has opened.
+
+    Raises:
+        RuntimeError: There is one.
+    """
+    for path, mounted in read_routes(app).applications():
+        own = getattr(getattr(mounted, "state", None), "servekit", None)
+        if own is not None and not own.draining.ready:
+            raise RuntimeError(
+                f"The application mounted at {path} has a Service of its own, which nobody opened: "
+                "install one, in the outermost application, or run the other's lifespan in yours."
+            )
 
 
 class Inner:
@@ -157,13 +181,11 @@ def current(service: Installed) -> Iterator[None]:
             current_service.reset(token)
 
 
-def answer_problems(app: FastAPI, service: Installed) -> None:
-    """Answer errors as problem documents where the application does not answer them itself."""
-    defaults = (http_exception_handler, request_validation_exception_handler)
-    handlers = problem_handlers(service.statuses) | service.exception_handlers
+def replace_handlers(app: FastAPI, replaced: Collection[Any], handlers: dict[Any, Any]) -> None:
+    """Put handlers of exceptions where there are none, or one of the replaced."""
     for error, handler in handlers.items():
         own = app.exception_handlers.get(error)
-        if own is None or any(own is default for default in defaults):
+        if own is None or any(own is one for one in replaced):
             app.exception_handlers[error] = handler
 
 

@@ -16,7 +16,7 @@ from servekit.layers.cross_site_rules import CrossSiteRules, cors_layers
 from servekit.layers.deadline import DeadlineMiddleware
 from servekit.layers.draining import DrainingMiddleware
 from servekit.layers.errors import ErrorsMiddleware
-from servekit.layers.probes import ProbesMiddleware
+from servekit.layers.probes import PATHS, ProbesMiddleware
 from servekit.layers.proxy_headers import ProxyHeadersMiddleware
 from servekit.layers.rate_limit import RateLimitMiddleware
 from servekit.layers.request_id import RequestIdMiddleware
@@ -67,13 +67,13 @@ def layers(service: Composition, app: FastAPI) -> list[Middleware]:
     return [
         *cors(service, app),
         Middleware(DrainingMiddleware, draining=draining),
-        Middleware(ProbesMiddleware, draining=draining, headers=headers),
+        Middleware(ProbesMiddleware, draining=draining, headers=headers, routes=routes),
         Middleware(
             OverloadMiddleware,
             pressure=service.pressure,
             registry=registry,
             importances=Importances(
-                critical=settings.critical_paths,
+                critical=(*settings.critical_paths, *PATHS),
                 sheddable=settings.sheddable_paths,
                 routes=routes,
             ),

@@ -135,7 +135,7 @@ async def test_a_mounted_application_has_its_own_and_gives_the_outer_one_back(re
         return answer
 
     outer.mount("/inner", inner)
-    async with running(outer), running(inner):
+    async with running(inner), running(outer):
         await connected(call(outer, "/inner/", headers=HOST))
 
     assert current == [inner.state.servekit, outer.state.servekit]

@@ -1,5 +1,9 @@
+import pytest
+from fastapi import FastAPI
+
 from servekit.draining import Draining
 from servekit.layers.probes import ProbesMiddleware
+from servekit.routing.routes import read_routes
 from tests.asgi import answers, call, foreign, passed
 
 
@@ -39,6 +43,42 @@ async def test_probes_take_get_and_head_only():
     assert refused.status == 405
     assert refused.headers[b"allow"] == b"GET, HEAD"
     assert refused.headers[b"x-frame-options"] == b"DENY"
+
+
+def with_probes_of_its_own(draining: Draining) -> ProbesMiddleware:
+    app = FastAPI()
+
+    @app.get("/livez")
+    @app.get("/readyz")
+    async def own() -> str:
+        return "own"
+
+    return ProbesMiddleware(app, draining=draining, routes=lambda: read_routes(app))
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+async def test_an_applications_own_probe_answers(path):
+    app = with_probes_of_its_own(ready())
+    assert (await call(app, path)).body == b'"own"'
+    assert (await call(app, path, "POST")).status == 405
+
+
+async def test_an_applications_own_readiness_is_not_asked_while_the_worker_is_not_ready():
+    draining = Draining()
+    app = with_probes_of_its_own(draining)
+    assert (await call(app, "/readyz")).status == 503
+    draining.ready = True
+    draining.begin()
+    assert (await call(app, "/readyz")).status == 503
+    assert (await call(app, "/livez")).body == b'"own"'
+
+
+async def test_a_route_of_every_path_is_no_probe():
+    app = FastAPI()
+    app.add_api_route("/{path:path}", lambda path: path)
+    app.mount("/", FastAPI())
+    probes = ProbesMiddleware(app, draining=ready(), routes=lambda: read_routes(app))
+    assert (await call(probes, "/livez")).body == b"ok"
 
 
 async def test_everything_else_goes_on():

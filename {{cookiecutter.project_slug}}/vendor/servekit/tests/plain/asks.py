@@ -17,6 +17,7 @@ class Ask:
     method: str = "GET"
     headers: dict[str, str] = field(default_factory=dict)
     json: Any = None
+    content: str | None = None
     status_only: bool = False
     until: str | None = None
 

@@ -43,7 +43,9 @@ async def ask_one(client: httpx2.AsyncClient, ask: Ask) -> Answer:
     """Send a request, again and again where its answer comes after a while."""
     deadline = time.monotonic() + patience(5)
     while True:
-        got = await client.request(ask.method, ask.path, headers=HOST | ask.headers, json=ask.json)
+        got = await client.request(
+            ask.method, ask.path, headers=HOST | ask.headers, json=ask.json, content=ask.content
+        )
         if ask.until in {None, got.text} or time.monotonic() > deadline:
             return Answer(got.status_code, got.text, own_headers(got.headers.multi_items()))
         await asyncio.sleep(0.01)

@@ -463,6 +463,28 @@ def with_counted_dependencies() -> FastAPI:
     return app
 
 
+def with_what_is_closed_by_fastapis_stacks() -> FastAPI:
+    app, said = FastAPI(), list[str]()
+
+    async def opened(request: Request) -> None:
+        for name in ("inner", "function"):
+            stack = request.scope[f"fastapi_{name}_astack"]
+            stack.callback(said.append, f"{name} closed")
+
+    @app.middleware("http")
+    async def tell(request: Request, call_next):
+        answer = await call_next(request)
+        body = b"".join([piece async for piece in answer.body_iterator])
+        return PlainTextResponse(body.decode() + " ".join(said))
+
+    @app.get("/")
+    async def word(nothing: Annotated[None, Depends(opened)]) -> list[str]:
+        said.append("called")
+        return list(said)
+
+    return app
+
+
 def with_a_handler_that_reads_the_body() -> FastAPI:
     app = FastAPI()
 
@@ -520,6 +542,7 @@ def with_patterns_of_its_own() -> FastAPI:
         with_matches_of_its_own,
         with_a_handler_of_its_own,
         with_counted_dependencies,
+        with_what_is_closed_by_fastapis_stacks,
         with_a_handler_that_reads_the_body,
         with_something_around_its_router,
         with_patterns_of_its_own,

@@ -46,6 +46,10 @@ class Importances:
             return "critical"
         if path.startswith(self._sheddable):
             return "sheddable"
-        entry = self._routes().of(scope) if self._routes is not None else None
+        routes = self._routes() if self._routes is not None else None
+        entry = routes.of(scope) if routes is not None else None
         found: Importance = getattr(entry and entry.endpoint, "importance", "normal")
+        if routes is not None and entry is not None and entry.mounted is not None:
+            for inner in routes.way(scope):  # the innermost that says something
+                found = getattr(inner.endpoint, "importance", found)
         return found

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette_compress import CompressMiddleware, add_compress_type
 
 from servekit.layers.breach import length_tells
-from servekit.layers.http_headers import Headers, replace_header
+from servekit.layers.http_headers import Headers, header_value, replace_header
 
 MORE_TYPES = ("application/problem+json", "text/csv", "application/jsonl", "application/x-ndjson")
 """What shrinks beside the types that the library knows."""
@@ -148,7 +148,7 @@ class LargeAnswer:
 
     async def _send_weakened(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            message = {**message, "headers": as_encoded(message["headers"])}
+            message = {**message, "headers": as_encoded(vary_once(message["headers"]))}
         await self._send(message)
 
 
@@ -163,6 +163,13 @@ async def hand_over(scope: Scope, _receive: Receive, send: Send) -> None:
 async def no_more() -> Message:
     """Stand in for the request, which the library does not read."""
     return {"type": "http.disconnect"}
+
+
+def vary_once(headers: Headers) -> Headers:
+    """Return headers whose Vary names each field once: the library adds to what a route has."""
+    vary = header_value(headers, b"vary")
+    fields = {name.strip().lower(): name.strip() for name in vary.split(b",")}
+    return replace_header(headers, b"vary", b", ".join(fields.values())) if vary else headers
 
 
 def as_encoded(headers: Headers) -> Headers:

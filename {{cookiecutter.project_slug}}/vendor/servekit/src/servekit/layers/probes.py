@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from servekit.draining import Draining
+from servekit.routing.routes import Routes
 
 PATHS = frozenset({"/livez", "/readyz"})
 METHODS = frozenset({"GET", "HEAD"})
@@ -16,7 +17,8 @@ class ProbesMiddleware:
     """Answer the two probes; everything else goes on.
 
     `/livez` says that the event loop runs. `/readyz` is 503 before warm-up is done, while
-    draining, and while `check` returns False. `headers` go on every answer.
+    draining, and while `check` returns False. `headers` go on every answer. Where the application
+    has a route of exactly that path, it answers instead, except for a `/readyz` that is not ready.
     """
 
     def __init__(
@@ -26,18 +28,22 @@ class ProbesMiddleware:
         draining: Draining,
         check: Callable[[], bool] | None = None,
         headers: Iterable[tuple[bytes, bytes]] = (),
+        routes: Callable[[], Routes] = lambda: Routes(()),
     ) -> None:
         self.app = app
         self.draining = draining
         self.check = check
         self.headers = list(headers)
+        self.routes = routes
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] != "http" or scope["path"] not in PATHS:
             return self.app(scope, receive, send)
+        ready = scope["path"] == "/livez" or self.is_ready()
+        if ready and any(entry.path == scope["path"] for entry in self.routes().at(scope["path"])):
+            return self.app(scope, receive, send)
         if scope["method"] not in METHODS:
             return self.answer(send, 405, b"", (b"allow", b"GET, HEAD"))
-        ready = scope["path"] == "/livez" or self.is_ready()
         body = b"ok" if ready else b"not ready"
         return self.answer(send, 200 if ready else 503, body if scope["method"] == "GET" else b"")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError, ResponseValidationError
@@ -57,6 +58,7 @@ class Direct:
         self._provider = seen.dependency_overrides_provider
         self._dependant = seen.dependant
         self._endpoint = Call(seen.dependant)
+        self._shows_scope = self._endpoint.shows_scope
         self._status = seen.status_code or 200
         self._field = seen.response_field
 
@@ -69,23 +71,49 @@ class Direct:
         ):
             await self._usual(scope, receive, send)
             return
-        request, errors = Request(scope, receive, send), list[Any]()
+        request = Request(scope, receive, send)
+        if self._shows_scope:
+            answering = self._within_stacks(request)
+            await wrap_app_handling_exceptions(answering, request)(scope, receive, send)
+            return
         try:
-            answer = await self._endpoint(request, {}, errors)
-            if errors:
-                raise RequestValidationError(errors, endpoint_ctx=self._place(scope))  # noqa: TRY301 - as the endpoint's own
-            if not isinstance(answer, Response):
-                answer = self._serialize(answer, scope)
+            answer = await self._answer(request)
         except Exception as error:  # noqa: BLE001 - handled as FastAPI does, with this very request
             await wrap_app_handling_exceptions(raising(error), request)(scope, receive, send)
             return
         if isinstance(answer, Response):
             await wrap_app_handling_exceptions(answer, request)(scope, receive, send)
-            return
-        body: bytes = answer
+        else:
+            await self._send(answer, send)
+
+    async def _answer(self, request: Request) -> Response | bytes:
+        """Return the endpoint's response, or the text of what it returned."""
+        errors: list[Any] = []
+        answer = await self._endpoint(request, {}, errors)
+        if errors:
+            raise RequestValidationError(errors, endpoint_ctx=self._place(request.scope))
+        return answer if isinstance(answer, Response) else self._serialize(answer, request.scope)
+
+    async def _send(self, body: bytes, send: Send) -> None:
         headers = [(b"content-length", b"%d" % len(body)), JSON]
         await send({"type": "http.response.start", "status": self._status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+    def _within_stacks(self, request: Request) -> ASGIApp:
+        """Return what answers while the exit stacks are open that FastAPI leaves in the scope."""
+
+        async def answering(scope: Scope, receive: Receive, send: Send) -> None:
+            async with AsyncExitStack() as request_stack:
+                scope["fastapi_inner_astack"] = request_stack
+                async with AsyncExitStack() as function_stack:
+                    scope["fastapi_function_astack"] = function_stack
+                    answer = await self._answer(request)
+                if isinstance(answer, Response):
+                    await answer(scope, receive, send)
+                else:
+                    await self._send(answer, send)
+
+        return answering
 
     def _serialize(self, answer: Any, scope: Scope) -> bytes:
         value, errors = self._field.validate(answer, {}, loc=("response",))
@@ -126,6 +154,11 @@ class Call:
         self._inner = [Call(inner) for inner in dependant.dependencies]
         names = (dependant.request_param_name, dependant.http_connection_param_name)
         self._request_names = [name for name in names if name]
+        own = getattr(dependant.call, "__module__", "").startswith("servekit.")
+        self.shows_scope: bool = (bool(self._request_names) and not own) or any(
+            inner.shows_scope for inner in self._inner
+        )
+        """Whether somebody else's code is handed the request."""
         self._path, models = split(dependant)
         fields = [models, dependant.query_params, dependant.header_params, dependant.cookie_params]
         self._parameters: list[tuple[Sequence[ModelField], str]] = [

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from fastapi.routing import APIRoute, APIWebSocketRoute, iter_route_contexts
 from starlette.applications import Starlette
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.routing import BaseRoute, Host, Match, Mount, Route, WebSocketRoute
 from starlette.types import Scope
 
@@ -44,6 +45,8 @@ class Entry:
         self.match = self.regex.match if self.regex is not None else no_match
         self.mounted = mounted_routes(route)
         """What tells the routes inside of a mount, where they can be seen."""
+        self.limits_bodies = self.max_body_size is not None or limits_bodies(route)
+        """Whether the route, the mount or the mounted application has a limit of its own."""
         self.indexed = (
             kind in INDEXED
             and self.regex is not None
@@ -103,6 +106,23 @@ class Routes:
             scope = {**scope, "method": method}
         routed = self.find(scope)
         return routed.entry if routed is not None and routed.full else None
+
+    def way(self, scope: Scope) -> list[Entry]:
+        """Return the mounts that lead to a request's route, and last the route if there is one."""
+        routed = self.find(scope)
+        if routed is None or not routed.full:
+            return []
+        entry = routed.entry
+        if entry.mounted is None or routed.child_scope is None:
+            return [entry]
+        return [entry, *entry.mounted().way({**scope, **routed.child_scope})]
+
+    def applications(self, prefix: str = "") -> Iterator[tuple[str, Any]]:
+        """Yield the mounted applications, however deep, with the templates of their places."""
+        for entry in self.entries:
+            if entry.mounted is not None:
+                yield prefix + entry.path, mounted_application(entry.route)
+                yield from entry.mounted().applications(prefix + entry.path)
 
     def at(self, path: str) -> list[Entry]:
         """Return all entries whose pattern matches a path, whatever their methods."""
@@ -173,23 +193,37 @@ def no_match(_: str) -> None:
 def read_routes(app: Starlette | Mount | Host) -> Routes:
     """Return the routes of an application, or of what is mounted, by public means."""
     return Routes(
-        Entry(context.original_route, context, context.original_route.matches)
+        Entry(context.original_route, context, context.matches)
         for context in iter_route_contexts(app.routes)
     )
 
 
 def mounted_routes(route: BaseRoute) -> Callable[[], Routes] | None:
-    """Return what reads the routes of a mounted application once; None where nothing is mounted."""
+    """Return what tells the routes of a mounted application; None where nothing is mounted."""
     if not isinstance(route, Mount | Host):
         return None
-    known: list[Routes] = []
+    table, seen = Routes(()), list[BaseRoute]()
 
     def read() -> Routes:
-        if not known:
-            known.append(read_routes(route))
-        return known[0]
+        nonlocal table, seen
+        if (now := list(route.routes or ())) != seen:
+            table, seen = read_routes(route), now
+        return table
 
     return read
+
+
+def mounted_application(route: Any) -> Any:
+    """Return what a mount or a host holds, without the middleware of the mount."""
+    return getattr(route, "_base_app", route.app)
+
+
+def limits_bodies(route: BaseRoute) -> bool:
+    """Return whether a mount, or the application that it holds, limits bodies itself."""
+    if not isinstance(route, Mount | Host):
+        return False
+    limited = isinstance(route.app, RequestBodyLimitMiddleware)
+    return limited or getattr(mounted_application(route), "max_body_size", None) is not None
 
 
 def route_path(scope: Scope) -> str:
