@@ -12,13 +12,13 @@ from uvicorn.server import ServerState
 from conformance.outcomes import passed_through
 from servekit.edge.limits import ConnectionLimits
 from servekit.edge.protocol import HttpProtocol, ProtocolOptions
-from servekit.edge.refusals import refusals
+from servekit.edge.refusals import Refusals
 from servekit.layers.security_headers import default_security_headers
 from servekit.workers.worker import cycle_factory
 
 HEADERS = default_security_headers(https=False)
 LIMITS = ConnectionLimits(header_bytes=2**20)  # a test sends 64 KiB
-OPTIONS = ProtocolOptions(LIMITS, refusals(HEADERS), cycle_factory(HEADERS))
+OPTIONS = ProtocolOptions(LIMITS, Refusals(HEADERS), cycle_factory(HEADERS))
 
 
 class NoListener:
