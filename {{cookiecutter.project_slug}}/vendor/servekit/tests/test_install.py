@@ -18,6 +18,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.errors import ServerErrorMiddleware
 
 from servekit import Service, ServiceDep, Settings
+from servekit.edge.websockets import entering
 from servekit.foreign import versions
 from servekit.install import entrance
 from servekit.program import exposition, program_of
@@ -203,7 +204,7 @@ async def test_with_the_fast_ways_off_everything_is_answered_by_fastapi(
 
 async def assert_raises_nothing(serve):
     """Assert that an error is answered, and nothing else: uvicorn would close the connection."""
-    transport = httpx2.ASGITransport(app=serve)
+    transport = httpx2.ASGITransport(app=entering(serve))  # as the protocol of a worker does
     async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as ask:
         assert (await ask.get("/broken")).status_code == 500
 
