@@ -22,6 +22,8 @@ compose.yaml
 deploy/prometheus/alerts.yaml
 deploy/prometheus/alerts_test.yaml
 deploy/prometheus/prometheus.yaml
+deploy/systemd/SLUG.service
+deploy/systemd/SLUG.socket
 pyproject.toml
 requirements/build.txt
 requirements/dev.txt
@@ -64,7 +66,8 @@ def copied(template: Path) -> set[str]:
 
 @pytest.mark.parametrize("answers", COMBINATIONS, ids=name)
 def test_exactly_these_files(template, bake, answers):
-    expected = set(ALWAYS.split()) | copied(template)
+    slug = answers.get("project_slug", "my-service")
+    expected = set(ALWAYS.replace("SLUG", slug).split()) | copied(template)
     for option, names in WITH_OPTION.items():
         if answers.get(option, True):
             expected |= set(names.split())
