@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from conformance.outcomes import passed_through
 from servekit.edge.limits import ConnectionLimits
 from servekit.edge.protocol import HttpProtocol, ProtocolOptions
 from servekit.edge.refusals import Refusals
+from servekit.edge.websockets import make_websocket
 from servekit.layers.security_headers import default_security_headers
 from servekit.workers.worker import cycle_factory
 
@@ -44,6 +46,10 @@ class FrontDoor(HttpProtocol):
         listener: Any = NoListener()
         super().__init__(config, server_state, app_state, _loop, options=OPTIONS, listener=listener)
 
+        websocket: Any = self.ws_protocol_class
+        if websocket is not None:
+            self.ws_protocol_class = functools.partial(make_websocket, websocket, HEADERS)  # type: ignore[assignment] # called alike
+
     def connection_made(self, transport: Any) -> None:
         """Count the connection."""
         passed_through["count"] += 1
@@ -63,8 +69,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             module.MockTransport.writelines = write_lines
             module.MockTransport.can_write_eof = lambda _: False
             module.MockTask.cancel = lambda *_: True
+            module.MockLoop.create_task = functools.partialmethod(
+                create_task, create=module.MockLoop.create_task
+            )
 
 
 def write_lines(transport: Any, pieces: list[bytes]) -> None:
     """Write pieces one after the other."""
     transport.write(b"".join(pieces))
+
+
+def create_task(loop: Any, coroutine: Any, *, create: Any, context: Any = None) -> Any:  # noqa: ARG001 - as a loop has it
+    """Create a task, in whatever context."""
+    return create(loop, coroutine)

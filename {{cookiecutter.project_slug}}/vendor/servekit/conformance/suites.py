@@ -64,7 +64,7 @@ SUITES = {
             project="uvicorn",
             paths=("tests/protocols/test_http.py", "tests/protocols/test_websocket.py"),
             through=("conformance.front_door",),
-            least=0.97,
+            least=0.94,  # one deviation on purpose, heads that HTTP forbids, is twenty of the tests
         ),
     )
 }

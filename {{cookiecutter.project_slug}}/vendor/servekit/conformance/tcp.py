@@ -21,6 +21,8 @@ from starlette import testclient
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http import httptools_impl
 
+from servekit.scope import IN_WORKER
+
 NAME = b"x-conformance-exchange"
 SECONDS = 30
 
@@ -42,6 +44,7 @@ class Exchange:
     async def run(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the application, with a scope as a test client makes it."""
         transport = self.transport
+        scope.pop(IN_WORKER, None)  # this client wants to see errors
         headers = [field for field in scope["headers"] if field[0] != NAME]
         scope.update(
             client=transport.client,
