@@ -1,13 +1,19 @@
 """The answers that the tests try, as data."""
 
+import json
 from itertools import product
+
+from render import ROOT
+
+PYTHONS: list[str] = json.loads((ROOT / "cookiecutter.json").read_text())["python_version"]
+"""The versions of Python to choose from, the default first."""
 
 COMBINATIONS = [
     {"license": licence, "kubernetes": kubernetes, "github_actions": github_actions}
     for licence, kubernetes, github_actions in product(
         ("MIT", "Apache-2.0", "proprietary"), (True, False), (True, False)
     )
-] + [{"python_version": version} for version in ("3.11", "3.12", "3.13", "3.14")]
+] + [{"python_version": version} for version in PYTHONS]
 
 HOSTILE = {
     "quotes": """ "double" 'single' \"\"\"three\"\"\" '''three''' `back` """,

@@ -174,5 +174,8 @@ def answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=1) as response:
             return bool(response.status == 200)
-    except (OSError, urllib.error.URLError):
+    except urllib.error.HTTPError as answer:
+        answer.close()
+        return False
+    except OSError:  # and its URLError
         return False

@@ -1,12 +1,14 @@
 """Hostile answers arrive as data in every file, whatever its format."""
 
 import json
+import re
 import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
-from answers import COMBINATIONS, HOSTILE, TYPED, name
+from answers import COMBINATIONS, HOSTILE, PYTHONS, TYPED, name
+from render import ROOT, SERVICE
 
 TEXTS = ("project_name", "description", "author")
 
@@ -80,8 +82,25 @@ def test_every_combination_parses(bake, answers):
     assert package["license"] == spdx.get(licence, licence)
 
 
-@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13", "3.14"])
+@pytest.mark.parametrize("version", PYTHONS)
 def test_the_python_version_reaches_the_image_and_the_makefile(bake, version):
     project = bake(python_version=version)
     assert f'ARG PYTHON_VERSION="{version}"\n' in (project / "Dockerfile").read_text()
     assert f"PYTHON_VERSION := {version}\n" in (project / "Makefile").read_text()
+
+
+def test_every_python_to_choose_is_tested_found_and_documented():
+    oldest, *_, newest = sorted(PYTHONS, key=lambda version: int(version.split(".")[1]))
+    assert PYTHONS[0] == newest
+
+    workflows = {path.name: path.read_text() for path in (ROOT / ".github/workflows").iterdir()}
+    tested = yaml.safe_load(workflows["ci.yml"])["jobs"]["test"]["strategy"]["matrix"]["python"]
+    assert sorted(tested) == sorted(PYTHONS)
+    alone = re.findall(r'python-version: "(.*)"', "".join(workflows.values()))
+    assert set(alone) == {newest}
+
+    installer = (ROOT / SERVICE / "requirements/install.sh").read_text()
+    assert sorted(re.findall(r" python(3\.\d+)", installer)) == sorted(PYTHONS)
+    assert f"| {newest} | the image's Python" in (ROOT / "README.md").read_text()
+    for document in ("README.md", "docs/decisions.md"):
+        assert f"source works on {oldest} to {newest}" in (ROOT / document).read_text()

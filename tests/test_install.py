@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from answers import PYTHONS
 from running import clean_environment, make
 
 SEE = """
@@ -94,7 +95,7 @@ def test_where_there_is_no_uv_to_be_had_pip_does(bake, path_without_uv):
 
 
 def test_an_old_python_is_refused_with_one_clear_line(rendered_service, tmp_path):
-    for python in ("python", "python3", *(f"python3.{minor}" for minor in range(11, 15))):
+    for python in ("python", "python3", *(f"python{version}" for version in PYTHONS)):
         old = tmp_path / "bin" / python
         old.parent.mkdir(exist_ok=True)
         old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "Python 3.9.18"\nexit 1\n')

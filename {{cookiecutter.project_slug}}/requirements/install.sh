@@ -11,7 +11,7 @@ fail() {
 }
 
 find_python() {
-    for candidate in ${PREFERRED_PYTHON:-} python3 python python3.14 python3.13 python3.12 python3.11; do
+    for candidate in ${PREFERRED_PYTHON:-} python3 python python3.15 python3.14 python3.13 python3.12 python3.11; do
         if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
             command -v "$candidate"
             return

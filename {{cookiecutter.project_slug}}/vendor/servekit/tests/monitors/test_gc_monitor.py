@@ -1,4 +1,5 @@
 import gc
+import time
 
 from prometheus_client import CollectorRegistry, generate_latest
 
@@ -12,12 +13,13 @@ async def test_each_collection_is_timed_by_generation():
         name = f"python_gc_duration_seconds_{of}"
         return registry.get_sample_value(name, {"generation": "2"}) or 0
 
+    began = time.perf_counter()
     async with GcMonitor(registry=registry):
         before = pauses("count")
         gc.collect(2)
         gc.collect(2)
         assert pauses("count") == before + 2
-        assert 0 < pauses("sum") < 5
+        assert 0 < pauses("sum") < time.perf_counter() - began
     gc.collect(2)
     assert pauses("count") == before + 2
     assert 'python_gc_objects_collected_total{generation="2"}' in generate_latest(registry).decode()

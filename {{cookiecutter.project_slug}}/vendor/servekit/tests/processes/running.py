@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any, Self
@@ -91,8 +92,12 @@ class Service:
         def ask():
             url = f"http://127.0.0.1:{self.admin_port}{path}"
             request = urllib.request.Request(url, headers=headers)
-            with urllib.request.urlopen(request, timeout=patience(5)) as response:
-                return response.read()
+            try:
+                with urllib.request.urlopen(request, timeout=patience(5)) as response:
+                    return response.read()
+            except urllib.error.HTTPError as answer:
+                with answer:  # Python 3.14 warns of those that nobody closed
+                    raise
 
         return await asyncio.to_thread(ask)
 

@@ -95,7 +95,7 @@ def test_settings_are_checked_with_an_exit_code_and_a_line_each(run, demo):
     refused = run("settings", "--check", ENVIRONMENT="production", WORKERS="x")
     assert refused.returncode == 1
     named = [line.partition(":")[0] for line in refused.stderr.splitlines()]
-    assert named == ["WORKERS", "REDIS_URL", "SECRET_KEY", "COLOUR"]
+    assert named == ["WORKERS", "REDIS_URL", "REDIS_NAMESPACE", "SECRET_KEY", "COLOUR"]
 
 
 def test_connections_are_tried_when_asked_for(run, redis_url):

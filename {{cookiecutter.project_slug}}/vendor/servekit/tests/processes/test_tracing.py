@@ -41,8 +41,9 @@ def test_the_span_of_a_request_reaches_the_collector(start_service, demo, collec
     settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_BSP_SCHEDULE_DELAY": "100"}
     service = start_service("demo", folder=demo, WORKERS=1, ADMIN_PORT=0, **settings)
 
-    with pytest.raises(urllib.error.HTTPError):
+    with pytest.raises(urllib.error.HTTPError) as answer:
         urllib.request.urlopen(f"{service.url}/nowhere", timeout=patience(5))
+    answer.value.close()
 
     assert posted.get(timeout=patience(SECONDS)) == "/v1/traces"
     assert service.stop() == 0

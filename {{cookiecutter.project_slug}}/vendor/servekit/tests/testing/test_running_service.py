@@ -1,11 +1,15 @@
+import io
 import json
 import shutil
 import signal
+import urllib.error
 import urllib.request
+from email.message import Message
 
 import httpx2
 import pytest
 
+from servekit.testing.running_service import answers
 from tests.processes.running import alive
 
 
@@ -25,6 +29,17 @@ def test_a_service_runs_with_workers_and_stops_when_asked(start_service, demo):
 def test_a_service_that_cannot_start_says_why(start_service, demo):
     with pytest.raises(AssertionError, match=r"exit 1 at start:\s+GREETING_LENGTH: "):
         start_service("demo", folder=demo, GREETING_LENGTH="long")
+
+
+def test_an_answer_other_than_200_is_closed(monkeypatch):
+    refusal = urllib.error.HTTPError("", 503, "", Message(), io.BytesIO(b"{}"))
+
+    def urlopen(*arguments, **options):
+        raise refusal
+
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+    assert not answers("http://127.0.0.1:1/readyz")
+    assert refusal.closed
 
 
 def test_two_services_share_the_redis_of_the_test(start_service, demo, tmp_path):

@@ -139,5 +139,8 @@ def answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=patience(1)) as response:  # noqa: S310 - our own
             return bool(response.status == 200)  # noqa: PLR2004 - OK
-    except (OSError, urllib.error.URLError):
+    except urllib.error.HTTPError as answer:
+        answer.close()
+        return False
+    except OSError:  # and its URLError
         return False
