@@ -24,7 +24,7 @@ class Own(Settings):
 @pytest.fixture
 async def place(postgresql_url) -> str:
     """Where the user `guarded` must log in with the password."""
-    place = parse_qs(urlsplit(postgresql_url).query)["host"][0]
+    place: str = parse_qs(urlsplit(postgresql_url).query)["host"][0]
     rules = Path(place) / "data" / "pg_hba.conf"
     rule = "local all guarded scram-sha-256\n"
     if rule not in rules.read_text():

@@ -77,7 +77,7 @@ class SecurityHeadersMiddleware:
         if scope["type"] not in STARTS:
             return self.app(scope, receive, send)
         start = STARTS[scope["type"]]
-        path = route_path(scope) if scope.get("root_path") else scope["path"]
+        path = route_path(scope) if scope.get("root_path") else scope.get("path")
         docs = path in self.docs_paths
 
         def send_secured(message: Message) -> Awaitable[None]:
