@@ -77,12 +77,16 @@ class Guarded:
 
 
 class RunningService:
-    """`python -m service` of an installed project; returns from the constructor when it is ready.
+    """`python -m service` of an installed project, or another module.
+
+    It is ready when the constructor returns.
 
     The folder holds its database, so a second one on the same folder is a restart.
     """
 
-    def __init__(self, project: Path, folder: Path, **environment: object) -> None:
+    def __init__(
+        self, project: Path, folder: Path, *, module: object = "service", **environment: object
+    ) -> None:
         environment = {
             "ENVIRONMENT": "development",
             "LOG_FORMAT": "json",
@@ -98,7 +102,7 @@ class RunningService:
         self.log_path = folder / "service.log"
         with self.log_path.open("ab") as log:
             self._guarded = Guarded(
-                [project / ".venv" / "bin" / "python", "-m", "service"],
+                [project / ".venv" / "bin" / "python", "-m", str(module)],
                 cwd=folder,
                 env=self.environment,
                 stdout=log,

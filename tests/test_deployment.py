@@ -298,11 +298,11 @@ class TestCompose:
         return yaml.safe_load((project / "compose.yaml").read_text())["services"]
 
     def test_every_container_is_confined(self, services):
-        assert set(services) == {"service", "redis", "postgres"}
-        for service in services.values():
+        assert set(services) == {"service", "caddy", "redis", "postgres"}
+        for name, service in services.items():
             assert service["read_only"] is True
             assert service["cap_drop"] == ["ALL"]
-            assert "cap_add" not in service
+            assert service.get("cap_add", []) == (["NET_BIND_SERVICE"] if name == "caddy" else [])
             assert service["security_opt"] == ["no-new-privileges:true"]
             assert service["restart"] == "on-failure:5"
             assert service["pids_limit"] > 0
@@ -321,6 +321,16 @@ class TestCompose:
 
     def test_the_public_port_is_open_to_this_machine_only(self, services):
         assert all(port.startswith("127.0.0.1:") for port in services["service"]["ports"])
+
+    def test_a_password_of_any_characters_stands_in_no_url(self, services):
+        environment = services["service"]["environment"]
+        assert environment["PGPASSWORD"] == services["postgres"]["environment"]["POSTGRES_PASSWORD"]
+        assert "PASSWORD" not in environment["DATABASE_URL"]
+
+    def test_caddy_is_there_when_asked_for_and_then_alone_open_to_all(self, services):
+        assert services["caddy"]["profiles"] == ["caddy"]
+        assert "443:443/udp" in services["caddy"]["ports"]
+        assert services["caddy"]["networks"] == ["front"]
 
     def test_a_secret_key_must_be_given(self, services):
         assert services["service"]["environment"]["SECRET_KEY"].startswith("${SECRET_KEY:?")

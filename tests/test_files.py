@@ -14,11 +14,14 @@ ALWAYS = """
 .editorconfig
 .env.example
 .gitignore
+.vscode/launch.json
 Dockerfile
 LICENSE
 Makefile
 README.md
 compose.yaml
+deploy/caddy/Caddyfile
+deploy/nginx/service.conf
 deploy/prometheus/alerts.yaml
 deploy/prometheus/alerts_test.yaml
 deploy/prometheus/prometheus.yaml

@@ -2,7 +2,7 @@
 
 from fastapi import FastAPI
 
-from servekit import Service, read_identity
+from servekit import Service, read_identity, settings_for_other_server
 from servekit.problems import problem_responses
 from servekit.sql import Database
 from service.accounts import routes as accounts
@@ -11,8 +11,12 @@ from service.example.install import install as install_example
 from service.settings import Settings
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """Return the application; whatever is added to it before it starts works as FastAPI says."""
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Return the application; whatever is added to it before it starts works as FastAPI says.
+
+    Without settings another server runs it: `uvicorn service.app:create_app --factory`.
+    """
+    settings = settings or settings_for_other_server(Settings)
     service = Service(settings)
     service.add(Database(settings.database_url.get_secret_value(), metadata))
     identity = read_identity("service")
@@ -20,8 +24,8 @@ def create_app(settings: Settings) -> FastAPI:
         title=identity.name,
         description=identity.description,
         version=identity.version,
-        docs_url="/docs" if settings.debug else None,
-        openapi_url="/openapi.json" if settings.debug else None,
+        docs_url="/docs" if settings.serves_docs else None,
+        openapi_url="/openapi.json" if settings.serves_docs else None,
         redoc_url=None,
         responses=problem_responses(),
         telemetry=service.telemetry,

@@ -17,8 +17,8 @@ MAY_IMPORT = {
     "foreign": set(),
     "monitors": {"cpus", "process_memory"},
     "layers": {
-        "deadlines", "draining", "errors", "hang_up", "problems", "redis", "routing", "scope",
-        "unsendable",
+        "deadlines", "draining", "errors", "hang_up", "places", "problems", "redis", "routing",
+        "scope", "unsendable", "urls",
     },
     "cache": {"breaker", "context", "deadlines", "errors", "redis", "response_cache", "scope"},
     "response_cache": {"cache", "foreign", "layers", "problems", "routing", "scope"},

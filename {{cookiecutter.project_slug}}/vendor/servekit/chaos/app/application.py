@@ -20,7 +20,7 @@ def create_app(settings: Settings) -> FastAPI:
         title="chaos",
         version="0.1.0",
         docs_url=None,
-        openapi_url="/openapi.json" if settings.debug else None,
+        openapi_url="/openapi.json" if settings.serves_docs else None,
         redoc_url=None,
         responses=problem_responses(),
         telemetry=service.telemetry,

@@ -27,7 +27,7 @@ ENDS_THE_SESSION = "^DELETE /sessions?$"
 async def fuzzing(target: Target) -> list[Figure]:
     """Let schemathesis derive requests from the document and judge the answers by it."""
     examples = int(target.pace(60, 5))
-    async with target.start(DEBUG="false") as running:
+    async with target.start(ENVIRONMENT="test") as running:
         served = (await running.get("/openapi.json")).status
     async with target.start(DEBUG="true") as running:
         user = Browser(running)
@@ -43,7 +43,7 @@ async def fuzzing(target: Target) -> list[Figure]:
     failures = [failure for one in runs for failure in one["failures"]]
     errors = [failure for failure in failures if failure["type"] == "ServerError"]
     return [
-        exactly("the document without DEBUG", served, 404),
+        exactly("the document outside of development", served, 404),
         at_least("requests", sum(one["generated"] for one in cases), target.pace(1000, 100)),
         exactly("failures", sum(one["unique_failures"] for one in cases), 0),
         exactly("answers of 5xx", sum(failure["count"] for failure in errors), 0),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from servekit.identity import read_identity as read_identity
     from servekit.layers.cross_site_rules import allow_cross_site as allow_cross_site
     from servekit.layers.deadline import deadline as deadline
+    from servekit.other_server import settings_for_other_server as settings_for_other_server
     from servekit.service import Service as Service
     from servekit.settings import Settings as Settings
 
@@ -47,6 +48,7 @@ HOMES = {
     "main": "entry",
     "read_identity": "identity",
     "remaining": "deadlines",
+    "settings_for_other_server": "other_server",
     "sheddable": "admission.importance",
 }
 
@@ -66,6 +68,7 @@ __all__ = [
     "main",
     "read_identity",
     "remaining",
+    "settings_for_other_server",
     "sheddable",
 ]
 

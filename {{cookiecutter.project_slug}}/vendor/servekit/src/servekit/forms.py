@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from servekit.places import allowed_host, listen_host, origin, path_prefix, read_all
+from servekit.places import allowed_host, listen_host, origin, path_prefix, read_all, root_path
 from servekit.redis.url import parse_redis_url
 from servekit.urls import Refused
 from servekit.words import split_words, unquoted
@@ -60,4 +60,5 @@ ListenHosts = Annotated[str, Field(min_length=1), AfterValidator(read_listened)]
 Origins = Annotated[list[str], AfterValidator(lambda given: read_all(given, origin))]
 PathPrefixes = Annotated[list[str], AfterValidator(lambda given: read_all(given, path_prefix))]
 RedisUrlText = Annotated[SecretStr, AfterValidator(read_redis)]
+RootPath = Annotated[str, AfterValidator(lambda given: root_path(unquoted(given)))]
 SigningKeys = Annotated[SecretStr, Field(min_length=1), AfterValidator(read_keys)]

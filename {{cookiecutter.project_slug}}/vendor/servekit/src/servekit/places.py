@@ -11,6 +11,7 @@ from servekit.words import unquoted
 
 SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://(.*)", re.IGNORECASE)
 DEFAULT_PORTS = {"http": 80, "https": 443}
+ROOT_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*")
 PREFIX = re.compile(r"/[A-Za-z0-9/._~!$&'()+,;=:@%-]*")
 
 
@@ -109,6 +110,21 @@ def path_prefix(text: str) -> Iterator[str]:
         example = "/orders; a prefix is plain text, without host, `?`, `{` and `*`"
         raise Refused(f"{text!r} is no beginning of a path: write it as {example}")
     yield prefix
+
+
+def root_path(text: str) -> str:
+    """Return the prefix of all paths, with a slash before it and none behind; `/` is none.
+
+    Raises:
+        Refused: It is no plain path, such as a URL.
+    """
+    bare = text.strip().strip("/")
+    prefix = f"/{bare}" if bare else ""
+    # It stands in redirects and in the script of /docs: nothing there that means something else.
+    if text.lstrip().startswith("//") or not ROOT_PATH.fullmatch(prefix):
+        example = "/shop; letters, digits, `.`, `_`, `~` and `-` between slashes"
+        raise Refused(f"is no beginning of a path: write it as {example}")
+    return prefix
 
 
 def listen_host(text: str) -> str:

@@ -14,6 +14,7 @@ from servekit.forms import (
     Origins,
     PathPrefixes,
     RedisUrlText,
+    RootPath,
     SigningKeys,
 )
 from servekit.words import decode, split_words
@@ -60,7 +61,7 @@ class Settings(BaseSettings):
     """`production` refuses to start with unsafe values; `development` starts its own Redis."""
 
     debug: bool = False
-    """Serve the interactive API documentation and asyncio's debug mode; refused in production."""
+    """asyncio's debug mode, and `/docs` outside of development too; refused in production."""
 
     host: ListenHosts = "127.0.0.1"
     """Address of the public port, or several, comma-separated; `unix:/path` for a unix socket."""
@@ -81,7 +82,10 @@ class Settings(BaseSettings):
     """Host names that a request may carry, comma-separated; `*.example.com` allows subdomains."""
 
     trusted_proxy_hops: int = Field(default=0, ge=0, le=10)
-    """Proxies in front that append to X-Forwarded-For; counted from the right. 0 trusts none."""
+    """Proxies in front that write X-Forwarded-*; entries count from the right. 0 trusts none."""
+
+    root_path: RootPath = ""
+    """Path under which a front shows the service, such as `/shop`; it may strip it or not."""
 
     cors_origins: Origins = []
     """Origins that a browser may call from, comma-separated; empty keeps CORS off."""
@@ -281,6 +285,11 @@ class Settings(BaseSettings):
     @property
     def development(self) -> bool:
         return self.environment == "development"
+
+    @property
+    def serves_docs(self) -> bool:
+        """Whether there is interactive documentation: in development, and with DEBUG."""
+        return self.development or self.debug
 
     @property
     def production(self) -> bool:

@@ -20,6 +20,7 @@ from servekit.layers.probes import PATHS, ProbesMiddleware
 from servekit.layers.proxy_headers import ProxyHeadersMiddleware
 from servekit.layers.rate_limit import RateLimitMiddleware
 from servekit.layers.request_id import RequestIdMiddleware
+from servekit.layers.root_path import RootPathMiddleware
 from servekit.layers.security_headers import SecurityHeadersMiddleware
 from servekit.layers.telemetry import TelemetryMiddleware
 from servekit.layers.trusted_hosts import TrustedHostsMiddleware
@@ -68,6 +69,7 @@ def layers(service: Composition, app: FastAPI) -> list[Middleware]:
         *cors(service, app),
         Middleware(DrainingMiddleware, draining=draining),
         Middleware(ProbesMiddleware, draining=draining, headers=headers, routes=routes),
+        *root_path(settings, app),
         Middleware(
             OverloadMiddleware,
             pressure=service.pressure,
@@ -110,6 +112,21 @@ def layers(service: Composition, app: FastAPI) -> list[Middleware]:
             clear_site_data=settings.session_clear_site_data,
         ),
     ]
+
+
+def root_path(settings: Settings, app: FastAPI) -> list[Middleware]:
+    """Return the layer that knows the prefix of a front; none where there can be none.
+
+    Raises:
+        RuntimeError: The application says another one than ROOT_PATH.
+    """
+    own = app.root_path.rstrip("/")
+    if own and settings.root_path not in {"", own}:
+        raise RuntimeError(
+            f"ROOT_PATH is {settings.root_path} and FastAPI(root_path=) is {own}: unset one."
+        )
+    prefix, hops = own or settings.root_path, settings.trusted_proxy_hops
+    return [Middleware(RootPathMiddleware, root_path=prefix, hops=hops)] if prefix or hops else []
 
 
 def cors(service: Composition, app: FastAPI) -> list[Middleware]:

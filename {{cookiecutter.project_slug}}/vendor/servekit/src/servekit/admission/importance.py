@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from starlette.types import Scope
 
 from servekit.admission.queue import Importance
-from servekit.routing.routes import Routes
+from servekit.routing.routes import Routes, route_path
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
@@ -41,7 +41,7 @@ class Importances:
 
     def of(self, scope: Scope) -> Importance:
         """Return the importance of a request."""
-        path = scope["path"]
+        path = route_path(scope)
         if path.startswith(self._critical):
             return "critical"
         if path.startswith(self._sheddable):

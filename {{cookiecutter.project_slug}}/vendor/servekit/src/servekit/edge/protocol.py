@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import httptools
 import structlog
 
+from servekit.edge.addresses import plain
 from servekit.edge.cycle import ResponseTransport
 from servekit.edge.refusals import Refusals, with_headers
 from servekit.edge.timeouts import ConnectionTimeouts
@@ -84,6 +85,7 @@ class HttpProtocol(IgnoredUpgrades):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.client, self.server = plain(self.client), plain(self.server)
         self.response_transport: Any = ResponseTransport(transport, close=self.close_after_answer)
         self.listener.connection_opened()
 

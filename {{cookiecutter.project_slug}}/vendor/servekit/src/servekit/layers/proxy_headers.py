@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from functools import lru_cache
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -60,6 +60,8 @@ def parse_client(entry: str) -> tuple[str, int] | None:
     elif entry.count(":") == 1:
         address, _, port = entry.partition(":")
     try:
-        return str(ip_address(address)), int(port) if port.isdecimal() else 0
+        found = ip_address(address)
+        mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
+        return str(mapped or found), int(port) if port.isdecimal() else 0
     except ValueError:
         return None

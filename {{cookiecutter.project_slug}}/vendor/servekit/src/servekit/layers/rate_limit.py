@@ -18,6 +18,7 @@ from servekit.errors import StoreUnavailable
 from servekit.layers.rate_limit_storage import ClientStorage
 from servekit.problems import about, send_problem
 from servekit.redis.clients import RedisClients
+from servekit.routing.routes import route_path
 
 LOCAL_CLIENTS = 10_000
 NETWORK_BITS = 64  # what an IPv6 customer is given: all of it counts as one client
@@ -76,7 +77,7 @@ class RateLimitMiddleware:
         await send_problem(send, 429, headers=headers, **about(scope))
 
     def _is_exempt(self, scope: Scope) -> bool:
-        return scope["method"] == "OPTIONS" or scope["path"] in self._exempt_paths
+        return scope["method"] == "OPTIONS" or route_path(scope) in self._exempt_paths
 
     async def _wait_seconds(self, key: str) -> float:
         """Count a request; return how long its client must wait, 0 to let it pass."""

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Iterable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from servekit.routing.routes import route_path
+
 CSP = (
     b"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     b"object-src 'none'"
@@ -75,10 +77,11 @@ class SecurityHeadersMiddleware:
         if scope["type"] not in STARTS:
             return self.app(scope, receive, send)
         start = STARTS[scope["type"]]
+        path = route_path(scope) if scope.get("root_path") else scope.get("path")
+        docs = path in self.docs_paths
 
         def send_secured(message: Message) -> Awaitable[None]:
             if message["type"] == start:
-                docs = scope["path"] in self.docs_paths
                 message["headers"] = self.merged(list(message.get("headers", ())), docs=docs)
             return send(message)
 

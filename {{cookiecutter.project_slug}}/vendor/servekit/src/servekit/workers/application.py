@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 import uvicorn
 
+from servekit.edge.addresses import with_plain_addresses
 from servekit.edge.websockets import make_websocket
 from servekit.foreign.uvicorn import HttpToolsProtocol, LifespanOn, renew_default_headers
 
@@ -80,7 +81,7 @@ class Application:
         self.config.load()
         make = self.config.ws_protocol_class
         if make is not None:
-            ours: Any = functools.partial(make_websocket, make, headers)
+            ours: Any = functools.partial(make_websocket, with_plain_addresses(make), headers)
             self.config.ws_protocol_class = ours
         self._server = uvicorn.Server(self.config)
         self.tick_count = 0

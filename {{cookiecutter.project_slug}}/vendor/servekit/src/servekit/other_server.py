@@ -1,0 +1,55 @@
+"""What an application needs of its surroundings where another server runs it, without workers."""
+
+from __future__ import annotations
+
+import atexit
+import os
+from typing import TypeVar
+
+import structlog
+
+from servekit.environment import SettingsError, load_settings, remarks
+from servekit.logs import configure_logs
+from servekit.redis.embedded import EmbeddedServer, EmbeddedServerError
+from servekit.settings import Settings
+from servekit.variables import unknown_variables
+
+MISSING = (
+    "HOST, PORT, WORKERS and ADMIN_* are not read; there are no metrics, no replacement of what "
+    "hangs, and no limits and deadlines of connections"
+)
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
+
+log = structlog.get_logger()
+
+
+def settings_for_other_server(kind: type[AnySettings]) -> AnySettings:
+    """Return the settings where another server calls `create_app`, and prepare what `main` would.
+
+    `uvicorn service.app:create_app --factory` serves with one process: logs are set up in it, and
+    outside of production a Redis of its own is started where REDIS_URL is empty. Settings that
+    cannot be used end the process with a line each.
+    """
+    try:
+        settings = with_redis(load_settings(kind))
+    except SettingsError as error:
+        raise SystemExit("\n".join(error.problems)) from None
+    except EmbeddedServerError as error:
+        raise SystemExit(str(error)) from None
+    configure_logs(settings.log_level, settings.log_format)
+    for line in [*unknown_variables(kind), *remarks(settings)]:
+        log.warning("doubtful_setting", detail=line)
+    log.warning("no_supervisor", missing=MISSING, instead="python -m service")
+    return settings
+
+
+def with_redis(settings: AnySettings) -> AnySettings:
+    """Return settings that name a Redis: one that is started here, if none is."""
+    if settings.production or settings.redis_url.get_secret_value():
+        return settings
+    server = EmbeddedServer()
+    server.__enter__()
+    atexit.register(server.__exit__, None, None, None)
+    os.environ["REDIS_URL"] = server.url
+    return load_settings(type(settings))
