@@ -3,10 +3,13 @@
 import asyncio
 import gc
 import random
+import sqlite3
+import time
 from typing import Any
 
 from sqlalchemy import func, insert, select
 
+from servekit import sql
 from servekit.sql import Database
 from servekit.testing import patience
 from tests.test_sql import metadata, users
@@ -44,6 +47,33 @@ async def test_queries_that_are_given_up_while_they_stream_leave_no_task_behind(
     gc.collect()
     await asyncio.sleep(0)
     assert said == []
+
+
+async def test_a_connection_that_nobody_waits_for_any_more_is_closed(tmp_path, monkeypatch):
+    opened: list[sqlite3.Connection] = []
+    connect = sqlite3.connect
+
+    def connect_late(*arguments, **options):
+        time.sleep(0.05)
+        opened.append(connect(*arguments, **options))
+        return opened[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", connect_late)
+    connecting = asyncio.ensure_future(sql.connect_sqlite(tmp_path / "users.db"))
+    await asyncio.sleep(0.01)
+    connecting.cancel()
+    await asyncio.wait([connecting])
+    async with asyncio.timeout(patience(5)):
+        while not opened or not is_closed(opened[0]):  # noqa: ASYNC110 - a thread closes it
+            await asyncio.sleep(0.005)
+
+
+def is_closed(connection: sqlite3.Connection) -> bool:
+    try:
+        connection.total_changes  # noqa: B018 - asks no thread, but whether it is open
+    except sqlite3.ProgrammingError as error:
+        return "closed" in str(error)
+    return False
 
 
 async def test_a_connection_that_is_stopped_while_it_closes_is_closed(tmp_path):

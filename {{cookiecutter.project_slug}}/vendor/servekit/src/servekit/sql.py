@@ -5,6 +5,7 @@ It needs the extra: `servekit[sql]`.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import ssl
 from typing import TYPE_CHECKING, Annotated, Any, Self
@@ -143,7 +144,7 @@ def url_of(address: DatabaseAddress) -> URL:
 def connect_arguments(address: DatabaseAddress) -> dict[str, Any]:
     """Return time limits, and what the address asks for, in the words of the driver."""
     if address.backend == "sqlite":
-        return {"timeout": LOCK_SECONDS}
+        return {"timeout": LOCK_SECONDS, "async_creator_fn": connect_sqlite}
     arguments: dict[str, Any] = {
         "timeout": CONNECT_SECONDS,
         "command_timeout": COMMAND_SECONDS,
@@ -155,6 +156,20 @@ def connect_arguments(address: DatabaseAddress) -> dict[str, Any]:
     if address.tls:
         arguments["ssl"] = tls_of(address.tls)
     return arguments | address.arguments
+
+
+async def connect_sqlite(*arguments: Any, **options: Any) -> Any:
+    """Open a file in a thread of its own; who gives up meanwhile leaves no open connection."""
+    import aiosqlite  # of those who have one
+
+    connection = aiosqlite.connect(*arguments, **options)
+    connection._thread.daemon = True  # noqa: SLF001 - as SQLAlchemy does where it connects itself
+    opening = asyncio.ensure_future(connection)
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        opening.add_done_callback(lambda done: done.exception() or connection.stop())
+        raise
 
 
 def tls_of(words: dict[str, str]) -> str | ssl.SSLContext:
