@@ -97,7 +97,7 @@ def test_every_python_to_choose_is_tested_found_and_documented():
     tested = yaml.safe_load(workflows["ci.yml"])["jobs"]["test"]["strategy"]["matrix"]["python"]
     assert sorted(tested) == sorted(PYTHONS)
     alone = re.findall(r'python-version: "(.*)"', "".join(workflows.values()))
-    assert set(alone) == {newest}
+    assert set(alone) <= set(PYTHONS)  # other projects' own tests run on what those name
 
     installer = (ROOT / SERVICE / "requirements/install.sh").read_text()
     assert sorted(re.findall(r" python(3\.\d+)", installer)) == sorted(PYTHONS)
