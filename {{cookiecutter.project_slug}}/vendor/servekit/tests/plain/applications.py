@@ -73,7 +73,7 @@ ASKS: dict[str, list[Ask | Talk]] = {
         Ask("/moved"),
         Ask("/", "HEAD", status_only=True),
     ],
-    "rooted": [Ask("/where"), Ask("/api/where"), Ask("/folder"), Ask("/folder/")],
+    "rooted": [Ask("/where"), Ask("/api/where"), Ask("/folder", status_only=True), Ask("/folder/")],
     "mounted": [
         Ask("/inner/own", headers=KEY),
         Ask("/inner/where", headers=KEY),

@@ -19,6 +19,12 @@ ALL = "*"
 """Stands among the names of a place for every name that a request may have there."""
 
 
+NEGOTIATION = frozenset(
+    {"accept", "accept-charset", "accept-encoding", "accept-language", "origin"}
+)
+"""Headers that tell what a client takes and from where it asks, and never who asks."""
+
+
 @dataclass(frozen=True, slots=True)
 class Declared:
     """The names of a request's fields that are in a route's key; headers in lower case."""
@@ -29,8 +35,11 @@ class Declared:
 
     @property
     def is_personal(self) -> bool:
-        """Whether the key holds what usually says who asks."""
-        return bool(self.cookies) or "authorization" in self.headers
+        """Whether the key holds what may say who asks: caches outside must not share such pages.
+
+        Not all of them honour `Vary`, and a key of an API comes in a header of any name.
+        """
+        return bool(self.cookies) or not self.headers <= NEGOTIATION
 
     def has(self, field: str) -> bool:
         """Return whether a field, in the words of `vary=`, is in the key."""
