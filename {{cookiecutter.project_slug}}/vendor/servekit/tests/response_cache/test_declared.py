@@ -10,8 +10,9 @@ from pydantic import BaseModel
 from starlette.middleware.cors import CORSMiddleware
 
 from servekit import Service, Settings
+from servekit.response_cache.declared import declared_by
 from servekit.response_cache.layer import cache_response
-from servekit.response_cache.routes import UncacheableRoute, refuse_uncacheable
+from servekit.response_cache.routes import UncacheableRoute, policy_of, refuse_uncacheable
 from servekit.routing.compiled import compile_router
 from servekit.routing.routes import read_routes
 from servekit.sessions import SessionDep, UserDep, UserSessionDep
@@ -198,3 +199,34 @@ async def test_nor_with_one_that_its_lifespan_adds(make_settings):
     with pytest.raises(UncacheableRoute, match="POST /page"):
         async with Lifespan(app):
             pass
+
+
+@pytest.mark.parametrize(
+    ("dependencies", "policy", "reach"),
+    [
+        ([], {}, "public"),
+        ([], {"vary": ("accept-language",)}, "public"),
+        ([], {"vary": ("x-tenant",)}, "private"),
+        ([], {"vary": ("x-lang",), "cdn_seconds": 60}, "public"),
+        ([Depends(APIKeyHeader(name="x-api-key"))], {"vary": ("x-api-key",)}, "private"),
+        (
+            [Depends(APIKeyHeader(name="x-api-key"))],
+            {"vary": ("x-api-key",), "cdn_seconds": 60},
+            "private",
+        ),
+        ([], {"vary": ("cookie:lang",)}, "private"),
+    ],
+)
+def test_caches_outside_may_share_only_what_no_key_says_who_asks(dependencies, policy, reach):
+    app = FastAPI()
+    cached = Depends(cache_response(ttl_seconds=60, **policy))
+
+    @app.get("/", dependencies=[cached, *dependencies])
+    async def page() -> str:
+        return "page"
+
+    [entry] = [entry for entry in read_routes(app).entries if entry.path == "/"]
+    found = policy_of(entry)
+    assert found is not None
+    personal = declared_by(entry.dependant, found).is_personal
+    assert ("private" if personal else "public") == reach

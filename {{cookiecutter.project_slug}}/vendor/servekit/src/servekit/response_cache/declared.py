@@ -33,13 +33,8 @@ class Declared:
     cookies: frozenset[str] = frozenset()
     query: frozenset[str] = frozenset()
 
-    @property
-    def is_personal(self) -> bool:
-        """Whether the key holds what may say who asks: caches outside must not share such pages.
-
-        Not all of them honour `Vary`, and a key of an API comes in a header of any name.
-        """
-        return bool(self.cookies) or not self.headers <= NEGOTIATION
+    is_personal: bool = False
+    """Whether the key holds what may say who asks: caches outside must not share such pages."""
 
     def has(self, field: str) -> bool:
         """Return whether a field, in the words of `vary=`, is in the key."""
@@ -70,7 +65,12 @@ def declared_by(dependant: Any, policy: CacheResponse) -> Declared:
     if "cookie" in headers:  # the whole field, declared as a header
         cookies.add(ALL)
         headers.discard("cookie")
-    return Declared(frozenset(headers - {ALL}), frozenset(cookies), frozenset(query))
+    secured = any(security_fields(part.call) for part in walk(dependant))
+    # Not all caches honour Vary, and an API's key may come in a header of any name; but whoever
+    # says for how long a CDN keeps an answer has said that it may.
+    unusual = policy.cdn_seconds is None and not headers <= NEGOTIATION
+    personal = bool(cookies) or "authorization" in headers or secured or unusual
+    return Declared(frozenset(headers - {ALL}), frozenset(cookies), frozenset(query), personal)
 
 
 def names_of(field: Any, *, header: bool = False) -> set[str]:
