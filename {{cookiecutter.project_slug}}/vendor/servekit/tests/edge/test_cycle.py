@@ -1,5 +1,6 @@
 """Whatever an application sends, the wire gets one whole answer, or a cut one and a record."""
 
+import asyncio
 import logging
 from typing import Any
 
@@ -175,12 +176,28 @@ async def test_a_head_does_not_wait_for_the_first_piece(cycle, fields):
 
     async def app(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": fields})
+        await asyncio.sleep(0)
         written.append(bytes(client.wire.written))
         await send({"type": "http.response.body", "body": b"abc"})
 
     client = Client(app, cycle)
     await client.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     assert written[0].endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize("end", ["the body", "an error", "nothing more"])
+async def test_a_head_is_written_once_whatever_follows(cycle, end):
+    async def app(scope, receive, send):
+        fields = [(b"content-length", b"3")]
+        await send({"type": "http.response.start", "status": 200, "headers": fields})
+        if end == "an error":
+            raise ValueError
+        if end == "the body":
+            await send({"type": "http.response.body", "body": b"abc"})
+
+    data, _, _ = await asked(cycle, app)
+    assert data.count(b"HTTP/1.1 200") == 1
+    assert data.endswith(b"abc" if end == "the body" else b"\r\n\r\n")
 
 
 async def test_a_client_that_knows_no_chunks_gets_none(cycle):

@@ -30,11 +30,14 @@ class AbandonedReads(HttpToolsProtocol):
         self._context = contextvars.copy_context()
 
     def start_request(self, cycle: RequestResponseCycle, app: Any) -> None:
-        # The next of a connection is started by the end of the one before, in its context.
-        task = self.loop.create_task(cycle.run_asgi(app), context=self._context.copy())
+        task = self.loop.create_task(cycle.run_asgi(app))
         self._running = (cycle, task)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+
+    def start_next(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Start what waited for the request before, in whose context this is called."""
+        self._context.copy().run(self.start_request, cycle, app)
 
     @property
     def answering(self) -> bool:

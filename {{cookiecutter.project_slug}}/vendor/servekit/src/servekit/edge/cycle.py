@@ -78,6 +78,7 @@ class FastHeadCycle(CheckedCycle):
     headers on it, that is a tenth of a small answer's cost.
     """
 
+    transport: ResponseTransport  # type: ignore[assignment] # as its connection has it
     _by_length = False
     _until_close = False
 
@@ -92,8 +93,7 @@ class FastHeadCycle(CheckedCycle):
             head = self._head(message["status"], message.get("headers", ()))
             self.response_started = True
             self.waiting_for_100_continue = False
-            # It does not wait for the body: uvloop puts into one call what is written in one turn.
-            self.transport.write(head)
+            (self.transport.write_head if self._by_length else self.transport.write)(head)
             return
         if self.response_complete or message["type"] != BODY:
             await super().send(message)
@@ -178,9 +178,35 @@ class FastHeadCycle(CheckedCycle):
 
 
 class ResponseTransport:
-    """The transport as uvicorn's cycle sees it: what closing means is the connection's to say."""
+    """The transport as a cycle sees it: what closing means is the connection's to say."""
 
-    def __init__(self, transport: asyncio.Transport, *, close: Callable[[], None]) -> None:
-        self.write = transport.write
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        close: Callable[[], None],
+    ) -> None:
+        self._transport = transport
+        self._call_soon = loop.call_soon
+        self._close = close
+        self._head = b""
         self.is_closing = transport.is_closing
-        self.close = close
+
+    def write_head(self, head: bytes) -> None:
+        """Write it in one piece with a body that follows at once, or else by itself."""
+        self._head = head
+        self._call_soon(self._flush)
+
+    def write(self, data: bytes) -> None:
+        if self._head:
+            data, self._head = b"".join((self._head, data)), b""
+        self._transport.write(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._close()
+
+    def _flush(self) -> None:
+        if self._head and not self.is_closing():
+            self.write(b"")

@@ -86,7 +86,9 @@ class HttpProtocol(IgnoredUpgrades):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.client, self.server = plain(self.client), plain(self.server)
-        self.response_transport: Any = ResponseTransport(transport, close=self.close_after_answer)
+        self.response_transport: Any = ResponseTransport(
+            transport, self.loop, close=self.close_after_answer
+        )
         self.listener.connection_opened()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -212,12 +214,9 @@ class HttpProtocol(IgnoredUpgrades):
         if self.transport.is_closing() or self.refused:
             return
         self.flow.resume_reading()
-        if self.ends_after_answer:
-            self.transport.close()
-        elif self.pipeline:
-            cycle, app = self.pipeline.pop()
-            self.start_request(cycle, app)
-        elif self.half_closed:
+        if self.pipeline:
+            self.start_next(*self.pipeline.pop())
+        elif self.ends_after_answer or self.half_closed:
             self.transport.close()
 
     def close_after_answer(self) -> None:
