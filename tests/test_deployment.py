@@ -70,7 +70,7 @@ def environment(project) -> dict[str, str]:
 
 def settings_defaults(project: Path) -> dict[str, Any]:
     """Read names and default values of the settings from their sources."""
-    library = project / "vendor" / "servekit" / "src" / "servekit" / "settings.py"
+    library = project / "vendor" / "servekit" / "src/servekit/configuration/settings.py"
     defaults: dict[str, Any] = {}
     for path in (library, project / "src" / "service" / "settings.py"):
         defaults |= defaults_of(ast.parse(path.read_text()))

@@ -12,32 +12,39 @@ SOURCE = Path(__file__).parents[1] / "src" / "servekit"
 LINES_MAX = 300
 
 MAY_IMPORT = {
-    "redis": {"breaker", "deadlines", "errors", "foreign", "retry_budget", "urls"},
+    "notation": set(),
+    "configuration": {"notation", "redis"},
+    "resilience": set(),
+    "redis": {"errors", "foreign", "notation", "resilience"},
     "routing": {"foreign", "scope"},
     "foreign": set(),
     "monitors": {"cpus", "process_memory"},
     "layers": {
-        "deadlines", "draining", "errors", "hang_up", "places", "problems", "redis", "routing",
-        "scope", "unsendable", "urls",
+        "draining", "errors", "hang_up", "notation", "problems", "redis", "resilience", "routing",
+        "scope", "unsendable",
     },
-    "cache": {"breaker", "context", "deadlines", "errors", "redis", "response_cache", "scope"},
+    "cache": {"context", "errors", "redis", "resilience", "response_cache", "scope"},
     "response_cache": {"cache", "foreign", "layers", "problems", "routing", "scope"},
     "sessions": {"errors", "layers", "problems", "redis", "scope"},
-    "upstream": {"breaker", "context", "deadlines", "retry_budget"},
-    "offload": {"context", "deadlines", "hang_up", "parent"},
+    "upstream": {"context", "resilience"},
+    "offload": {"context", "hang_up", "parent", "resilience"},
     "admission": {"layers", "monitors", "problems", "process_memory", "routing"},
     "edge": {"foreign", "hang_up", "scope", "unsendable"},
     "workers": {
-        "backoff", "draining", "edge", "foreign", "import_string", "parent", "process_memory",
+        "draining", "edge", "foreign", "import_string", "parent", "process_memory", "resilience",
         "tuning",
     },
     "admin": {"edge", "workers"},
-    "testing": {"cpus", "logs", "redis", "service", "sessions", "settings", "sql"},
+    "start": {
+        "admin", "configuration", "cpus", "edge", "import_string", "install", "layers", "logs",
+        "monitors", "notation", "redis", "service", "sql", "workers",
+    },
+    "testing": {"configuration", "cpus", "logs", "redis", "service", "sessions", "sql"},
 }  # fmt: skip
 """For each folder the folders and loose modules that it may import, besides itself."""
 
 LIGHT_PROCESSES = [
-    "servekit.launch",
+    "servekit.start.launch",
     "servekit.workers.supervisor",
     "servekit.workers.zygote",
     "servekit.offload.worker",

@@ -21,10 +21,10 @@ from servekit import Service, ServiceDep, Settings
 from servekit.edge.websockets import entering
 from servekit.foreign import versions
 from servekit.install import entrance
-from servekit.program import exposition, program_of
 from servekit.routing.compiled import CompiledRouter
 from servekit.routing.direct import Direct
 from servekit.service import TELEMETRY_OFF
+from servekit.start.program import exposition, program_of
 from servekit.testing.lifespan import Lifespan
 
 

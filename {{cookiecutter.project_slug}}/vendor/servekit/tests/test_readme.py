@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 README = Path(__file__).parent.parent / "README.md"
-HEADING = "## Public names\n"
+HEADING = "## The source\n"
 PUBLIC = [
     "servekit",
     "servekit.cache",
@@ -39,10 +39,10 @@ def what(module: ModuleType, name: str) -> str:
 
 
 def documented_assignments(module: ModuleType) -> dict[str, str]:
-    """Return the strings that stand below assignments, in a module's file and its folder's."""
+    """Return the strings that stand below assignments, in a module's file, or below its folder."""
     found: dict[str, str] = {}
     path = Path(inspect.getfile(module))
-    for source in sorted(path.parent.glob("*.py")) if path.name == "__init__.py" else [path]:
+    for source in sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]:
         body = ast.parse(source.read_text(encoding="utf-8")).body
         for before, after in pairwise(body):
             if isinstance(before, ast.Assign) and isinstance(after, ast.Expr):
@@ -64,16 +64,28 @@ def section(module: ModuleType) -> str:
     return "\n".join([title, "| name | what |", "|---|---|", *lines, ""])
 
 
+def rooms() -> str:
+    """Return the table of the source's folders, with what each says that it holds."""
+    files = sorted((README.parent / "src" / "servekit").glob("*/__init__.py"))
+    texts = [(file.parent.name, ast.get_docstring(ast.parse(file.read_text()))) for file in files]
+    lines = [f"| `{name}/` | {first_paragraph(text)} |" for name, text in texts]
+    return "\n".join(["| folder | what is in it |", "|---|---|", *lines, ""])
+
+
+def tables() -> str:
+    names = "\n".join(map(section, MODULES))
+    return f"{HEADING}\n{rooms()}\n## Public names\n\n{names}"
+
+
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
 def test_every_public_name_is_documented(module):
     assert [name for name, text in rows(module).items() if not text] == []
 
 
-def test_the_readme_has_a_line_for_every_public_name():
-    written = README.read_text(encoding="utf-8").partition(HEADING)[2]
-    assert written == "\n" + "\n".join(map(section, MODULES))
+def test_the_readme_has_a_line_for_every_folder_and_every_public_name():
+    assert README.read_text(encoding="utf-8").endswith("\n" + tables())
 
 
 if __name__ == "__main__":
     before = README.read_text(encoding="utf-8").partition(HEADING)[0]
-    README.write_text(before + HEADING + "\n" + "\n".join(map(section, MODULES)), encoding="utf-8")
+    README.write_text(before + tables(), encoding="utf-8")

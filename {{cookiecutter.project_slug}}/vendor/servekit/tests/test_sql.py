@@ -31,7 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import OperationalError, TimeoutError as PoolTimeoutError
 
 from servekit import Service, Settings, sql
-from servekit.database_url import parse_database_url
+from servekit.notation.database_url import parse_database_url
 from servekit.sql import Database, DatabaseDep, or_replace
 from servekit.testing import both_databases, patience
 

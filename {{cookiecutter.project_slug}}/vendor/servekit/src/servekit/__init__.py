@@ -11,44 +11,44 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from servekit.admission.importance import critical as critical, sheddable as sheddable
-    from servekit.database_url import DatabaseUrl as DatabaseUrl
-    from servekit.deadlines import remaining as remaining
+    from servekit.configuration.environment import SettingsError as SettingsError
+    from servekit.configuration.identity import read_identity as read_identity
+    from servekit.configuration.settings import Settings as Settings
     from servekit.dependencies import (
         ServiceDep as ServiceDep,
         SettingsDep as SettingsDep,
         get_settings as get_settings,
     )
     from servekit.draining import drain_begins as drain_begins
-    from servekit.entry import main as main
-    from servekit.environment import SettingsError as SettingsError
     from servekit.errors import StoreUnavailable as StoreUnavailable
-    from servekit.identity import read_identity as read_identity
     from servekit.layers.cross_site_rules import allow_cross_site as allow_cross_site
     from servekit.layers.deadline import deadline as deadline
-    from servekit.other_server import settings_for_other_server as settings_for_other_server
+    from servekit.notation.database_url import DatabaseUrl as DatabaseUrl
+    from servekit.resilience.deadlines import remaining as remaining
     from servekit.service import Service as Service
-    from servekit.settings import Settings as Settings
+    from servekit.start.entry import main as main
+    from servekit.start.other_server import settings_for_other_server as settings_for_other_server
 
 __version__ = "0.1.0"
 
 # Where each name lives: imported when it is asked for, as a supervisor needs few of them.
 HOMES = {
-    "DatabaseUrl": "database_url",
+    "DatabaseUrl": "notation.database_url",
     "Service": "service",
     "ServiceDep": "dependencies",
-    "Settings": "settings",
+    "Settings": "configuration.settings",
     "SettingsDep": "dependencies",
-    "SettingsError": "environment",
+    "SettingsError": "configuration.environment",
     "StoreUnavailable": "errors",
     "allow_cross_site": "layers.cross_site_rules",
     "critical": "admission.importance",
     "deadline": "layers.deadline",
     "drain_begins": "draining",
     "get_settings": "dependencies",
-    "main": "entry",
-    "read_identity": "identity",
-    "remaining": "deadlines",
-    "settings_for_other_server": "other_server",
+    "main": "start.entry",
+    "read_identity": "configuration.identity",
+    "remaining": "resilience.deadlines",
+    "settings_for_other_server": "start.other_server",
     "sheddable": "admission.importance",
 }
 

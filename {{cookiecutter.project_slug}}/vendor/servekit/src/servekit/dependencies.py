@@ -5,9 +5,9 @@ from typing import Annotated
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
+from servekit.configuration.settings import Settings
 from servekit.context import service_of
 from servekit.service import Service
-from servekit.settings import Settings
 
 # Coroutines, here as everywhere: FastAPI would run plain functions in a thread.
 

@@ -13,10 +13,11 @@ from prometheus_client import CollectorRegistry
 
 from servekit.admission.pressure import Pressure
 from servekit.cache.cache import Cache
+from servekit.configuration.identity import project_name
+from servekit.configuration.settings import Settings
 from servekit.cpus import usable_cpus
 from servekit.draining import Draining
 from servekit.errors import LoadTimeout, StoreUnavailable
-from servekit.identity import project_name
 from servekit.install import install
 from servekit.layers.request_metrics import RequestMetrics
 from servekit.layers.running_request import running_request
@@ -34,7 +35,6 @@ from servekit.redis.clients import RedisClients
 from servekit.routing.routes import Routes
 from servekit.sessions.errors import SessionEnded
 from servekit.sessions.store import SessionStore
-from servekit.settings import Settings
 from servekit.upstream.client import Upstream
 from servekit.upstream.errors import UpstreamTimeout, UpstreamUnavailable
 from servekit.upstream.metrics import UpstreamMetrics

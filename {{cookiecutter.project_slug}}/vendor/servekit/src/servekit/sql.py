@@ -22,7 +22,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from servekit.context import service_of
-from servekit.database_url import DatabaseAddress, parse_database_url
+from servekit.notation.database_url import DatabaseAddress, parse_database_url
 from servekit.problems import problem_response, retry_after
 
 if TYPE_CHECKING:

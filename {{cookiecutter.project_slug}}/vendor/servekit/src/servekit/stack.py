@@ -36,12 +36,12 @@ if TYPE_CHECKING:
 
     from servekit.admission.pressure import Pressure
     from servekit.cache.cache import Cache
+    from servekit.configuration.settings import Settings
     from servekit.draining import Draining
     from servekit.layers.request_metrics import RequestMetrics
     from servekit.redis.clients import RedisClients
     from servekit.routing.routes import Routes
     from servekit.sessions.store import SessionStore
-    from servekit.settings import Settings
 
 
 class Composition(Protocol):

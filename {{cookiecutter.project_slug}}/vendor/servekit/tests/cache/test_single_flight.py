@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from servekit.cache.single_flight import SingleFlight
-from servekit.deadlines import Deadline, current_deadline, remaining
+from servekit.resilience.deadlines import Deadline, current_deadline, remaining
 from tests.stores.workers import until, worker
 
 

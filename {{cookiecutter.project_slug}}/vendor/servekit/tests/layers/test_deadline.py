@@ -8,8 +8,8 @@ from fastapi import Depends, FastAPI
 from fastapi.responses import StreamingResponse
 from structlog.testing import capture_logs
 
-from servekit.deadlines import remaining
 from servekit.layers.deadline import DeadlineMiddleware, deadline
+from servekit.resilience.deadlines import remaining
 from tests.asgi import answers, call, foreign, http_scope, passed
 
 SOON = {"seconds": 0.02, "resolution_seconds": 0.005}

@@ -1,10 +1,10 @@
 import pytest
 import structlog
 
+from servekit.configuration.settings import Settings
 from servekit.layers.trusted_hosts import REMEMBERED, SAMPLE_SECONDS, TrustedHostsMiddleware
-from servekit.settings import Settings
 from tests.asgi import answers, call, foreign, passed
-from tests.settings_table import TABLE
+from tests.configuration.settings_table import TABLE
 
 ALLOWED = ["api.example.com", "*.shop.example", "127.0.0.1", "[::1]"]
 

@@ -9,7 +9,6 @@ import pytest
 from prometheus_client import CollectorRegistry
 from structlog.contextvars import bound_contextvars
 
-from servekit.deadlines import Deadline, current_deadline
 from servekit.offload import process as module
 from servekit.offload.errors import (
     OffloadCrashed,
@@ -18,6 +17,7 @@ from servekit.offload.errors import (
     OffloadTimeout,
 )
 from servekit.offload.processes import Processes
+from servekit.resilience.deadlines import Deadline, current_deadline
 from servekit.testing import patience
 from tests.offload import jobs
 

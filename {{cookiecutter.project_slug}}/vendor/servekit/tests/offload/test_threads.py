@@ -8,10 +8,10 @@ import time
 import pytest
 from prometheus_client import CollectorRegistry
 
-from servekit.deadlines import Deadline, current_deadline
 from servekit.offload.errors import OffloadError, OffloadRejected, OffloadTimeout
 from servekit.offload.processes import Processes
 from servekit.offload.threads import Threads
+from servekit.resilience.deadlines import Deadline, current_deadline
 from servekit.testing import patience
 from tests.offload import jobs
 

@@ -8,12 +8,12 @@ import redis.asyncio
 from prometheus_client import CollectorRegistry, generate_latest
 from redis.exceptions import ResponseError
 
-from servekit.breaker import CLOSED
-from servekit.deadlines import Deadline, current_deadline
 from servekit.errors import StoreUnavailable
 from servekit.redis.clients import RedisClients
 from servekit.redis.url import parse_redis_url
-from servekit.retry_budget import RetryBudget
+from servekit.resilience.breaker import CLOSED
+from servekit.resilience.deadlines import Deadline, current_deadline
+from servekit.resilience.retry_budget import RetryBudget
 from servekit.testing import patience
 from tests.redis.patient import patient_clients
 from tests.stores.proxy import Proxy

@@ -4,9 +4,9 @@ import time
 import pytest
 from redis.exceptions import ConnectionError as RawConnectionError, ResponseError
 
-from servekit.breaker import CLOSED, HALF_OPEN, OPEN
 from servekit.errors import StoreUnavailable, WorkerBusy
 from servekit.redis.command_budget import RedisBreaker, TimeLimit
+from servekit.resilience.breaker import CLOSED, HALF_OPEN, OPEN
 from servekit.testing import patience
 
 

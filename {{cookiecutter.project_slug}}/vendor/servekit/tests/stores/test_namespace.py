@@ -19,7 +19,7 @@ from redis.crc import key_slot
 from servekit import Service, Settings
 from servekit.cache import CacheDep, cache_response, cached
 from servekit.cache.keys import KeySpace
-from servekit.identity import GROUP, project_name
+from servekit.configuration.identity import GROUP, project_name
 from servekit.redis.clients import RedisClients
 from servekit.service import default_namespace
 from servekit.sessions import SessionDep
@@ -245,7 +245,7 @@ def installed(patch: pytest.MonkeyPatch, **projects: str) -> Iterator[None]:
         ]
 
     with patch.context() as here:
-        here.setattr("servekit.identity.metadata.entry_points", entry_points)
+        here.setattr("servekit.configuration.identity.metadata.entry_points", entry_points)
         yield
 
 

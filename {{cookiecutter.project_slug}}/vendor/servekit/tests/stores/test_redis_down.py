@@ -4,9 +4,9 @@ import time
 import pytest
 import redis.asyncio
 
-from servekit.breaker import CLOSED, OPEN
 from servekit.cache.cache import Cache
 from servekit.redis.clients import RedisClients
+from servekit.resilience.breaker import CLOSED, OPEN
 from servekit.testing import patience
 from tests.stores.proxy import Proxy
 from tests.stores.workers import Product, Source, settle, until, worker

@@ -5,9 +5,9 @@ import httpx2
 import pytest
 from prometheus_client import CollectorRegistry
 
-from servekit.breaker import CLOSED, OPEN
-from servekit.deadlines import Deadline, current_deadline
 from servekit.layers.request_id import bound_request_id
+from servekit.resilience.breaker import CLOSED, OPEN
+from servekit.resilience.deadlines import Deadline, current_deadline
 from servekit.testing import patience
 from servekit.upstream.client import Upstream
 from servekit.upstream.errors import UpstreamTimeout, UpstreamUnavailable

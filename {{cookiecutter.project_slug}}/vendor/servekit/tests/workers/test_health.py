@@ -1,7 +1,7 @@
 from types import SimpleNamespace
 from typing import Any
 
-from servekit.settings import HANG_SECONDS_MIN
+from servekit.configuration.settings import HANG_SECONDS_MIN
 from servekit.workers import events
 from servekit.workers.health import DUMP_SECONDS, HealthChecks
 from servekit.workers.program import SupervisorConfig

@@ -1,0 +1,1 @@
+"""Which requests are let in: importance, places in flight, a bounded queue, pressure."""

@@ -15,10 +15,10 @@ from servekit.cache.keys import ENTRY, TAG, KeySpace
 from servekit.cache.local_tier import LocalTier
 from servekit.cache.redis_tier import RedisTier
 from servekit.cache.single_flight import SingleFlight, Waiters
-from servekit.deadlines import without_deadline
 from servekit.errors import StoreUnavailable
 from servekit.redis.clients import RedisClients
 from servekit.redis.invalidation import InvalidationChannel
+from servekit.resilience.deadlines import without_deadline
 
 log = structlog.get_logger()
 

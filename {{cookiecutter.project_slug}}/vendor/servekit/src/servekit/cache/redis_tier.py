@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from servekit.breaker import CLOSED
 from servekit.cache.keys import KeySpace
-from servekit.deadlines import without_deadline
 from servekit.redis.clients import RedisClients
+from servekit.resilience.breaker import CLOSED
+from servekit.resilience.deadlines import without_deadline
 
 if TYPE_CHECKING:
     from redis.commands.core import AsyncScript

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from servekit.cache.redis_tier import RedisTier
-from servekit.deadlines import without_deadline
 from servekit.errors import StoreUnavailable
+from servekit.resilience.deadlines import without_deadline
 
 T = TypeVar("T")
 

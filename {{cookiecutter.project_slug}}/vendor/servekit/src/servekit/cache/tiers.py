@@ -20,9 +20,9 @@ from servekit.cache.entries import (
 from servekit.cache.keys import ENTRY, PATTERN, TAG
 from servekit.cache.local_tier import LocalTier
 from servekit.cache.redis_tier import RedisTier
-from servekit.deadlines import without_deadline
 from servekit.errors import StoreUnavailable
 from servekit.redis.invalidation import ReadFence
+from servekit.resilience.deadlines import without_deadline
 
 T = TypeVar("T")
 

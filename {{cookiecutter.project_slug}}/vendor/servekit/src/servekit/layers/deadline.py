@@ -11,9 +11,9 @@ from time import monotonic
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from servekit.deadlines import Deadline, current_deadline
 from servekit.hang_up import LATE
 from servekit.problems import about, send_problem
+from servekit.resilience.deadlines import Deadline, current_deadline
 from servekit.routing.template import route_template
 
 log = structlog.get_logger()

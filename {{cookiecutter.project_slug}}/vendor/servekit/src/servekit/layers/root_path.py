@@ -7,8 +7,8 @@ from functools import lru_cache
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from servekit.places import root_path
-from servekit.urls import Refused
+from servekit.notation.places import root_path
+from servekit.notation.urls import Refused
 
 FIELD = b"x-forwarded-prefix"
 

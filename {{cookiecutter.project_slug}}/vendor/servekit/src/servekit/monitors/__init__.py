@@ -1,0 +1,1 @@
+"""What is measured of a worker: loop lag, memory, collector, CPU; and the watchdog."""

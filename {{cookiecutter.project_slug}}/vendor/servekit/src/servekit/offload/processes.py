@@ -12,13 +12,13 @@ from typing import Any, Self, TypeVar, TypeVarTuple
 import structlog
 from prometheus_client import CollectorRegistry
 
-from servekit.deadlines import remaining
 from servekit.offload.calls import pack_call
 from servekit.offload.capacity import PoolCapacity
 from servekit.offload.errors import OffloadError, OffloadTimeout
 from servekit.offload.frames import Startup, pack
 from servekit.offload.metrics import OffloadMetrics
 from servekit.offload.process import OffloadProcess
+from servekit.resilience.deadlines import remaining
 
 T = TypeVar("T")
 Args = TypeVarTuple("Args")

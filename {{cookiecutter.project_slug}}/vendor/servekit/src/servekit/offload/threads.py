@@ -14,10 +14,10 @@ from typing import Any, Self, TypeVar, TypeVarTuple
 
 from prometheus_client import CollectorRegistry
 
-from servekit.deadlines import remaining
 from servekit.offload.capacity import PoolCapacity
 from servekit.offload.errors import OffloadError, OffloadTimeout
 from servekit.offload.metrics import OffloadMetrics
+from servekit.resilience.deadlines import remaining
 
 T = TypeVar("T")
 Args = TypeVarTuple("Args")

@@ -24,13 +24,13 @@ from redis.backoff import NoBackoff
 from redis.driver_info import DriverInfo
 from redis.maint_notifications import MaintNotificationsConfig
 
-from servekit.breaker import CLOSED
 from servekit.redis.budgeted_clients import BudgetedCluster, BudgetedRedis
 from servekit.redis.command_budget import STRETCH, CommandBudget, RedisBreaker
 from servekit.redis.pools import BoundedPool, BoundedSentinelPool
 from servekit.redis.tls import SentinelTlsConnection, TlsConnection, prepare
 from servekit.redis.url import RedisUrl, parse_redis_url
-from servekit.retry_budget import RetryBudget
+from servekit.resilience.breaker import CLOSED
+from servekit.resilience.retry_budget import RetryBudget
 
 # Each connection that is not given one reads redis-py's package metadata: 6 ms of the loop.
 DRIVER = DriverInfo()

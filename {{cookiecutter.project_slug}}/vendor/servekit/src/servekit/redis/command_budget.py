@@ -18,10 +18,10 @@ from redis.exceptions import (
     TimeoutError as RawTimeoutError,
 )
 
-from servekit.breaker import Breaker
-from servekit.deadlines import remaining
 from servekit.errors import UNAVAILABLE, StoreUnavailable, WorkerBusy, is_refusal, reason_of
-from servekit.retry_budget import RetryBudget
+from servekit.resilience.breaker import Breaker
+from servekit.resilience.deadlines import remaining
+from servekit.resilience.retry_budget import RetryBudget
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from servekit.urls import ENCODE, Address, Refused, read_number, read_switch, split_url
+from servekit.notation.urls import ENCODE, Address, Refused, read_number, read_switch, split_url
 
 PORT, SENTINEL_PORT = 6379, 26379
 SOCKET_PATH_MAX = 107  # bytes: the kernel's limit

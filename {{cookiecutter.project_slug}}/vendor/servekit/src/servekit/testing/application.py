@@ -14,10 +14,10 @@ import pytest_asyncio
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
+from servekit.configuration.settings import Settings
 from servekit.logs import LEVELS, Stamp, configure_structlog, render_json
 from servekit.service import Service
 from servekit.sessions.cookie import SessionCookie
-from servekit.settings import Settings
 from servekit.testing.lifespan import Lifespan
 
 AnySettings = TypeVar("AnySettings", bound=Settings)

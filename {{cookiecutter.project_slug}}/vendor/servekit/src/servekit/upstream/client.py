@@ -14,9 +14,9 @@ import httpx2
 import structlog
 from structlog.contextvars import get_contextvars
 
-from servekit.breaker import Breaker
-from servekit.deadlines import remaining
-from servekit.retry_budget import RetryBudget
+from servekit.resilience.breaker import Breaker
+from servekit.resilience.deadlines import remaining
+from servekit.resilience.retry_budget import RetryBudget
 from servekit.upstream.errors import UpstreamTimeout, UpstreamUnavailable
 from servekit.upstream.metrics import UpstreamMetrics
 

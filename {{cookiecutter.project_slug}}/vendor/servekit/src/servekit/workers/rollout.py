@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from servekit.backoff import Backoff
+from servekit.resilience.backoff import Backoff
 from servekit.workers import events
 
 if TYPE_CHECKING:

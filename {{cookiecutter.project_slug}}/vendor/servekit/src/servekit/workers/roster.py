@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from servekit.backoff import Backoff
+from servekit.resilience.backoff import Backoff
 from servekit.workers import events
 
 if TYPE_CHECKING:

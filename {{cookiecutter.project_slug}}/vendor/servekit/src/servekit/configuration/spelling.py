@@ -9,9 +9,9 @@ from typing import Any
 import orjson
 from pydantic.fields import FieldInfo
 
-from servekit.settings import Settings
-from servekit.variables import is_secret, names_of
-from servekit.words import split_words
+from servekit.configuration.settings import Settings
+from servekit.configuration.variables import is_secret, names_of
+from servekit.notation.words import split_words
 
 PLAIN = re.compile(r"[A-Za-z0-9_./:,@%+=\[\]*-]*")
 

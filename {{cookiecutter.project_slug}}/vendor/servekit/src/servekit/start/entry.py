@@ -15,7 +15,7 @@ def main(app: str, *, settings: str, arguments: list[str] | None = None) -> int:
     """
     if arguments is None:
         hear_signals()
-    from servekit.command_line import run_command  # takes half a second, like the settings
+    from servekit.start.command_line import run_command  # takes half a second, like the settings
 
     return run_command(app, settings, sys.argv[1:] if arguments is None else arguments)
 

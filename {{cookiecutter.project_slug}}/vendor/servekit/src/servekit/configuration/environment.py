@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
-from servekit.database_url import checked as checked_database, parse_database_url
-from servekit.identity import project_name
-from servekit.settings import DEVELOPMENT_SECRET, Settings
-from servekit.urls import Refused
-from servekit.variables import (
+from servekit.configuration.identity import project_name
+from servekit.configuration.settings import DEVELOPMENT_SECRET, Settings
+from servekit.configuration.variables import (
     field_of,
     is_secret,
     names_of,
@@ -21,6 +19,8 @@ from servekit.variables import (
     secrets_in_files,
     unknown_variables,
 )
+from servekit.notation.database_url import checked as checked_database, parse_database_url
+from servekit.notation.urls import Refused
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

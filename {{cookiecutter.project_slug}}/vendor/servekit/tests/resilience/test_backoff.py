@@ -1,4 +1,4 @@
-from servekit.backoff import Backoff
+from servekit.resilience.backoff import Backoff
 
 
 def test_the_first_failure_is_retried_at_once_and_then_ever_later_up_to_the_limit():

@@ -15,14 +15,14 @@ import structlog
 
 from servekit.admin.admin import create_admin
 from servekit.admin.admin_server import serve_admin
+from servekit.configuration.environment import load_settings, remarks
+from servekit.configuration.variables import unknown_variables
 from servekit.cpus import usable_cpus
 from servekit.edge.sockets import UNIX, listen, url
-from servekit.environment import load_settings, remarks
 from servekit.logs import configure_logs
+from servekit.notation.words import split_words
 from servekit.redis.embedded import EmbeddedServer, EmbeddedServerError
-from servekit.systemd import Notifier, passed_sockets
-from servekit.variables import unknown_variables
-from servekit.words import split_words
+from servekit.start.systemd import Notifier, passed_sockets
 from servekit.workers.background import running
 from servekit.workers.code_watch import watch_code
 from servekit.workers.program import SupervisorConfig, WorkerLimits
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncIterator
 
-    from servekit.settings import Settings
+    from servekit.configuration.settings import Settings
 
-PROGRAM = "servekit.program:load"
+PROGRAM = "servekit.start.program:load"
 """What workers run: a function of no arguments."""
 
 IDLE_SECONDS = 1.0

@@ -15,7 +15,7 @@ from annotated_types import MinLen
 from pydantic import BaseModel, SecretBytes, SecretStr
 from pydantic.fields import FieldInfo
 
-from servekit.urls import Refused
+from servekit.notation.urls import Refused
 
 SEVERAL = {list, tuple, set, frozenset, deque, Sequence, MutableSequence, AbstractSet}
 TEXTS = {str, bytes, SecretStr, SecretBytes, Any, object}

@@ -8,8 +8,8 @@ import pytest
 from pydantic import SecretStr
 
 from servekit import DatabaseUrl, Settings, SettingsError
-from servekit.environment import load_settings
-from tests.settings_table import SAME, TABLE, Refusal
+from servekit.configuration.environment import load_settings
+from tests.configuration.settings_table import SAME, TABLE, Refusal
 
 SECRETS = ("s3cret", "s3c", ":p@", "pw", "two words", "tökén")
 

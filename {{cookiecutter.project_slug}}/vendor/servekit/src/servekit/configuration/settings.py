@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from servekit.forms import (
+from servekit.configuration.forms import (
     CollectorUrl,
     HeaderToken,
     HostNames,
@@ -17,7 +17,7 @@ from servekit.forms import (
     RootPath,
     SigningKeys,
 )
-from servekit.words import decode, split_words
+from servekit.notation.words import decode, split_words
 
 HANG_SECONDS_MIN = 4
 DEVELOPMENT_SECRET = "development-only-secret-never-use-in-production"  # noqa: S105 - refused in production

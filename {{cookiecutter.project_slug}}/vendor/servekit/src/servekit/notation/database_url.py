@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, SecretStr
 
-from servekit.urls import (
+from servekit.notation.urls import (
     ENCODE,
     Address,
     Refused,
@@ -19,7 +19,7 @@ from servekit.urls import (
     read_switch,
     split_url,
 )
-from servekit.words import unquoted
+from servekit.notation.words import unquoted
 
 BEGINS = "a database URL begins with postgresql:// or sqlite:///"
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")

@@ -16,14 +16,14 @@ from prometheus_client import (
     generate_latest,
 )
 
-from servekit.environment import load_settings
+from servekit.configuration.environment import load_settings
+from servekit.configuration.settings import Settings
 from servekit.import_string import find
 from servekit.install import entrance
 from servekit.layers.cors import AllowedOrigins
 from servekit.logs import configure_logs
 from servekit.monitors.profiling import Profiling
 from servekit.service import Service
-from servekit.settings import Settings
 from servekit.workers.program import Program
 
 log = structlog.get_logger()

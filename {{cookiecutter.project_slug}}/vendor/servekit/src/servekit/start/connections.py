@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from servekit.environment import database_fields, one_line
+from servekit.configuration.environment import database_fields, one_line
+from servekit.configuration.variables import names_of
 from servekit.redis.clients import RedisClients
-from servekit.variables import names_of
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-    from servekit.settings import Settings
+    from servekit.configuration.settings import Settings
 
 TRACKING = ("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", "check:")
 SECONDS = 5.0

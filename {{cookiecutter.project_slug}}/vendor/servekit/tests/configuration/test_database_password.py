@@ -10,9 +10,9 @@ from pydantic import SecretStr
 from sqlalchemy import MetaData, text
 
 from servekit import DatabaseUrl, Settings
-from servekit.connections import try_connections
-from servekit.environment import load_settings
+from servekit.configuration.environment import load_settings
 from servekit.sql import Database
+from servekit.start.connections import try_connections
 
 PASSWORD = "#/?@:%41 &='\"\\+é${X}"
 

@@ -26,15 +26,15 @@ from pydantic import (
 )
 
 from servekit import DatabaseUrl, Service, Settings, SettingsError
-from servekit.environment import load_settings, remarks
+from servekit.configuration.environment import load_settings, remarks
+from servekit.configuration.spelling import spelled
 from servekit.install import entrance
-from servekit.launch import supervisor_config, switches
+from servekit.notation.urls import Refused
 from servekit.redis.clients import RedisClients
 from servekit.redis.url import parse_redis_url
-from servekit.spelling import spelled
 from servekit.sql import Database
-from servekit.urls import Refused
-from tests.settings_table import TABLE
+from servekit.start.launch import supervisor_config, switches
+from tests.configuration.settings_table import TABLE
 
 RUN = 4
 

@@ -4,10 +4,10 @@ import pytest
 from pydantic import SecretStr
 
 from servekit import DatabaseUrl
-from servekit.environment import SettingsError, load_settings, remarks
-from servekit.settings import Settings
-from servekit.spelling import example_file
-from servekit.variables import unknown_variables
+from servekit.configuration.environment import SettingsError, load_settings, remarks
+from servekit.configuration.settings import Settings
+from servekit.configuration.spelling import example_file
+from servekit.configuration.variables import unknown_variables
 
 PRODUCTION = {
     "ENVIRONMENT": "production",

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv6Address
 
-from servekit.urls import Refused, read_host, read_port
-from servekit.words import unquoted
+from servekit.notation.urls import Refused, read_host, read_port
+from servekit.notation.words import unquoted
 
 SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://(.*)", re.IGNORECASE)
 DEFAULT_PORTS = {"http": 80, "https": 443}

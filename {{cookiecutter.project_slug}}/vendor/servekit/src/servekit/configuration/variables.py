@@ -15,9 +15,9 @@ from dotenv.parser import parse_stream
 from pydantic import AliasChoices, AliasPath, Secret, SecretBytes, SecretStr
 from pydantic.fields import FieldInfo
 
-from servekit.settings import Settings
-from servekit.urls import Refused
-from servekit.words import BLANKS, is_model
+from servekit.configuration.settings import Settings
+from servekit.notation.urls import Refused
+from servekit.notation.words import BLANKS, is_model
 
 SECRET_WORDS = {
     *("auth", "credential", "credentials", "dsn", "key", "keys"),

@@ -8,11 +8,11 @@ from typing import TypeVar
 
 import structlog
 
-from servekit.environment import SettingsError, load_settings, remarks
+from servekit.configuration.environment import SettingsError, load_settings, remarks
+from servekit.configuration.settings import Settings
+from servekit.configuration.variables import unknown_variables
 from servekit.logs import configure_logs
 from servekit.redis.embedded import EmbeddedServer, EmbeddedServerError
-from servekit.settings import Settings
-from servekit.variables import unknown_variables
 
 MISSING = (
     "HOST, PORT, WORKERS and ADMIN_* are not read; there are no metrics, no replacement of what "

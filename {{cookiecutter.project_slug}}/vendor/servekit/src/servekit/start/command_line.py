@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from servekit.admin.client import AdminClient, AdminError
 from servekit.admin.operate import NotReachedError, Operator
-from servekit.environment import SettingsError, load_settings, remarks
+from servekit.configuration.environment import SettingsError, load_settings, remarks
+from servekit.configuration.spelling import example_file, spelled
+from servekit.configuration.variables import unknown_variables
 from servekit.import_string import find
-from servekit.spelling import example_file, spelled
-from servekit.variables import unknown_variables
 
 if TYPE_CHECKING:
-    from servekit.settings import Settings
+    from servekit.configuration.settings import Settings
 
 MARGIN_SECONDS = 10.0
 
@@ -33,7 +33,9 @@ def run_command(application: str, settings_class: str, arguments: list[str]) -> 
             print(problem, file=sys.stderr)  # noqa: T201 - for people, before there are logs
         return 1
     if options.command == "run":
-        from servekit.launch import run  # the other commands answer in half the time without it
+        from servekit.start.launch import (
+            run,  # the other commands answer in half the time without it
+        )
 
         return run(settings, arguments=(application, settings_class), reload=options.reload)
     if options.command == "settings":
@@ -121,7 +123,7 @@ def check_settings(settings: Settings, *, connect: bool) -> int:
         print(line, file=sys.stderr)  # noqa: T201 - the answer
     problems = []
     if connect:
-        from servekit.connections import try_connections  # loads the clients
+        from servekit.start.connections import try_connections  # loads the clients
 
         problems = try_connections(settings)
     for problem in problems:

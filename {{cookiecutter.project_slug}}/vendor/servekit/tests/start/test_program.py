@@ -2,7 +2,7 @@ from fastapi import FastAPI
 from structlog.testing import capture_logs
 
 from servekit import Service, Settings
-from servekit.program import program_of
+from servekit.start.program import program_of
 
 
 def test_hooks_of_a_service_reach_its_program_and_one_that_raises_does_not_stop_the_next(

@@ -6,10 +6,17 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from servekit.places import allowed_host, listen_host, origin, path_prefix, read_all, root_path
+from servekit.notation.places import (
+    allowed_host,
+    listen_host,
+    origin,
+    path_prefix,
+    read_all,
+    root_path,
+)
+from servekit.notation.urls import Refused
+from servekit.notation.words import split_words, unquoted
 from servekit.redis.url import parse_redis_url
-from servekit.urls import Refused
-from servekit.words import split_words, unquoted
 
 
 def read_redis(given: SecretStr) -> SecretStr:

@@ -5,7 +5,7 @@ from pydantic import SecretStr
 
 import redis
 from servekit import DatabaseUrl, Settings
-from servekit.connections import try_connections
+from servekit.start.connections import try_connections
 
 
 class Own(Settings):

@@ -9,9 +9,9 @@ from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from servekit import Settings, SettingsError
-from servekit.environment import load_settings
-from servekit.spelling import example_file, spelled
-from servekit.variables import unknown_variables
+from servekit.configuration.environment import load_settings
+from servekit.configuration.spelling import example_file, spelled
+from servekit.configuration.variables import unknown_variables
 
 
 class Own(Settings):

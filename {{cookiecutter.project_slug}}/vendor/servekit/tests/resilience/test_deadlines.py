@@ -1,6 +1,6 @@
 import pytest
 
-from servekit.deadlines import Deadline, current_deadline, remaining, without_deadline
+from servekit.resilience.deadlines import Deadline, current_deadline, remaining, without_deadline
 
 
 def test_without_a_deadline_the_default_holds():

@@ -1,0 +1,1 @@
+"""How values are written: words, addresses, places, database URLs."""

@@ -1,0 +1,1 @@
+"""How a service starts: command line, launch, program of a worker, other servers."""
