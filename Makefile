@@ -51,7 +51,7 @@ audit: install ## Read image, workflows and Kubernetes files with checkov
 	@[ -e build/checkov/installed ] || { python3 -m venv --clear build/checkov \
 		&& build/checkov/bin/python -m pip install -q --disable-pip-version-check checkov==3.3.30 \
 		&& touch build/checkov/installed; }
-	CHECKOV='$(CURDIR)/build/checkov/bin/checkov' "$(BIN)/python" -m pytest tests/test_deployment.py -k checkov $(ARGS)
+	CHECKOV='$(CURDIR)/build/checkov/bin/checkov' "$(BIN)/python" -m pytest tests/deployment -k checkov $(ARGS)
 
 check: install ## Lint, format, types and workflows, in place
 	"$(BIN)/ruff" check .

@@ -4,9 +4,11 @@ import json
 import os
 import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from render import render
@@ -27,7 +29,13 @@ class Stack:
         self.project = project
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._environment = os.environ | {"SECRET_KEY": "k" * 32, "PORT": str(self.port)}
+        self.prometheus_port = free_port()
+        self._environment = os.environ | {
+            "SECRET_KEY": "k" * 32,
+            "ADMIN_TOKEN": "t" * 32,
+            "PORT": str(self.port),
+            "PROMETHEUS_PORT": str(self.prometheus_port),
+        }
 
     def compose(self, *arguments: str, check: bool = True) -> str:
         done = subprocess.run(
@@ -72,7 +80,7 @@ def stack(template, tmp_path_factory) -> Iterator[Stack]:
         yield stack
     finally:
         print(stack.compose("logs", "service", check=False)[-4000:])
-        stack.compose("down", "--volumes", "--timeout", "40", check=False)
+        stack.compose("--profile", "*", "down", "--volumes", "--timeout", "40", check=False)
 
 
 def wait_for(promise: str, kept, seconds: float = 15) -> None:
@@ -110,6 +118,20 @@ def test_it_is_confined(stack):
 
 def test_workers_follow_the_cpu_quota(stack):
     assert len(stack.workers()) == 2
+
+
+def test_prometheus_scrapes_every_worker_and_knows_the_alerts(stack):
+    stack.compose("--profile", "prometheus", "up", "--wait", "--wait-timeout", "60")
+    api = f"http://127.0.0.1:{stack.prometheus_port}/api/v1"
+
+    def asked(path: str) -> Any:
+        with urllib.request.urlopen(f"{api}/{path}", timeout=5) as answer:
+            return json.load(answer)["data"]
+
+    found = "query?query=" + quote("process_resident_memory_bytes{worker!=''}")
+    wait_for("two workers are scraped", lambda: len(asked(found)["result"]) >= 2, seconds=40)
+    (group,) = asked("rules")["groups"]
+    assert all(rule["health"] in {"ok", "unknown"} for rule in group["rules"])
 
 
 def test_a_worker_that_the_kernel_ends_for_memory_is_replaced_and_the_service_goes_on(stack):

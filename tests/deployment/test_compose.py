@@ -1,0 +1,81 @@
+"""What compose starts is confined, waits for its stores, and is reached by this machine only."""
+
+import pytest
+import yaml
+from settings_source import CLOSE_SECONDS, settings_defaults
+
+
+@pytest.fixture
+def services(project):
+    return yaml.safe_load((project / "compose.yaml").read_text())["services"]
+
+
+def test_every_container_is_confined(services):
+    assert set(services) == {"service", "caddy", "prometheus", "redis", "postgres"}
+    for name, service in services.items():
+        # Into Prometheus' root compose writes the secret.
+        assert service["read_only"] is (name != "prometheus")
+        assert service["cap_drop"] == ["ALL"]
+        assert service.get("cap_add", []) == (["NET_BIND_SERVICE"] if name == "caddy" else [])
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert service["restart"] == "on-failure:5"
+        assert service["pids_limit"] > 0
+        assert service["cpus"] > 0
+        assert service["memswap_limit"] == service["mem_limit"]
+        assert not any("docker.sock" in str(volume) for volume in service.get("volumes", []))
+
+
+def test_stores_are_healthy_first_and_reached_by_the_service_only(project, services):
+    networks = yaml.safe_load((project / "compose.yaml").read_text())["networks"]
+    for store in ("redis", "postgres"):
+        assert services["service"]["depends_on"][store] == {"condition": "service_healthy"}
+        assert "healthcheck" in services[store]
+        assert "ports" not in services[store]
+        (network,) = services[store]["networks"]
+        assert networks[network]["internal"] is True
+
+
+def test_the_public_port_is_open_to_this_machine_only(services):
+    assert all(port.startswith("127.0.0.1:") for port in services["service"]["ports"])
+
+
+def test_a_password_of_any_characters_stands_in_no_url(services):
+    environment = services["service"]["environment"]
+    assert environment["PGPASSWORD"] == services["postgres"]["environment"]["POSTGRES_PASSWORD"]
+    assert "PASSWORD" not in environment["DATABASE_URL"]
+
+
+def test_caddy_is_there_when_asked_for_and_then_alone_open_to_all(services):
+    assert services["caddy"]["profiles"] == ["caddy"]
+    assert "443:443/udp" in services["caddy"]["ports"]
+    assert services["caddy"]["networks"] == ["front"]
+
+
+def test_prometheus_is_there_when_asked_for_and_reads_the_admin_port_with_its_token(
+    project, services
+):
+    assert services["prometheus"]["profiles"] == ["prometheus"]
+    assert all(port.startswith("127.0.0.1:") for port in services["prometheus"]["ports"])
+    (secret,) = services["prometheus"]["secrets"]
+    config = yaml.safe_load((project / "deploy/prometheus/prometheus.yaml").read_text())
+    (job,) = config["scrape_configs"]
+    assert job["authorization"]["credentials_file"] == f"/run/secrets/{secret}"
+    assert job["static_configs"] == [{"targets": ["service:9100"]}]
+
+
+def test_the_admin_port_is_open_to_others_only_with_a_token(services):
+    environment = services["service"]["environment"]
+    assert environment["ADMIN_HOST"] == "${ADMIN_TOKEN:+0.0.0.0}"
+    assert environment["ADMIN_TOKEN"] == "${ADMIN_TOKEN:-}"
+
+
+def test_a_secret_key_must_be_given(services):
+    assert services["service"]["environment"]["SECRET_KEY"].startswith("${SECRET_KEY:?")
+
+
+def test_the_grace_period_of_compose_covers_drain_and_closing(project):
+    service = yaml.safe_load((project / "compose.yaml").read_text())["services"]["service"]
+    grace = float(service["stop_grace_period"].removesuffix("s"))
+    drain = settings_defaults(project)["TIMEOUT_DRAIN_SECONDS"]
+    assert grace >= drain + CLOSE_SECONDS + 2
+    assert service["environment"]["GRACE_PERIOD_SECONDS"] == grace

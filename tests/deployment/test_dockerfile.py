@@ -1,0 +1,58 @@
+"""The image is built from locked packages and the tree alone, and runs as one process."""
+
+import re
+
+import pytest
+from programs import run
+
+
+@pytest.fixture
+def dockerfile(project):
+    return (project / "Dockerfile").read_text()
+
+
+def test_it_installs_wheels_by_hash_or_from_the_tree_without_an_index(dockerfile):
+    lines = dockerfile.replace("\\\n", " ")
+    commands = re.findall(r"pip (?:--python \S+ )?(?:install|wheel) [^&\n]*", lines)
+    assert len(commands) == 4
+    for command in commands:
+        by_hash = "--require-hashes" in command and "--only-binary :all:" in command
+        assert by_hash or "--no-deps --no-index" in command, command
+
+
+def test_it_is_built_without_a_frontend_from_elsewhere(dockerfile):
+    assert not re.search(r"^#\s*syntax=", dockerfile, re.MULTILINE)
+
+
+def test_the_service_is_process_one_and_ends_on_sigterm(dockerfile):
+    assert dockerfile.splitlines()[-1] == 'ENTRYPOINT ["python", "-m", "service"]'
+    assert "STOPSIGNAL SIGTERM\n" in dockerfile
+    assert re.search(r'HEALTHCHECK .*\\\n +CMD \["python", ', dockerfile)
+
+
+def test_python_is_the_one_of_the_answer(project, dockerfile):
+    assert 'ARG PYTHON_VERSION="3.11"\n' in dockerfile
+    assert "FROM python:${PYTHON_VERSION}-slim-bookworm AS base\n" in dockerfile
+    # The workflows read it from there.
+    for line in re.findall(
+        r"sed -n '(.*)' Dockerfile", (project / ".github/workflows/ci.yml").read_text()
+    ):
+        assert run(project, "sed", "-n", line, "Dockerfile").stdout == "python=3.11\n"
+
+
+def test_the_context_holds_only_what_the_build_copies(project):
+    lines = (project / ".dockerignore").read_text().splitlines()
+    rules = [line for line in lines if line and not line.startswith("#")]
+    assert rules[0] == "*"
+    assert {rule for rule in rules if rule.startswith("!")} == {
+        "!LICENSE",
+        "!README.md",
+        "!pyproject.toml",
+        "!requirements/build.txt",
+        "!requirements/runtime.txt",
+        "!src",
+        "!vendor/servekit/LICENSE",
+        "!vendor/servekit/README.md",
+        "!vendor/servekit/pyproject.toml",
+        "!vendor/servekit/src",
+    }
