@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "cache": {"context", "errors", "redis", "resilience", "response_cache", "scope"},
     "response_cache": {"cache", "foreign", "layers", "problems", "routing", "scope"},
     "sessions": {"errors", "layers", "problems", "redis", "scope"},
+    "sql": {"context", "notation", "problems", "service"},
     "upstream": {"context", "resilience"},
     "offload": {"context", "hang_up", "parent", "resilience"},
     "admission": {"layers", "monitors", "problems", "process_memory", "routing"},

@@ -156,6 +156,12 @@ def set_count(words: Words, name: str, text: str) -> None:
     words.arguments[name] = read_number(name, text)
 
 
+def set_pooler(words: Words, name: str, text: str) -> None:
+    """Keep no prepared statements where a pooler hands connections on between transactions."""
+    if read_switch(name, text):
+        words.arguments |= {"prepared_statement_cache_size": 0, "statement_cache_size": 0}
+
+
 def set_seconds(words: Words, name: str, text: str) -> None:
     """Note a time limit; libpq's 0 is none of its own, and leaves ours."""
     if seconds := read_number(name, text):
@@ -223,6 +229,7 @@ WORDS: dict[str, Callable[[Words, str, str], None]] = {
     "host": set_place,
     "options": set_server,
     "password": set_place,
+    "pgbouncer": set_pooler,
     "port": set_place,
     "prepared_statement_cache_size": set_count,
     "ssl": set_ssl_mode,
@@ -236,7 +243,7 @@ WORDS: dict[str, Callable[[Words, str, str], None]] = {
     "target_session_attrs": set_target,
     "user": set_place,
 }
-"""libpq's words that have a meaning here, and two of the driver's."""
+"""libpq's words that have a meaning here, two of the driver's, and how platforms name a pooler."""
 
 
 def checked(url: SecretStr) -> SecretStr:

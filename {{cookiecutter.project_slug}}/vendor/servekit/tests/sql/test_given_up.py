@@ -9,10 +9,9 @@ from typing import Any
 
 from sqlalchemy import func, insert, select
 
-from servekit import sql
-from servekit.sql import Database
+from servekit.sql import Database, connecting
 from servekit.testing import patience
-from tests.test_sql import metadata, users
+from tests.sql.test_database import metadata, users
 
 
 async def test_queries_that_are_given_up_while_they_stream_leave_no_task_behind(tmp_path):
@@ -59,10 +58,10 @@ async def test_a_connection_that_nobody_waits_for_any_more_is_closed(tmp_path, m
         return opened[-1]
 
     monkeypatch.setattr(sqlite3, "connect", connect_late)
-    connecting = asyncio.ensure_future(sql.connect_sqlite(tmp_path / "users.db"))
+    attempt = asyncio.ensure_future(connecting.connect_sqlite(tmp_path / "users.db"))
     await asyncio.sleep(0.01)
-    connecting.cancel()
-    await asyncio.wait([connecting])
+    attempt.cancel()
+    await asyncio.wait([attempt])
     async with asyncio.timeout(patience(5)):
         while not opened or not is_closed(opened[0]):  # noqa: ASYNC110 - a thread closes it
             await asyncio.sleep(0.005)

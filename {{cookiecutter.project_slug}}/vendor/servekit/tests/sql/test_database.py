@@ -28,14 +28,14 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.exc import OperationalError, TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import DBAPIError, OperationalError, TimeoutError as PoolTimeoutError
 
-from servekit import Service, Settings, sql
+from servekit import Service, Settings
 from servekit.notation.database_url import parse_database_url
-from servekit.sql import Database, DatabaseDep, or_replace
+from servekit.sql import Database, DatabaseDep, connecting, or_replace
 from servekit.testing import both_databases, patience
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 metadata = MetaData()
 users = Table(
@@ -46,7 +46,7 @@ ADA = insert(users).values(id=1, name="ada")
 PROCESS = """
 import asyncio, sys
 from servekit.sql import Database
-from tests.test_sql import metadata
+from tests.sql.test_database import metadata
 
 async def main():
     async with Database(sys.argv[1], metadata, connections=1):
@@ -199,9 +199,18 @@ async def test_no_error_and_no_log_of_a_statement_tells_its_values(database_url,
     assert "scrypt" not in caplog.text
 
 
+async def test_an_error_reads_as_text_with_its_statement(database_url):
+    async with Database(database_url, metadata) as database:
+        with pytest.raises(DBAPIError) as raised:
+            async with database.engine.begin() as connection:
+                await connection.execute(text("SELECT missing FROM users"))
+    assert "missing" in str(raised.value)
+    assert "[SQL: SELECT missing" in str(raised.value)
+
+
 @pytest.fixture(autouse=True)
 def _short_locks(monkeypatch):
-    monkeypatch.setattr(sql, "LOCK_SECONDS", 0.2)
+    monkeypatch.setattr(connecting, "LOCK_SECONDS", 0.2)
 
 
 async def test_a_database_that_is_away_ends_the_start_and_leaves_nothing_open(tmp_path):
@@ -238,7 +247,7 @@ REWRITTEN: dict[str, dict[str, object]] = {
     "postgresql://h/db?sslmode=require": {"ssl": "require"},
     "postgresql://h/db?ssl=true": {"ssl": "require"},
     "postgresql://h/db?connect_timeout=9": {"timeout": 9},
-    "postgresql://h/db?connect_timeout=0": {"timeout": sql.CONNECT_SECONDS},
+    "postgresql://h/db?connect_timeout=0": {"timeout": connecting.CONNECT_SECONDS},
     "postgresql://h/db?application_name=a%20b": {"server_settings": {"application_name": "a b"}},
     "postgresql://h/db?options=-c%20a%3D1": {"server_settings": {"options": "-c a=1"}},
     "postgresql://a:1,b/db?target_session_attrs=read-write": {
@@ -248,6 +257,10 @@ REWRITTEN: dict[str, dict[str, object]] = {
     "postgresql:///db?host=h&port=5433&user=u": {"dsn": "postgresql+asyncpg://u@h:5433/db"},
     "postgresql://h/db?sslmode=require&sslnegotiation=direct": {"direct_tls": True},
     "postgresql://h/db?statement_cache_size=0": {"statement_cache_size": 0},
+    "postgresql://h/db?pgbouncer=true": {
+        "prepared_statement_cache_size": 0, "statement_cache_size": 0,
+    },
+    "postgresql://h/db?pgbouncer=false": {"dsn": "postgresql+asyncpg://h/db"},
     "sqlite:///a/b.db": {"dsn": "sqlite+aiosqlite:///a/b.db"},
     "sqlite:////a b/c.db": {"dsn": "sqlite+aiosqlite:////a b/c.db"},
 }  # fmt: skip
@@ -256,10 +269,11 @@ REWRITTEN: dict[str, dict[str, object]] = {
 @pytest.mark.parametrize("url", REWRITTEN)
 def test_a_url_in_the_words_of_libpq_is_one_in_those_of_the_driver(url):
     address = parse_database_url(url)
-    dsn = sql.url_of(address).render_as_string(hide_password=False)
-    said = {"dsn": dsn, **sql.connect_arguments(address)}
+    dsn = connecting.url_of(address).render_as_string(hide_password=False)
+    said = {"dsn": dsn, **connecting.connect_arguments(address)}
     assert {name: said[name] for name in REWRITTEN[url]} == REWRITTEN[url]
     accepted = {*inspect_signature(asyncpg.connect).parameters, "async_creator_fn", "dsn"}
+    accepted |= {"prepared_statement_cache_size", "prepared_statement_name_func"}  # SQLAlchemy's
     assert address.backend == "sqlite" or said.keys() <= accepted
 
 
@@ -273,7 +287,7 @@ def test_a_url_in_the_words_of_libpq_is_one_in_those_of_the_driver(url):
     ],
 )
 def test_what_is_asked_of_a_servers_certificate_is_asked(words, asked):
-    context = sql.tls_of(parse_database_url(f"postgresql://h/db?{words}").tls)
+    context = connecting.tls_of(parse_database_url(f"postgresql://h/db?{words}").tls)
     assert isinstance(context, ssl.SSLContext)
     assert (context.verify_mode, context.check_hostname) == asked
 

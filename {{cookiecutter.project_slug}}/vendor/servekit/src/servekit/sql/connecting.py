@@ -1,0 +1,119 @@
+"""Connections to SQLite and PostgreSQL: what an address asks of the driver, and what we do."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from sqlalchemy import URL
+from sqlalchemy.exc import OperationalError
+
+if TYPE_CHECKING:
+    from servekit.notation.database_url import DatabaseAddress
+
+DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
+POSTGRESQL_PORT = 5432
+CONNECT_SECONDS = 5
+COMMAND_SECONDS = 30
+LOCK_SECONDS = 5
+
+
+def url_of(address: DatabaseAddress) -> URL:
+    """Return an address as SQLAlchemy has it, with our driver."""
+    host, port = address.hosts[0] if len(address.hosts) == 1 else (None, None)
+    return URL.create(
+        DRIVERS[address.backend],
+        username=address.username,
+        password=address.password,
+        host=None if host and host.startswith("/") else host,
+        port=port,
+        database=address.database or None,
+    )
+
+
+def connect_arguments(address: DatabaseAddress) -> dict[str, Any]:
+    """Return time limits, and what the address asks for, in the words of the driver."""
+    if address.backend == "sqlite":
+        return {"timeout": LOCK_SECONDS, "async_creator_fn": connect_sqlite}
+    arguments: dict[str, Any] = {
+        "timeout": CONNECT_SECONDS,
+        "command_timeout": COMMAND_SECONDS,
+        "async_creator_fn": connect_postgresql,
+        # Counted, as the driver does it, the names of two processes would meet behind a pooler.
+        "prepared_statement_name_func": lambda: f"s{uuid4().hex}",
+    }
+    if len(address.hosts) > 1 or any(host.startswith("/") for host, _ in address.hosts):
+        arguments["host"] = [host for host, _ in address.hosts]
+        arguments["port"] = [port or POSTGRESQL_PORT for _, port in address.hosts]
+    if address.tls:
+        arguments["ssl"] = tls_of(address.tls)
+    return arguments | address.arguments
+
+
+async def connect_sqlite(*arguments: Any, **options: Any) -> Any:
+    """Open a file in a thread of its own; who gives up meanwhile leaves no open connection."""
+    import aiosqlite  # of those who have one
+
+    connection = aiosqlite.connect(*arguments, **options)
+    connection._thread.daemon = True  # noqa: SLF001 - as SQLAlchemy does where it connects itself
+    opening = asyncio.ensure_future(connection)
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        opening.add_done_callback(lambda done: done.exception() or connection.stop())
+        raise
+
+
+def tls_of(words: dict[str, str]) -> str | ssl.SSLContext:
+    """Return what libpq's words ask of TLS; as there, an authority that is named is asked."""
+    mode, authority = words["sslmode"], words.get("sslrootcert")
+    if mode == "require" and authority:
+        mode = "verify-ca"
+    if len(words) == 1 and not mode.startswith("verify"):
+        return mode
+    context = ssl.create_default_context(cafile=None if authority == "system" else authority)
+    context.check_hostname = mode == "verify-full"
+    if mode == "require":
+        context.verify_mode = ssl.CERT_NONE
+    if certificate := words.get("sslcert"):
+        context.load_cert_chain(certificate, words.get("sslkey"), words.get("sslpassword", ""))
+    return context
+
+
+async def connect_postgresql(**arguments: Any) -> Any:
+    """Open a connection; a server that is away is the error that other databases raise then."""
+    import asyncpg  # of those who have one
+
+    try:
+        return await asyncpg.connect(**arguments)
+    except (OSError, asyncpg.PostgresError) as error:
+        raise OperationalError("connect", None, error) from error
+
+
+def prepare_sqlite(connection: Any, _record: object) -> None:
+    """Let readers and one writer of several processes work side by side."""
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = NORMAL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def stop_once(connection: Any, _record: object) -> None:
+    """Have a connection's thread told once to stop, whoever does so again.
+
+    SQLAlchemy closes a connection whose query was cancelled, and stops it when it is cancelled once
+    more. What the close asks of the thread that has ended by then would never be answered.
+    """
+    driver = connection.driver_connection
+    stop = driver.stop
+    answers: list[Any] = []
+
+    def stop_if_running() -> Any:
+        if not answers:
+            answers.append(stop())
+        return answers[0]
+
+    driver.stop = stop_if_running

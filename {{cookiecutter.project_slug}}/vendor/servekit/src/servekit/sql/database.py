@@ -1,0 +1,117 @@
+"""A database: its engine, its schema and its upserts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import orjson
+from sqlalchemy import MetaData, event, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from servekit.notation.database_url import parse_database_url
+from servekit.sql.connecting import connect_arguments, prepare_sqlite, stop_once, url_of
+from servekit.sql.errors import UNAVAILABLE, database_unavailable, explain_pooler, hide_values
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Table
+
+
+Upsert = sqlite.Insert | postgresql.Insert
+
+SCHEMA_LOCK = 0x70726F64  # any number, as long as every worker takes the same
+
+
+class Database:
+    """Own an engine; opening it creates the tables of `metadata` that are missing.
+
+    `connections` bounds the pool; a query waits at most `wait_seconds` for one of them and then
+    raises `sqlalchemy.exc.TimeoutError`. `url` is SQLite's, or PostgreSQL's with the words of
+    SQLAlchemy or libpq (`sslmode`, `options`). A route that lets the errors of a database pass that
+    is away, locked or busy answers 503. No error and no log tells the values of a statement.
+    """
+
+    statuses = UNAVAILABLE
+
+    def __init__(
+        self,
+        url: str,
+        metadata: MetaData | None = None,
+        *,
+        connections: int = 10,
+        wait_seconds: float = 1,
+    ) -> None:
+        address = parse_database_url(url)
+        self.engine: AsyncEngine = create_async_engine(
+            url_of(address),
+            pool_size=connections,
+            max_overflow=0,
+            pool_timeout=wait_seconds,
+            pool_recycle=1800,
+            pool_pre_ping=address.backend == "postgresql",
+            connect_args=connect_arguments(address),
+            hide_parameters=True,
+            json_serializer=lambda value: orjson.dumps(value).decode(),
+            json_deserializer=orjson.loads,
+        )
+        self.dialect = self.engine.dialect.name
+        # Written before the fork, once: 4 ms of every worker's start.
+        self._schema = [
+            str(each.compile(self.engine.sync_engine)) for each in creations(metadata or MetaData())
+        ]
+        event.listen(self.engine.sync_engine, "handle_error", hide_values)
+        event.listen(self.engine.sync_engine, "handle_error", explain_pooler)
+        if self.dialect == "sqlite":
+            event.listen(self.engine.sync_engine, "connect", prepare_sqlite)
+            # First of all: what SQLAlchemy itself prepares may be cancelled too.
+            event.listen(self.engine.sync_engine, "connect", stop_once, insert=True)
+
+    async def __aenter__(self) -> Self:
+        try:
+            async with self.engine.begin() as connection:
+                await lock_schema(connection)
+                for statement in self._schema:
+                    await connection.exec_driver_sql(statement)
+        except BaseException:
+            await self.engine.dispose()  # whoever fails to open is never closed
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.engine.dispose()
+
+    @property
+    def exception_handlers(self) -> dict[type[Exception], Any]:
+        """What answers for the application while the database is away, and logs why."""
+        return dict.fromkeys(UNAVAILABLE, database_unavailable)
+
+    def upsert(self, table: Table) -> Upsert:
+        """Return the dialect's insert for `table`, which knows ON CONFLICT."""
+        return sqlite.insert(table) if self.dialect == "sqlite" else postgresql.insert(table)
+
+
+def or_replace(statement: Upsert) -> Upsert:
+    """Make an insert replace the row that has the same id."""
+    columns = [column.name for column in statement.table.columns if not column.primary_key]
+    return statement.on_conflict_do_update(
+        index_elements=["id"], set_={name: statement.excluded[name] for name in columns}
+    )
+
+
+def creations(metadata: MetaData) -> Iterator[CreateTable | CreateIndex]:
+    """Yield what creates the tables and indexes that are not there yet."""
+    for table in metadata.sorted_tables:
+        yield CreateTable(table, if_not_exists=True)
+        for index in table.indexes:
+            yield CreateIndex(index, if_not_exists=True)
+
+
+async def lock_schema(connection: AsyncConnection) -> None:
+    """Make other workers wait until this transaction ends; IF NOT EXISTS alone still races."""
+    if connection.dialect.name == "sqlite":
+        await connection.exec_driver_sql("BEGIN IMMEDIATE")
+    else:
+        await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": SCHEMA_LOCK})

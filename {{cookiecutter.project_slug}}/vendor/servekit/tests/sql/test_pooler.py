@@ -1,0 +1,96 @@
+"""A pooler that hands connections on between transactions: PgBouncer with pool_mode=transaction."""
+
+import asyncio
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from servekit.sql import Database
+from servekit.testing.speed import patience
+
+SETTINGS = """[databases]
+postgres = host={home} dbname=postgres user=service
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = 3
+"""
+
+
+@pytest.fixture
+def pooler_url(postgresql_url, tmp_path) -> Iterator[str]:
+    program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
+        pytest.skip("PgBouncer is not installed")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    file = Path(postgresql_url.partition("host=")[2]) / f"pgbouncer-{port}.ini"
+    file.write_text(SETTINGS.format(home=file.parent, port=port))
+    user = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root
+    with subprocess.Popen(
+        [program, str(file)], user=user, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as running:
+        try:
+            until_it_listens(port)
+            yield f"postgresql://service@127.0.0.1:{port}/postgres"
+        finally:
+            running.terminate()
+
+
+def until_it_listens(port: int) -> None:
+    deadline = time.monotonic() + patience(10)
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        else:
+            return
+
+
+async def ask_at_once(url: str) -> list[BaseException]:
+    """Return what forty transactions at a time, of two pools, are told."""
+    pools = [Database(url, wait_seconds=patience(10)) for _ in range(2)]
+
+    async def ask(database: Database, number: int) -> None:
+        async with database.engine.begin() as connection:
+            question = text(f"SELECT {number}, CAST(:value AS int)")
+            [row] = await connection.execute(question, {"value": number})
+            assert tuple(row) == (number, number)
+
+    questions = [ask(pool, number) for number in range(20) for pool in pools]
+    try:
+        told = await asyncio.gather(
+            *questions, *map(ask, pools * 20, range(40)), return_exceptions=True
+        )
+    finally:
+        for pool in pools:
+            await pool.engine.dispose()
+    return [each for each in told if each is not None]
+
+
+async def test_every_transaction_gets_its_own_answer_where_the_url_names_a_pooler(pooler_url):
+    assert await ask_at_once(f"{pooler_url}?pgbouncer=true") == []
+
+
+async def test_where_it_does_not_no_answer_is_another_ones_and_the_error_names_the_remedy(
+    pooler_url,
+):
+    told = await ask_at_once(pooler_url)
+    assert told
+    for error in told:
+        assert isinstance(error, DBAPIError)
+        assert "?pgbouncer=true" in str(error)
