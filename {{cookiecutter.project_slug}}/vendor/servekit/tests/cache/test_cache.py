@@ -1,5 +1,6 @@
+"""What a lookup gives: fresh, stale, nothing, an error; and what it costs."""
+
 import asyncio
-import contextvars
 import time
 from dataclasses import dataclass
 
@@ -10,44 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from servekit.cache.cache import Cache
 from servekit.testing import patience
 from tests.redis.patient import patient_clients
-from tests.stores.workers import Product, Source, until, worker
-
-caller = contextvars.ContextVar("caller", default="nobody")
-
-
-@pytest.fixture
-async def cache(redis_url):
-    async with worker(redis_url) as cache:
-        yield cache
-
-
-async def test_a_thousand_callers_in_two_workers_make_one_load(redis_url):
-    source = Source(seconds=0.2)
-    async with worker(redis_url) as a, worker(redis_url) as b:
-        functions = [source.cached(a), source.cached(b)]
-
-        values = await asyncio.gather(*(f(7) for f in functions for _ in range(500)))
-
-        assert values == [Product(id=7)] * 1000
-        assert source.loads == 1
-
-
-async def test_expiries_under_traffic_make_one_load_each_and_nobody_waits(redis_url):
-    load = patience(0.03)
-    source, slowest = Source(seconds=load), 0.0
-    async with worker(redis_url) as a, worker(redis_url) as b:
-        functions = [source.cached(w, ttl_seconds=0.1, stale_seconds=5) for w in (a, b)]
-        await functions[0](7)
-        end = (started := time.monotonic()) + patience(1)
-        while time.monotonic() < end:
-            before = time.monotonic()
-            await asyncio.gather(*(f(7) for f in functions))
-            slowest = max(slowest, time.monotonic() - before)
-            await asyncio.sleep(0.002)
-
-        lifetimes = (time.monotonic() - started) / 0.1
-        assert 4 < source.loads <= lifetimes + 1
-        assert slowest < load
+from tests.stores.workers import Product, Source, is_named, until, worker
 
 
 async def test_a_hot_key_is_loaded_before_it_expires(cache):
@@ -77,11 +41,7 @@ async def test_a_stale_value_is_served_while_it_is_loaded_anew(cache):
     assert time.monotonic() - started < patience(0.05)
     assert result.age_seconds >= 0.05
     await until(lambda: source.loads == 2)
-    await until(lambda: _named(product, "Table"))
-
-
-async def _named(product, name):
-    return (await product(7)).name == name
+    await until(lambda: is_named(product, "Table"))
 
 
 async def test_a_failing_source_is_hidden_until_the_hard_end(cache):
@@ -201,96 +161,6 @@ async def test_a_value_without_a_json_form_is_returned_and_not_kept(cache: Cache
     assert (await thing.lookup(1)).state == "miss"
 
 
-async def test_a_write_is_seen_by_the_writer_at_once_and_by_others_in_100_ms(redis_url):
-    source = Source()
-    async with worker(redis_url) as a, worker(redis_url) as b:
-        first, second = source.cached(a), source.cached(b)
-        await first(7)
-        await second(7)
-
-        await first.set(Product(id=7, name="Table"), 7)
-
-        assert (await first(7)).name == "Table"
-        await until(lambda: _named(second, "Table"), seconds=0.1)
-        assert source.loads == 1
-
-        await second.delete(7)
-        assert await second.get_cached(7) is None
-        await until(lambda: _gone(first), seconds=0.1)
-
-
-async def _gone(product):
-    return await product.get_cached(7) is None
-
-
-async def test_refresh_calls_the_function_and_keeps_its_answer(cache):
-    source = Source()
-    product = source.cached(cache)
-    await product(7)
-    source.names[7] = "Table"
-
-    assert (await product.refresh(7)).name == "Table"
-    assert (await product.lookup(7)).value.name == "Table"
-    assert source.loads == 2
-
-
-async def test_a_tag_ends_all_that_carry_it_in_every_worker(redis_url):
-    source = Source()
-    options = {"tags": ("products", "product:{product_id}")}
-    async with worker(redis_url) as a, worker(redis_url) as b:
-        first, second = source.cached(a, **options), source.cached(b, **options)
-        for number in (1, 2):
-            await first(number)
-            await second(number)
-            assert (await second.lookup(number)).state == "hit"
-
-        await a.invalidate_tag("product:1")
-        assert (await first.lookup(1)).state == "miss"
-        assert (await first.lookup(2)).state == "hit"
-
-        await a.invalidate_tag("products")
-        assert [(await first.lookup(number)).state for number in (1, 2)] == ["miss", "miss"]
-        loads = source.loads
-        assert (await second.lookup(2)).state == "hit"
-        assert source.loads == loads
-
-
-async def test_a_tag_ends_what_is_being_loaded_when_it_is_invalidated(cache):
-    source = Source(seconds=0.05)
-    product = source.cached(cache, tags=("products",))
-    load = asyncio.create_task(product(7))
-    await until(lambda: source.loads == 1)
-
-    await cache.invalidate_tag("products")
-    await load
-
-    assert (await product.lookup(7)).state == "miss"
-
-
-async def test_an_evicted_tag_ends_what_carries_it(cache, redis_url):
-    source = Source()
-    product = source.cached(cache, tags=("products",))
-    await product(7)
-    async with redis.asyncio.from_url(redis_url) as client:
-        await client.delete("service:cache:t:{products}")
-
-    await until(lambda: _missed(product), seconds=0.1)
-
-
-async def _missed(product):
-    return (await product.lookup(7)).state == "miss"
-
-
-async def test_a_pattern_removes_the_keys_that_match_it(cache):
-    values = {f"user:{number}": number for number in range(700)} | {"other": 1}
-    await cache.set_many(values, ttl_seconds=60)
-    assert len(await cache.get_many(values, int)) == 701
-
-    assert await cache.delete_pattern("user:*") == 700
-
-    assert await cache.get_many(values, int) == {"other": 1}
-
-
 async def test_explicit_values_pass_both_tiers(redis_url):
     async with worker(redis_url) as a, worker(redis_url) as b:
         await a.set("greeting", {"hello": ["world"]}, ttl_seconds=60, tags=("greetings",))
@@ -361,103 +231,6 @@ async def test_warming_ends_at_its_deadline(cache):
     assert await cache.warm([lambda: product(1), lambda: product(2)], timeout_seconds=1)
     assert not await cache.warm([lambda: product(3), lambda: slow(4)], timeout_seconds=0.05)
     assert (await product.lookup(3)).state == "hit"
-
-
-async def test_a_cancelled_caller_takes_nobody_with_it(cache):
-    source = Source(seconds=0.05)
-    product = source.cached(cache)
-    callers = [asyncio.create_task(product(7)) for _ in range(10)]
-    await until(lambda: source.loads == 1)
-
-    callers[0].cancel()
-
-    values = await asyncio.gather(*callers, return_exceptions=True)
-    assert isinstance(values[0], asyncio.CancelledError)
-    assert values[1:] == [Product(id=7)] * 9
-
-
-async def test_a_cancelled_reader_takes_nobody_with_it(cache):
-    source = Source()
-    product = source.cached(cache)
-    await product(7)
-    cache._reader.local.clear()
-    callers = [asyncio.create_task(product(7)) for _ in range(10)]
-    await asyncio.sleep(0)
-
-    callers[0].cancel()
-
-    values = await asyncio.gather(*callers, return_exceptions=True)
-    assert values[1:] == [Product(id=7)] * 9
-    assert source.loads == 1
-
-
-async def test_a_load_runs_in_the_context_of_its_first_caller(cache: Cache):
-    @cache.cached("who", ttl_seconds=60)
-    async def who() -> str:
-        await asyncio.sleep(0.01)
-        return caller.get()
-
-    async def ask(name):
-        caller.set(name)
-        return await who()
-
-    assert tuple(await asyncio.gather(ask("ann"), ask("bob"))) == ("ann", "ann")
-
-
-async def test_a_dead_owner_frees_its_load(redis_url):
-    source = Source()
-    async with worker(redis_url, lease_seconds=0.2) as cache:
-        product = source.cached(cache)
-        async with redis.asyncio.from_url(redis_url) as client:
-            await client.set("service:cache:l:{product:7}", "dead", px=200)
-        started = time.monotonic()
-
-        assert await product(7) == Product(id=7)
-        assert 0.1 < time.monotonic() - started < patience(1)
-
-
-async def test_a_slow_owner_keeps_its_load(redis_url):
-    source = Source(seconds=0.5)
-    async with worker(redis_url, lease_seconds=0.15) as a, worker(redis_url) as b:
-        load = asyncio.create_task(source.cached(a)(7))
-        await until(lambda: source.loads == 1)
-
-        await source.cached(b)(7)
-        await load
-        assert source.loads == 1
-
-
-async def test_what_is_removed_while_it_is_loaded_is_not_kept(redis_url):
-    source = Source(seconds=0.05)
-    async with worker(redis_url) as a, worker(redis_url) as b:
-        product = source.cached(a)
-        load = asyncio.create_task(product(7))
-        await until(lambda: source.loads == 1)
-        source.names[7] = "Table"
-
-        await source.cached(b).delete(7)
-
-        assert (await load).name == "Chair"
-        assert (await product(7)).name == "Table"
-        assert (await source.cached(b)(7)).name == "Table"
-
-
-async def test_waiting_for_another_process_costs_few_commands(redis_url):
-    source = Source(seconds=0.4)
-    async with (
-        redis.asyncio.from_url(redis_url) as client,
-        worker(redis_url) as a,
-        worker(redis_url) as b,
-    ):
-        load = asyncio.create_task(source.cached(a)(7))
-        await until(lambda: source.loads == 1)
-        before = (await client.info("stats"))["total_commands_processed"]
-
-        await asyncio.gather(load, *(source.cached(b)(7) for _ in range(50)))
-
-        spent = (await client.info("stats"))["total_commands_processed"] - before
-        assert source.loads == 1
-        assert spent < 75, "fifty callers ask once each, then are notified"
 
 
 async def test_metrics_name_caches_and_tiers_and_never_keys(redis_url):

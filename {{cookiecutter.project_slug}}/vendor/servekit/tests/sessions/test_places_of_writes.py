@@ -16,7 +16,7 @@ from servekit.redis.clients import RedisClients
 from servekit.sessions import Session, SessionDep, SessionEnded
 from tests.asgi import http_scope
 from tests.redis.patient import patient_clients
-from tests.sessions.test_layer import Service, cookie_of, logged_in
+from tests.sessions.application import Service, cookie_of, logged_in
 
 HTTP_BEFORE = ["route", "def route", "dependency", "after a yield, before the answer", "handler"]
 HTTP_AFTER = ["background task", "def background task", "task of a response", "streamed body"]

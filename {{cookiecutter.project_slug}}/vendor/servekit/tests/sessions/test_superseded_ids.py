@@ -12,7 +12,7 @@ from servekit.sessions.cookie import SessionToken
 from servekit.sessions.layer import SessionDep
 from servekit.sessions.store import SessionStore
 from tests.redis.patient import patient_clients
-from tests.sessions.test_layer import Service, cookie_of, logged_in
+from tests.sessions.application import Service, cookie_of, logged_in
 
 KEYS = ["key-of-the-tests"]
 

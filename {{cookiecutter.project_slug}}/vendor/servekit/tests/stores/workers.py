@@ -94,3 +94,7 @@ class Source:
     def cached(self, cache: Cache, **options: Any) -> Any:
         defaults: dict[str, Any] = {"ttl_seconds": 60, "jitter": 0}
         return cache.cached("product:{product_id}", **(defaults | options))(self.load)
+
+
+async def is_named(product: Callable[[int], Awaitable[Product]], name: str) -> bool:
+    return (await product(7)).name == name
