@@ -36,9 +36,10 @@ MAY_IMPORT = {
         "tuning",
     },
     "admin": {"edge", "workers"},
+    "diagnosis": {"admin"},
     "start": {
-        "admin", "configuration", "cpus", "edge", "import_string", "install", "layers", "logs",
-        "monitors", "notation", "redis", "service", "sql", "workers",
+        "admin", "configuration", "cpus", "diagnosis", "edge", "import_string", "install", "layers",
+        "logs", "monitors", "notation", "redis", "service", "sql", "workers",
     },
     "testing": {"configuration", "cpus", "logs", "redis", "service", "sessions", "sql"},
 }  # fmt: skip

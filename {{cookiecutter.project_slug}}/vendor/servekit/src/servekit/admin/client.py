@@ -5,7 +5,9 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 from servekit.edge.sockets import UNIX
 
@@ -74,45 +76,71 @@ class AdminClient:
         """Have this many workers."""
         self._ask("POST", "/workers", {"count": count})
 
+    def debug(
+        self, command: str, worker: int, *, seconds: float, options: Mapping[str, object]
+    ) -> bytes:
+        """Return what a worker answers to a command that takes it this long."""
+        query = urlencode({**options, "worker": worker})
+        return self._exchange("GET", f"/debug/{command}?{query}", seconds=seconds)
+
     def _ask(self, method: str, path: str, body: object = None) -> Any:
-        """Send a request and return the JSON of the answer.
+        """Send a request and return the JSON of the answer; raises `AdminError`."""
+        try:
+            return json.loads(self._exchange(method, path, body) or b"{}")
+        except ValueError:
+            raise AdminError(f"what answers at {self.address} is no admin port") from None
+
+    def _exchange(
+        self, method: str, path: str, body: object = None, *, seconds: float = 0
+    ) -> bytes:
+        """Send a request and return the body of the answer.
 
         Raises:
             AdminError: Nobody answered, or refused; the text says which.
         """
-        connection = self._connection()
+        connection = self._connection(TIMEOUT_SECONDS + seconds)
         try:
             connection.request(method, path, json.dumps(body), self._headers)
             response = connection.getresponse()
-            status, answer = response.status, json.loads(response.read() or b"{}")
+            status, answer = response.status, response.read()
         except OSError as error:
             raise AdminError(f"nothing answers at {self.address}: {error}") from None
-        except (http.client.HTTPException, ValueError):
+        except http.client.HTTPException:
             raise AdminError(f"what answers at {self.address} is no admin port") from None
         finally:
             connection.close()
         if status >= http.client.BAD_REQUEST:
-            reason = answer.get("detail", response.reason)
-            raise AdminError(f"{self.address}{path} answered {status}: {reason}")
+            reason = detail_of(answer)
+            if not reason:
+                raise AdminError(f"what answers at {self.address} is no admin port")
+            raise AdminError(f"{self.address}{path.partition('?')[0]} answered {status}: {reason}")
         return answer
 
-    def _connection(self) -> http.client.HTTPConnection:
+    def _connection(self, seconds: float) -> http.client.HTTPConnection:
         if self._host.startswith(UNIX):
-            return UnixConnection(self._host.removeprefix(UNIX))
-        return http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT_SECONDS)
+            return UnixConnection(self._host.removeprefix(UNIX), seconds)
+        return http.client.HTTPConnection(self._host, self._port, timeout=seconds)
 
 
 class UnixConnection(http.client.HTTPConnection):
     """HTTP over a unix socket."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=TIMEOUT_SECONDS)
+    def __init__(self, path: str, seconds: float) -> None:
+        super().__init__("localhost", timeout=seconds)
         self._path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
+
+
+def detail_of(answer: bytes) -> str:
+    """Return the reason in a problem document, or nothing."""
+    try:
+        return str(json.loads(answer)["detail"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def table(rows: list[dict[str, Any]]) -> str:

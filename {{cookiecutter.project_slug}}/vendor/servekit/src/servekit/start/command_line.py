@@ -14,6 +14,8 @@ from servekit.configuration.variables import unknown_variables
 from servekit.import_string import find
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from servekit.configuration.settings import Settings
 
 MARGIN_SECONDS = 10.0
@@ -33,16 +35,13 @@ def run_command(application: str, settings_class: str, arguments: list[str]) -> 
             print(problem, file=sys.stderr)  # noqa: T201 - for people, before there are logs
         return 1
     if options.command == "run":
-        from servekit.start.launch import (
-            run,  # the other commands answer in half the time without it
-        )
+        # The other commands answer in half the time without it.
+        from servekit.start.launch import run
 
         return run(settings, arguments=(application, settings_class), reload=options.reload)
     if options.command == "settings":
-        if options.check or options.connect:
-            return check_settings(settings, connect=options.connect)
-        return show_settings(settings)
-    return ask(settings, options)
+        return tell_settings(settings, options)
+    return profile(settings, options) if options.command == "profile" else ask(settings, options)
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -67,6 +66,16 @@ def parse(arguments: list[str]) -> argparse.Namespace:
             default=True,
             help="until it is done, with exit code 1 if that fails",
         )
+    profiling = commands.add_parser(
+        "profile", help="sample what keeps the running service busy, as a flame graph"
+    )
+    profiling.add_argument("--seconds", type=float, default=10, help="how long (10)")
+    profiling.add_argument("--hertz", type=float, default=100, help="samples a second (100)")
+    profiling.add_argument("--worker", type=worker_or_all, default=None, help="a slot, or all")
+    profiling.add_argument("--format", choices=["html", "speedscope", "collapsed"], default="html")
+    profiling.add_argument(
+        "--output", default="", help="the file; named after the time if not given"
+    )
     shown = commands.add_parser(
         "settings", help="show every setting as a line of .env, secrets masked"
     )
@@ -82,32 +91,64 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return options
 
 
+def worker_or_all(text: str) -> int | None:
+    """Return the slot of a worker, or None for all of them."""
+    return None if text == "all" else int(text)
+
+
+def profile(settings: Settings, options: argparse.Namespace) -> int:
+    """Profile the running service."""
+    from servekit.diagnosis.profile import Sampling, take_profile, write_profile
+
+    def take(client: AdminClient) -> str:
+        sampling = Sampling(options.seconds, options.hertz, options.worker)
+        taken = take_profile(client, sampling)
+        return write_profile(taken, options.format, options.output)
+
+    return answered(settings, take)
+
+
 def ask(settings: Settings, options: argparse.Namespace) -> int:
     """Pass a command to the running service."""
+    longest = settings.worker_start_seconds + settings.drain_delay_seconds
+    longest += settings.timeout_drain_seconds + MARGIN_SECONDS
+
+    def operate(client: AdminClient) -> str:
+        operator = Operator(client, wait=getattr(options, "wait", False), seconds=longest)
+        match options.command:
+            case "status":
+                return operator.status(as_json=options.json)
+            case "scale":
+                return operator.scale(options.count)
+            case "reload":
+                return operator.reload()
+            case _:
+                return operator.stop()
+
+    return answered(settings, operate)
+
+
+def answered(settings: Settings, ask: Callable[[AdminClient], str]) -> int:
+    """Print what the admin port answers to a question; 1 if it cannot be asked, or refuses."""
     if not settings.admin_port:
         print("ADMIN_PORT is 0: the service has no admin port to ask", file=sys.stderr)  # noqa: T201 - the answer
         return 1
     token = settings.admin_token.get_secret_value()
-    client = AdminClient(settings.admin_host, settings.admin_port, token=token)
-    longest = settings.worker_start_seconds + settings.drain_delay_seconds
-    longest += settings.timeout_drain_seconds + MARGIN_SECONDS
-    operator = Operator(client, wait=getattr(options, "wait", False), seconds=longest)
     try:
-        match options.command:
-            case "status":
-                answer = operator.status(as_json=options.json)
-            case "scale":
-                answer = operator.scale(options.count)
-            case "reload":
-                answer = operator.reload()
-            case _:
-                answer = operator.stop()
+        answer = ask(AdminClient(settings.admin_host, settings.admin_port, token=token))
     except (AdminError, NotReachedError) as error:
         print(error, file=sys.stderr)  # noqa: T201 - the answer
         return 1
     if answer:
         print(answer)  # noqa: T201 - the answer
     return 0
+
+
+def tell_settings(settings: Settings, options: argparse.Namespace) -> int:
+    """Print the settings, or what is wrong with them."""
+    if options.check or options.connect:
+        return check_settings(settings, connect=options.connect)
+    return show_settings(settings)
 
 
 def show_settings(settings: Settings) -> int:

@@ -1,0 +1,79 @@
+"""A profile as one HTML page that needs no other file and asks no host."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from servekit.diagnosis.stacks import Frame, Node, Profile
+
+SMALLEST_SHARE = 0.0005
+"""Narrower functions are left out of the picture: half a pixel of a wide screen."""
+ROWS_MAX = 40
+
+
+def flame_graph(profile: Profile, *, title: str, told: str) -> str:
+    """Return the page; `told` says what was sampled, how long and how often."""
+    script, style = read("flame_graph.js"), read("flame_graph.css")
+    policy = f"default-src 'none'; script-src {digest(script)}; style-src {digest(style)}"
+    busy = profile.samples - profile.idle
+    parts = {
+        "policy": policy,
+        "title": html.escape(title),
+        "told": html.escape(told),
+        "busy": f"{busy / max(1, profile.samples):.1%}",
+        "style": style,
+        "script": script,
+        "data": json.dumps(drawn(profile.tree())).replace("<", "\\u003c"),
+        "own": rows(profile.own_lines().most_common(ROWS_MAX), busy),
+        "innermost": rows(innermost(profile), busy),
+    }
+    page = read("flame_graph.html")
+    for name, text in parts.items():
+        page = page.replace(f"<!--{name}-->", text)
+    return page
+
+
+def read(name: str) -> str:
+    """Return a file that stands beside this module."""
+    return (resources.files("servekit.diagnosis") / name).read_text(encoding="utf-8")
+
+
+def digest(text: str) -> str:
+    """Return what a Content-Security-Policy calls an inline script or style."""
+    hashed = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return f"'sha256-{hashed}'"
+
+
+def drawn(root: Node) -> dict[str, Any]:
+    """Return frames by number, and the tree of `[frame, samples, children]`."""
+    numbers: dict[Frame, int] = {}
+    smallest = root.count * SMALLEST_SHARE
+
+    def node(each: Node) -> list[Any]:
+        number = numbers.setdefault(each.frame, len(numbers))
+        inner = sorted(each.children.values(), key=lambda child: -child.count)
+        return [number, each.count, [node(child) for child in inner if child.count >= smallest]]
+
+    tree = node(root)
+    return {"frames": [[one.name, one.place, one.kind] for one in numbers], "tree": tree}
+
+
+def innermost(profile: Profile) -> list[tuple[Frame, int]]:
+    """Return the functions that ran most often, idle time aside."""
+    found = profile.innermost().most_common(ROWS_MAX + 1)
+    return [(frame, count) for frame, count in found if frame.kind != "idle"][:ROWS_MAX]
+
+
+def rows(found: list[tuple[Frame, int]], total: int) -> str:
+    """Return rows of a table: share, samples, function, place."""
+    return "\n".join(
+        f"<tr><td>{count / max(1, total):.1%}<td>{count}<td>{html.escape(frame.name)}"
+        f"<td>{html.escape(frame.place)}"
+        for frame, count in found
+    )

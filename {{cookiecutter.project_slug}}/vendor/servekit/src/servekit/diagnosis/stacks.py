@@ -1,0 +1,152 @@
+"""Sampled stacks of one or several workers: read, added up, and written for other tools."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+IDLE = "(idle)"
+FRAME = re.compile(r"(?P<name>.*) \((?P<file>.*):(?P<line>\d+)\)")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A function, and where it begins."""
+
+    name: str
+    file: str = ""
+    line: int = 0
+
+    @property
+    def place(self) -> str:
+        """Return `file:line`, from this folder on if it is below it; nothing without a file."""
+        here = f"{Path.cwd()}/"
+        return f"{self.file.removeprefix(here)}:{self.line}" if self.file else ""
+
+    @property
+    def kind(self) -> str:
+        """Return whose code it is: `own`, `servekit`, `library`, `python` or `idle`."""
+        if not self.file:
+            return "idle" if self.name == IDLE else "python"
+        if "/servekit/" in self.file:
+            return "servekit"
+        if "/site-packages/" in self.file or "/dist-packages/" in self.file:
+            return "library"
+        if self.file.startswith("<") or re.search(r"/lib/python3[^/]*/", self.file):
+            return "python"
+        return "own"
+
+
+@dataclass
+class Node:
+    """A function below those that called it, with the samples that saw it there."""
+
+    frame: Frame
+    count: int = 0
+    children: dict[Frame, Node] = field(default_factory=dict)
+
+
+@dataclass
+class Profile:
+    """What several workers were seen doing, in samples; `stacks` are outermost first."""
+
+    stacks: Counter[tuple[Frame, ...]] = field(default_factory=Counter)
+
+    def add(self, collapsed: str) -> None:
+        """Add lines of `outer;inner count`."""
+        for line in collapsed.splitlines():
+            stack, _, count = line.rpartition(" ")
+            self.stacks[tuple(map(read_frame, stack.split(";")))] += int(count)
+
+    @property
+    def samples(self) -> int:
+        """Return how many samples there are, idle ones included."""
+        return self.stacks.total()
+
+    @property
+    def idle(self) -> int:
+        """Return how many of them saw a loop with nothing to do."""
+        return self.stacks[(Frame(IDLE),)]
+
+    def tree(self) -> Node:
+        """Return the stacks as a tree, from where they part; idle time is left out."""
+        busy = {stack: count for stack, count in self.stacks.items() if stack != (Frame(IDLE),)}
+        shared = common(list(busy))
+        root = Node(Frame("event loop"))
+        for stack, count in busy.items():
+            node = root
+            node.count += count
+            for frame in stack[shared:]:
+                node = node.children.setdefault(frame, Node(frame))
+                node.count += count
+        return root
+
+    def innermost(self) -> Counter[Frame]:
+        """Return the samples by the function that ran."""
+        found: Counter[Frame] = Counter()
+        for stack, count in self.stacks.items():
+            found[stack[-1]] += count
+        return found
+
+    def own_lines(self) -> Counter[Frame]:
+        """Return the samples by the innermost function of the service's own code."""
+        found: Counter[Frame] = Counter()
+        for stack, count in self.stacks.items():
+            own = next((frame for frame in reversed(stack) if frame.kind == "own"), None)
+            if own is not None:
+                found[own] += count
+        return found
+
+    def collapsed(self) -> str:
+        """Return `outer;inner count` lines, as flame-graph tools read them."""
+        lines = (f"{';'.join(map(written, stack))} {n}\n" for stack, n in self.stacks.items())
+        return "".join(lines)
+
+    def speedscope(self) -> dict[str, Any]:
+        """Return the document that https://www.speedscope.app reads."""
+        used = dict.fromkeys(frame for stack in self.stacks for frame in stack)
+        numbers = {frame: number for number, frame in enumerate(used)}
+        frames = [{"name": each.name, "file": each.file, "line": each.line} for each in used]
+        profile = {
+            "type": "sampled",
+            "name": "event loops",
+            "unit": "none",
+            "startValue": 0,
+            "endValue": self.samples,
+            "samples": [[numbers[frame] for frame in stack] for stack in self.stacks],
+            "weights": list(self.stacks.values()),
+        }
+        return {
+            "$schema": "https://www.speedscope.app/file-format-schema.json",
+            "shared": {"frames": frames},
+            "profiles": [profile],
+        }
+
+
+def common(stacks: list[tuple[Frame, ...]]) -> int:
+    """Return how many outermost frames all stacks share, the innermost of none among them."""
+    if not stacks:
+        return 0
+    first, last = min(stacks, key=places), max(stacks, key=places)
+    pairs = zip(first, last, strict=False)
+    parted = next((n for n, (a, b) in enumerate(pairs) if a != b), len(first))
+    return min(parted, min(map(len, stacks)) - 1)
+
+
+def places(stack: tuple[Frame, ...]) -> list[tuple[str, str, int]]:
+    """Return what stacks are sorted by."""
+    return [(frame.name, frame.file, frame.line) for frame in stack]
+
+
+def read_frame(text: str) -> Frame:
+    """Return a frame as a collapsed stack has it: `name (file:line)`, or a bare name."""
+    match = FRAME.fullmatch(text)
+    return Frame(match["name"], match["file"], int(match["line"])) if match else Frame(text)
+
+
+def written(frame: Frame) -> str:
+    """Return a frame as a collapsed stack has it."""
+    return f"{frame.name} ({frame.file}:{frame.line})" if frame.file else frame.name

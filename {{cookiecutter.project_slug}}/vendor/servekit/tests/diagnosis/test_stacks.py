@@ -1,0 +1,64 @@
+"""Profiles of several workers are added up, and written so that other tools read the same."""
+
+from hypothesis import given, strategies as st
+
+from servekit.diagnosis.stacks import IDLE, Frame, Profile
+
+NAMES = st.sampled_from(["f", "A.g", "<module>", "h.<locals>.<lambda>", "f (x)", "a:b"])
+FILES = st.sampled_from(
+    ["/srv/app/src/orders.py", "/x/site-packages/lib.py", "/usr/lib/python3.13/json/decoder.py"]
+)
+FRAMES = st.builds(Frame, NAMES, FILES, st.integers(1, 999))
+STACKS = st.lists(FRAMES, min_size=1, max_size=5).map(tuple)
+COUNTS = st.dictionaries(STACKS | st.just((Frame(IDLE),)), st.integers(1, 9), max_size=8)
+
+
+def profile_of(stacks) -> Profile:
+    profile = Profile()
+    profile.stacks.update(stacks)
+    return profile
+
+
+@given(COUNTS, COUNTS)
+def test_what_is_written_collapsed_is_read_again_and_added_up(one, two):
+    profile = Profile()
+    for stacks in (one, two):
+        profile.add(profile_of(stacks).collapsed())
+
+    assert profile.stacks == profile_of(one).stacks + profile_of(two).stacks
+
+
+@given(COUNTS)
+def test_a_node_of_the_tree_has_the_samples_of_its_children_and_its_own(stacks):
+    profile = profile_of(stacks)
+    tree = profile.tree()
+    assert tree.count == profile.samples - profile.idle
+
+    nodes = [tree]
+    while nodes:
+        node = nodes.pop()
+        assert node.count >= sum(child.count for child in node.children.values())
+        nodes += node.children.values()
+
+
+@given(COUNTS)
+def test_speedscope_gets_every_sample_once(stacks):
+    document = profile_of(stacks).speedscope()
+    frames = document["shared"]["frames"]
+    [profile] = document["profiles"]
+
+    assert sum(profile["weights"]) == profile["endValue"] == sum(stacks.values())
+    assert all(0 <= number < len(frames) for sample in profile["samples"] for number in sample)
+
+
+def test_what_all_stacks_have_in_common_is_left_out_of_the_tree():
+    outer, left, right = (Frame(name, "/a.py", 1) for name in ("outer", "left", "right"))
+    tree = profile_of({(outer, left): 1, (outer, right): 2}).tree()
+    assert set(tree.children) == {left, right}
+
+
+def test_own_lines_are_the_innermost_of_the_services_code():
+    own, library = Frame("pay", "/srv/orders.py", 3), Frame("dumps", "/x/site-packages/j.py", 1)
+    python = Frame("iterencode", "/usr/lib/python3.13/json/encoder.py", 1)
+    stacks = {(own, library, python): 4, (library,): 2, (Frame(IDLE),): 9}
+    assert profile_of(stacks).own_lines() == {own: 4}
