@@ -20,8 +20,8 @@ MAY_IMPORT = {
     "foreign": set(),
     "monitors": {"cpus", "process_memory"},
     "layers": {
-        "draining", "errors", "hang_up", "notation", "problems", "redis", "resilience", "routing",
-        "scope", "unsendable",
+        "draining", "errors", "hang_up", "notation", "problems", "redis", "refusal_log",
+        "resilience", "routing", "scope", "unsendable",
     },
     "cache": {"context", "errors", "redis", "resilience", "response_cache", "scope"},
     "response_cache": {"cache", "foreign", "layers", "problems", "routing", "scope"},
@@ -29,8 +29,8 @@ MAY_IMPORT = {
     "sql": {"context", "notation", "problems", "service"},
     "upstream": {"context", "resilience"},
     "offload": {"context", "hang_up", "parent", "resilience"},
-    "admission": {"layers", "monitors", "problems", "process_memory", "routing"},
-    "edge": {"foreign", "hang_up", "scope", "unsendable"},
+    "admission": {"layers", "monitors", "problems", "process_memory", "refusal_log", "routing"},
+    "edge": {"foreign", "hang_up", "refusal_log", "scope", "unsendable"},
     "workers": {
         "draining", "edge", "foreign", "import_string", "parent", "process_memory", "resilience",
         "tuning",

@@ -30,6 +30,7 @@ def test_empty_members_and_unknown_statuses_make_a_valid_problem():
         "type": "about:blank",
         "title": "Error",
         "status": 599,
+        "detail": "Error",
     }
 
 

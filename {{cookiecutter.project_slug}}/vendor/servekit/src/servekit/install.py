@@ -17,7 +17,8 @@ from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from servekit.foreign.versions import fast_ways
-from servekit.layers.exception_handlers import problem_handlers
+from servekit.layers.exception_handlers import problem_handlers, validation_error
+from servekit.layers.openapi import documenting
 from servekit.response_cache.routes import refuse_uncacheable
 from servekit.routing.routes import Routes, read_routes
 from servekit.scope import current_service
@@ -54,6 +55,7 @@ def install(service: Installed, app: FastAPI) -> None:
         raise RuntimeError("Install the Service before the application starts.")
     app.state.servekit = service
     replace_handlers(app, FASTAPI_HANDLERS, problem_handlers())
+    app.openapi = documenting(app, app.openapi, validation_error)  # type: ignore[method-assign]
     installation = Installation(service, app)
     app.build_middleware_stack = installation.build  # type: ignore[method-assign]
 

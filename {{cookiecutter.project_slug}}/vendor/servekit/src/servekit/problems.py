@@ -1,7 +1,8 @@
-"""Errors to clients: RFC 9457 problem documents without traces, versions or echoed input."""
+"""Errors to clients: RFC 9457 problem documents with FastAPI's `detail`, without traces."""
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
@@ -16,17 +17,35 @@ __all__ = ["problem_response", "problem_responses"]
 MEDIA_TYPE = "application/problem+json"
 TITLES = {status.value: status.phrase for status in HTTPStatus}
 BODILESS = frozenset({204, 205, 304})
+DETAIL = "What was raised: mostly a text; of a 422 the list of what is wrong with the request."
 
 Headers = Iterable[tuple[bytes, bytes]]
 
 
 def problem_body(
-    status: int, *, title: str | None = None, detail: str | None = None, **members: Any
+    status: int, *, title: str | None = None, detail: Any = None, **members: Any
 ) -> bytes:
-    """Return the JSON text of a problem; `members` are extension members, None is left out."""
-    problem = {"type": "about:blank", "title": title or TITLES.get(status, "Error")}
-    problem |= {"status": status, "detail": detail} | members
-    return orjson.dumps({key: value for key, value in problem.items() if value is not None})
+    """Return the JSON text of a problem; `members` are extension members, None is left out.
+
+    `detail` is any JSON, as an HTTPException's is; without one it is the title, so that whoever
+    reads what FastAPI always sends finds it.
+    """
+    title = title or TITLES.get(status, "Error")
+    problem = {"type": "about:blank", "title": title, "status": status}
+    problem |= {"detail": title if detail is None else detail} | members
+    return as_json({key: value for key, value in problem.items() if value is not None})
+
+
+def as_json(value: Any) -> bytes:
+    """Return the JSON of whatever FastAPI can send.
+
+    Raises:
+        TypeError, ValueError: FastAPI could not either.
+    """
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # long integers, keys that are no text, halves of a character
+        return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
 
 
 def problem_headers(body: bytes, headers: Headers = ()) -> list[tuple[bytes, bytes]]:
@@ -46,7 +65,7 @@ async def send_problem(
     status: int,
     *,
     title: str | None = None,
-    detail: str | None = None,
+    detail: Any = None,
     headers: Headers = (),
     **members: Any,
 ) -> None:
@@ -80,12 +99,12 @@ def problem_response(
     scope: Scope,
     status: int,
     *,
-    detail: str | None = None,
+    detail: Any = None,
     headers: Mapping[str, str] | None = None,
     **members: Any,
 ) -> Response:
-    """Return a problem as a response for an exception handler."""
-    if status in BODILESS:
+    """Return a problem as a response for an exception handler; `detail` is any JSON."""
+    if status in BODILESS or status < HTTPStatus.OK:
         return Response(status_code=status, headers=headers)
     given = [
         (name.encode("latin-1"), value.encode("latin-1")) for name, value in (headers or {}).items()
@@ -118,17 +137,12 @@ def problem_responses(
     Without any it documents every error, for `FastAPI(responses=...)` or a router.
     """
     text = {"type": "string"}
-    error = {"type": "object", "properties": {"field": text, "message": text}}
-    members = dict.fromkeys(("type", "title", "detail", "instance", "request_id"), text)
+    members = dict.fromkeys(("type", "title", "instance", "request_id"), text)
     schema = {
         "type": "object",
         "title": "Problem",
-        "required": ["type", "title", "status"],
-        "properties": {
-            **members,
-            "status": {"type": "integer"},
-            "errors": {"type": "array", "items": error},
-        },
+        "required": ["type", "title", "status", "detail"],
+        "properties": {**members, "status": {"type": "integer"}, "detail": {"description": DETAIL}},
     }
     content = {MEDIA_TYPE: {"schema": schema}}
     if descriptions is None:

@@ -31,7 +31,7 @@ def client(app):
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://test")
 
 
-async def test_a_refusal_is_a_small_problem_with_jittered_retry_after_and_no_log_line():
+async def test_a_refusal_is_a_small_problem_with_jittered_retry_after_and_one_log_line():
     registry = CollectorRegistry()
     with capture_logs() as logs:
         async with client(service(registry)) as http:
@@ -44,7 +44,7 @@ async def test_a_refusal_is_a_small_problem_with_jittered_retry_after_and_no_log
     assert len(refused[0].content) <= 200
     assert orjson.loads(refused[0].content)["status"] == 503
     assert registry.get_sample_value("http_requests_shed_total", {"reason": "requests"}) == 39
-    assert logs == []
+    assert [(log["cause"], log["setting"]) for log in logs] == [("requests", "PRESSURE_REQUESTS")]
 
 
 async def test_critical_paths_go_last_and_sheddable_ones_first():

@@ -5,6 +5,7 @@ import contextvars
 from structlog.testing import capture_logs
 
 from servekit.edge.protocol import HttpProtocol
+from servekit.edge.refusals import LARGE_HEAD
 from tests.edge.wire import Client
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -52,7 +53,7 @@ async def test_refusals_are_counted_and_one_of_many_is_logged():
             answer = await client.ask(b"GET /\x80 HTTP/1.1\r\nHost: a\r\n\r\n")
             assert answer.startswith(b"HTTP/1.1 400 ")
         for _ in range(3):
-            refusals.answer(431)
+            refusals.answer(LARGE_HEAD)
     assert counted == [400, 400, 400, 431, 431, 431]
     assert [log["status"] for log in logs if log["event"] == "request_refused"][-1] == 431
     assert len([log for log in logs if log.get("status") == 431]) == 1

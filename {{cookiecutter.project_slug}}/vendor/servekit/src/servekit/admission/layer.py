@@ -12,14 +12,22 @@ from servekit.admission.importance import Importances
 from servekit.admission.pressure import Pressure
 from servekit.layers.proxy_headers import forwarded_client
 from servekit.problems import problem_body, problem_headers
+from servekit.refusal_log import RefusalLog
 
 RETRY_SECONDS = range(1, 6)
+
+SETTINGS = {
+    "event_loop_lag": "PRESSURE_LOOP_LAG_MS",
+    "requests": "PRESSURE_REQUESTS",
+    "memory": "PRESSURE_RSS_MIB",
+}
+"""Which setting decides, by reason."""
 
 Headers = Sequence[tuple[bytes, bytes]]
 
 
 class OverloadMiddleware:
-    """Answer 503 to what `pressure` refuses: prebuilt, jittered, no log line, connection kept.
+    """Answer 503 to what `pressure` refuses: prebuilt, jittered, seldom logged, connection kept.
 
     `headers` go with each refusal, as nothing further in adds any. With `dry_run` refusals are
     counted and not carried out. `hops` are the trusted proxies in front. For the outermost place:
@@ -42,6 +50,7 @@ class OverloadMiddleware:
         self._importances = importances or Importances()
         self._hops = hops
         self._dry_run = dry_run
+        self._log = RefusalLog()
         self._body: Message = {"type": "http.response.body", "body": problem_body(503)}
         self._starts = [self._start(seconds, headers) for seconds in RETRY_SECONDS]
         self._reasons: dict[str, Counter] = {}
@@ -69,6 +78,7 @@ class OverloadMiddleware:
             if reason is not None:
                 self._count(reason)
                 if not self._dry_run:
+                    self._log.say(reason, status=503, setting=SETTINGS[reason])
                     await send(self._starts[int(random.random() * len(self._starts))])  # noqa: S311
                     await send(self._body)
                     return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import resource
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 KEPT_BACK = 100
@@ -40,3 +41,8 @@ def connection_limit(wanted: int) -> int:
     if soft == resource.RLIM_INFINITY:
         return wanted
     return min(wanted, max(soft - KEPT_BACK, soft // 2))
+
+
+def head_bytes(target: bytes, fields: Sequence[tuple[bytes, bytes]]) -> int:
+    """Return the size of a head that has been read, its line ends included."""
+    return len(target) + sum(len(name) + len(value) + 4 for name, value in fields)

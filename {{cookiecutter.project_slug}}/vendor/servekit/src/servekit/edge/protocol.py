@@ -11,9 +11,11 @@ from urllib.parse import unquote
 import httptools
 import structlog
 
+from servekit.edge import refusals
 from servekit.edge.addresses import plain
 from servekit.edge.cycle import ResponseTransport
-from servekit.edge.refusals import Refusals, with_headers
+from servekit.edge.limits import head_bytes
+from servekit.edge.refusals import Refusal, Refusals, with_headers
 from servekit.edge.timeouts import ConnectionTimeouts
 from servekit.edge.upgrades import IgnoredUpgrades
 from servekit.foreign.uvicorn import HttpToolsProtocol, RequestResponseCycle, asks_for_websocket
@@ -79,7 +81,7 @@ class HttpProtocol(IgnoredUpgrades):
         self.ends_after_answer = False
         self._host_count = 0
         self._host = b""
-        self._failed_with = 0
+        self._failed_with: tuple[Refusal, int | None] = (refusals.MALFORMED, None)
 
     # What the transport calls
 
@@ -139,16 +141,16 @@ class HttpProtocol(IgnoredUpgrades):
             return
         limits = self.limits
         if len(self.url) > limits.uri_bytes:
-            self._fail(414)
-        if len(self.headers) > limits.header_count or (
-            self.unparsed_bytes > limits.header_bytes and self._header_size() > limits.header_bytes
-        ):
-            self._fail(431)
+            self._fail(refusals.LONG_TARGET, len(self.url))
+        if len(self.headers) > limits.header_count:
+            self._fail(refusals.MANY_FIELDS, len(self.headers))
+        if self.unparsed_bytes > limits.header_bytes < (size := head_bytes(self.url, self.headers)):
+            self._fail(refusals.LARGE_HEAD, size)
         version = self.parser.get_http_version()
         if version != "1.1":
             self._check_old_version(version)
         elif self._host_count != 1:
-            self._fail(400)
+            self._fail(refusals.BAD_HOST)
         if self._host_count and self._host not in self.options.known_hosts:
             self._check_host()
         self.in_headers = False
@@ -156,7 +158,7 @@ class HttpProtocol(IgnoredUpgrades):
         self.unparsed_bytes = 0
         self._begin_request(version)
         if self.pipeline and len(self.pipeline) > PIPELINE_LIMIT:
-            self._fail(400)
+            self._fail(refusals.TOO_MANY_AHEAD)
 
     def _begin_request(self, version: str) -> None:
         """Complete the scope and start its task; a WebSocket handshake is uvicorn's matter."""
@@ -228,7 +230,7 @@ class HttpProtocol(IgnoredUpgrades):
 
     # What the worker calls
 
-    def refuse(self, status: int) -> None:
+    def refuse(self, refusal: Refusal, size: int | None = None) -> None:
         """Answer on behalf of the application, or not at all if it has begun to; then close."""
         if self.refused or self.transport.is_closing():
             return
@@ -245,7 +247,7 @@ class HttpProtocol(IgnoredUpgrades):
                 self.transport.close()
                 return
         more = self.options.headers_for(self.headers or ())
-        self.transport.write(with_headers(self.options.refusals.answer(status), more))
+        self.transport.write(with_headers(self.options.refusals.answer(refusal, size), more))
         self.linger()
 
     def linger(self) -> None:
@@ -255,33 +257,32 @@ class HttpProtocol(IgnoredUpgrades):
             self.transport.write_eof()
         self.flow.resume_reading()
 
-    def _fail(self, status: int) -> None:
+    def _fail(self, refusal: Refusal, size: int | None = None) -> None:
         """Stop the parser from inside one of its callbacks."""
-        self._failed_with = status
+        self._failed_with = refusal, size
         raise httptools.HttpParserError
 
     def _refuse_unparsed(self, error: httptools.HttpParserError) -> None:
         cause, wrong = error.__context__, (ValueError, httptools.HttpParserError)
         if isinstance(error, httptools.HttpParserCallbackError) and not isinstance(cause, wrong):
             log.error("connection_failed", exc_info=cause)
-            self._failed_with = 500
-        self.refuse(self._failed_with or 400)
+            self._failed_with = refusals.FAULT, None
+        self.refuse(*self._failed_with)
 
     def _refuse_oversized(self) -> None:
-        in_target = self.in_headers and not self.headers
-        self.refuse(414 if in_target and len(self.url) > self.limits.uri_bytes else 431)
-
-    def _header_size(self) -> int:
-        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if self.in_headers and not self.headers and len(self.url) > self.limits.uri_bytes:
+            self.refuse(refusals.LONG_TARGET, len(self.url))
+        else:
+            self.refuse(refusals.LARGE_HEAD, self.unparsed_bytes)
 
     def _check_old_version(self, version: str) -> None:
         framed = any(name == b"transfer-encoding" for name, _ in self.headers)
         if version != "1.0" or self._host_count > 1 or framed:
-            self._fail(400)
+            self._fail(refusals.BAD_VERSION)
 
     def _check_host(self) -> None:
         if not VALID_HOST.fullmatch(self._host):
-            self._fail(400)
+            self._fail(refusals.BAD_HOST)
         if len(self.options.known_hosts) < KNOWN_HOSTS_LIMIT:
             self.options.known_hosts.add(self._host)
 

@@ -2,54 +2,84 @@
 
 from __future__ import annotations
 
-import time
+import json
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import structlog
+from servekit.edge.limits import ConnectionLimits
+from servekit.refusal_log import RefusalLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-TITLES = {
-    400: "Bad Request",
-    408: "Request Timeout",
-    414: "URI Too Long",
-    431: "Request Header Fields Too Large",
-    500: "Internal Server Error",
-}
-SAMPLE_SECONDS = 10.0
 
-log = structlog.get_logger()
+class Refusal(NamedTuple):
+    """Why a connection refuses a request; `field` is the limit that `setting` sets."""
+
+    status: int
+    cause: str
+    setting: str = ""
+    field: str = ""
+    unit: str = ""
+
+
+MALFORMED = Refusal(400, "the request is malformed")
+BAD_HOST = Refusal(400, "Host is missing, repeated or malformed")
+BAD_VERSION = Refusal(400, "the request is not HTTP/1.1, nor well-formed HTTP/1.0")
+TOO_MANY_AHEAD = Refusal(400, "too many requests were sent ahead of their answers")
+SLOW_HEAD = Refusal(
+    408, "the head did not come in time", "TIMEOUT_HEADER_SECONDS", "header_seconds", "seconds"
+)
+SLOW_BODY = Refusal(
+    408, "the body stopped coming", "TIMEOUT_BODY_SECONDS", "body_seconds", "seconds"
+)
+CROWDED_OUT = Refusal(
+    408, "others waited for its connection", "LIMIT_CONNECTIONS", "connections", "connections"
+)
+LONG_TARGET = Refusal(414, "the target is too long", "LIMIT_URI_BYTES", "uri_bytes", "bytes")
+LARGE_HEAD = Refusal(431, "the head is too large", "LIMIT_HEADER_BYTES", "header_bytes", "bytes")
+MANY_FIELDS = Refusal(431, "too many fields", "LIMIT_HEADER_COUNT", "header_count", "fields")
+FAULT = Refusal(500, "reading the request failed: a fault of ours")
+
+REFUSALS = (
+    *(MALFORMED, BAD_HOST, BAD_VERSION, TOO_MANY_AHEAD, SLOW_HEAD, SLOW_BODY),
+    *(CROWDED_OUT, LONG_TARGET, LARGE_HEAD, MANY_FIELDS, FAULT),
+)
 
 
 class Refusals:
-    """The answers of the edge by status; each is counted, and now and then one is logged."""
+    """The answers of the edge; each is counted, and now and then one is logged."""
 
     def __init__(
         self,
         headers: Sequence[tuple[bytes, bytes]],
         count: Callable[[int], None] = lambda _: None,
+        limits: ConnectionLimits | None = None,
     ) -> None:
-        self._answers = {status: _refusal(status, headers) for status in TITLES}
+        limits = limits or ConnectionLimits()
+        self._limits = {each: getattr(limits, each.field, None) for each in REFUSALS}
+        self._answers = {each: _answer(each, self._limits[each], headers) for each in REFUSALS}
         self._count = count
-        self._unlogged = dict.fromkeys(TITLES, 0)
-        self._logged_at = dict.fromkeys(TITLES, -SAMPLE_SECONDS)
+        self._log = RefusalLog()
 
-    def answer(self, status: int) -> bytes:
-        """Return a whole answer, up to the date; the caller gives it."""
-        self._count(status)
-        now = time.monotonic()
-        if now - self._logged_at[status] < SAMPLE_SECONDS:
-            self._unlogged[status] += 1
-        else:
-            log.warning("request_refused", status=status, others=self._unlogged[status])
-            self._logged_at[status], self._unlogged[status] = now, 0
-        return self._answers[status]
+    def answer(self, refusal: Refusal, size: int | None = None) -> bytes:
+        """Return a whole answer, up to the date; the caller gives it. `size` is what came."""
+        self._count(refusal.status)
+        found = {"setting": refusal.setting, "limit": self._limits[refusal], "size": size}
+        fields: dict[str, Any] = {name: each for name, each in found.items() if each}
+        self._log.say(refusal.cause, status=refusal.status, **fields)
+        return self._answers[refusal]
 
 
-def _refusal(status: int, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-    body = b'{"type":"about:blank","title":"%b","status":%d}' % (TITLES[status].encode(), status)
+def _answer(refusal: Refusal, limit: float | None, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    status, phrase = refusal.status, HTTPStatus(refusal.status).phrase
+    detail = refusal.cause[:1].upper() + refusal.cause[1:] + "."
+    if limit is not None:
+        detail = f"{detail[:-1]}: the limit is {limit} {refusal.unit}."
+    if refusal in (CROWDED_OUT, FAULT):  # whose causes are our own affair
+        detail = phrase
+    members = {"type": "about:blank", "title": phrase, "status": status, "detail": detail}
+    body = json.dumps(members, separators=(",", ":")).encode()
     own = [
         (b"content-type", b"application/problem+json"),
         (b"content-length", str(len(body)).encode()),
@@ -58,7 +88,7 @@ def _refusal(status: int, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
     ]
     names = {name for name, _ in own}
     lines = own + [(name, value) for name, value in headers if name.lower() not in names]
-    head = b"HTTP/1.1 %d %b\r\n" % (status, HTTPStatus(status).phrase.encode())
+    head = b"HTTP/1.1 %d %b\r\n" % (status, phrase.encode())
     return head + b"".join(b"%b: %b\r\n" % line for line in lines) + b"\r\n" + body
 
 

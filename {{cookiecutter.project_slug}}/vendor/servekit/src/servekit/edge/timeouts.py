@@ -7,10 +7,13 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Protocol
 
+from servekit.edge.refusals import CROWDED_OUT, SLOW_BODY, SLOW_HEAD
+
 if TYPE_CHECKING:
     import asyncio
 
     from servekit.edge.limits import ConnectionLimits
+    from servekit.edge.refusals import Refusal
     from servekit.foreign.uvicorn import FlowControl, RequestResponseCycle
 
 SWEEP_SECONDS = 0.5
@@ -38,7 +41,7 @@ class TimedConnection(Protocol):
     def answering(self) -> bool:
         """Whether a request is under way that deserves its answer."""
 
-    def refuse(self, status: int) -> None:
+    def refuse(self, refusal: Refusal) -> None:
         """Answer on behalf of the application, then close."""
 
 
@@ -87,7 +90,7 @@ class ConnectionTimeouts:
         if self._phase[0] == "write":
             self._reset()
         elif connection.in_headers or connection.in_body:
-            connection.refuse(408)
+            connection.refuse(CROWDED_OUT)
         else:
             connection.transport.close()
 
@@ -138,7 +141,7 @@ class ConnectionTimeouts:
             self._phase_began, self._progress_at_start = now, self._progress(phase)
             return
         if phase == "body" or (phase == "headers" and self._connection.in_headers):
-            self._connection.refuse(408)
+            self._connection.refuse(SLOW_BODY if phase == "body" else SLOW_HEAD)
         elif phase == "idle":
             self._connection.transport.close()
         elif phase == "write":

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from servekit.layers.http_headers import header_value
 from servekit.problems import about, send_problem
+from servekit.refusal_log import RefusalLog
 from servekit.routing.routes import Routes
 
 BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -27,6 +28,8 @@ class BodyLimitMiddleware:
         self.app = app
         self.limit_bytes = limit_bytes
         self.routes = routes
+        self.detail = f"The body is larger than {limit_bytes} bytes."
+        self.log = RefusalLog()
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] != "http" or self.passes(scope):
@@ -35,8 +38,10 @@ class BodyLimitMiddleware:
 
     async def count(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse what announces too much, and what turns out to be too much."""
-        if announced(scope) > self.limit_bytes:
-            await send_problem(send, 413, headers=[(b"connection", b"close")], **about(scope))
+        if (size := announced(scope)) > self.limit_bytes:
+            self.say(scope, size)
+            closing = [(b"connection", b"close")]
+            await send_problem(send, 413, detail=self.detail, headers=closing, **about(scope))
             return
         size = 0
 
@@ -45,10 +50,22 @@ class BodyLimitMiddleware:
             message = await receive()
             size += len(message.get("body", b""))
             if size > self.limit_bytes:
-                raise HTTPException(413, headers={"connection": "close"})
+                self.say(scope, size)
+                raise HTTPException(413, self.detail, headers={"connection": "close"})
             return message
 
         await self.app(scope, receive_limited, send)
+
+    def say(self, scope: Scope, size: int) -> None:
+        """Name the setting in the log; the size is what was announced, or had come."""
+        self.log.say(
+            "the body is too large",
+            status=413,
+            setting="LIMIT_BODY_BYTES",
+            limit=self.limit_bytes,
+            size=size,
+            path=scope["path"],
+        )
 
     def passes(self, scope: Scope) -> bool:
         """Return whether a request has no body, or goes to a route with a limit of its own."""

@@ -31,7 +31,7 @@ class DeadlineMiddleware:
     ) -> None:
         self.app = app
         self.seconds = seconds
-        self.watch = Watch(resolution_seconds)
+        self.watch = Watch(seconds, resolution_seconds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -83,16 +83,23 @@ class TimedRequest(Deadline):
         self.send = send
         self.answer: asyncio.Task[None] | None = None
 
-    def expire(self) -> None:
+    def expire(self, usual_seconds: float) -> None:
         """Cancel the handler and answer in its place."""
-        members = about(self.scope)
+        members, limit = about(self.scope), round(self.at - self.began, 3)
+        own = limit != usual_seconds
         log.warning(
             "request_deadline_exceeded",
             route=route_template(self.scope),
             seconds=round(monotonic() - self.began, 3),
+            cause="the answer did not begin in time",
+            setting="deadline() of the route" if own else "TIMEOUT_REQUEST_SECONDS",
+            status=504,
+            limit=limit,
             request_id=members["request_id"],
         )
-        self.answer = self.task.get_loop().create_task(send_problem(self.send, 504, **members))
+        detail = f"The answer did not begin within {limit:g} seconds."
+        sending = send_problem(self.send, 504, detail=detail, **members)
+        self.answer = self.task.get_loop().create_task(sending)
         self.task.cancel(LATE)
         self.lift()  # what tidies up, and tasks that outlive the request, have their own limits
 
@@ -100,7 +107,8 @@ class TimedRequest(Deadline):
 class Watch:
     """Look at all waiting requests on one timer: an eighth of the cost of a timer for each."""
 
-    def __init__(self, resolution_seconds: float) -> None:
+    def __init__(self, seconds: float, resolution_seconds: float) -> None:
+        self.seconds = seconds
         self.resolution_seconds = resolution_seconds
         self.running: set[TimedRequest] = set()
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -119,7 +127,7 @@ class Watch:
         now = monotonic()
         for request in [request for request in self.running if request.at <= now]:
             self.running.discard(request)
-            request.expire()
+            request.expire(self.seconds)
         if self.running:
             self.schedule(loop)
         elif self.loop is loop:

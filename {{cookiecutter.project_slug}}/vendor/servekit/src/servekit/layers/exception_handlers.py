@@ -6,13 +6,15 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
+import orjson
+from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from servekit.problems import (
-    TITLES,
+    as_json,
     problem_response,
     status_of,
     unavailable_headers,
@@ -21,27 +23,36 @@ from servekit.routing.routes import Routes, read_routes
 from servekit.routing.template import allowed_methods
 from servekit.scope import SCOPE_KEY
 
-ERRORS_SHOWN = 20
-FIELD_LENGTH = 100
+INPUT_BYTES_MAX = 32_768
+"""Size from which on a list of errors no longer repeats what was sent."""
+ERRORS_BYTES_MAX = 65_536
+"""Size from which on it ends."""
+PASS_ON = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+PASS_ON |= orjson.OPT_PASSTHROUGH_SUBCLASS
 
 Handler = Callable[[Request, Any], Coroutine[Any, Any, Response]]
 
 
 async def http_error(request: Request, error: HTTPException) -> Response:
-    """Answer an HTTPException; a detail that is not text becomes the member `errors`."""
-    title = TITLES.get(error.status_code)
-    text = error.detail if isinstance(error.detail, str) and error.detail != title else None
-    members: dict[str, Any] = {} if isinstance(error.detail, str) else {"errors": error.detail}
+    """Answer an HTTPException with what was raised as `detail`, as FastAPI does."""
     headers = dict(error.headers or {})
-    in_mount = "app_root_path" in request.scope  # whose routes are not the application's
-    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and not in_mount:
-        methods = allowed_methods(routes_of(request), request.scope)
-        if methods:
-            headers = {name: headers[name] for name in headers if name.lower() != "allow"}
-            headers["allow"] = ", ".join(methods)
-    return problem_response(
-        request.scope, error.status_code, detail=text, headers=headers, **members
-    )
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers = with_methods(request, headers)
+    return problem_response(request.scope, error.status_code, detail=error.detail, headers=headers)
+
+
+def with_methods(request: Request, headers: dict[str, str]) -> dict[str, str]:
+    """Return the headers of a 405 with all that its path takes, unless the route named them."""
+    if "app_root_path" in request.scope:  # a mount's routes are not the application's
+        return headers
+    routes = routes_of(request)
+    names = {name.lower() for name in headers}
+    by_route = "allow" in names and routes.of(request.scope) is not None
+    methods = [] if by_route else allowed_methods(routes, request.scope)
+    if not methods:
+        return headers
+    kept = {name: value for name, value in headers.items() if name.lower() != "allow"}
+    return kept | {"allow": ", ".join(methods)}
 
 
 def routes_of(request: Request) -> Routes:
@@ -52,17 +63,47 @@ def routes_of(request: Request) -> Routes:
 
 
 async def validation_error(request: Request, error: RequestValidationError) -> Response:
-    """Answer bad input with the fields named; what was sent is never repeated."""
-    errors = [
-        {"field": field_name(item["loc"]), "message": item["msg"]}
-        for item in error.errors()[:ERRORS_SHOWN]
-    ]
-    return problem_response(request.scope, 422, detail="The request is not valid.", errors=errors)
+    """Answer bad input with FastAPI's list of what is wrong."""
+    return problem_response(request.scope, 422, detail=errors_as_json(error.errors()))
 
 
-def field_name(location: Iterable[int | str]) -> str:
-    """Return a location as dotted text, bounded: clients choose some names."""
-    return ".".join(map(str, location))[:FIELD_LENGTH]
+def errors_as_json(errors: Iterable[Any]) -> list[orjson.Fragment]:
+    """Return validation errors as FastAPI sends them, up to a bound.
+
+    One of a model names all of the model as its input: of a large body that is as often sent back
+    as errors are in it. Input that no JSON can hold is left out, where FastAPI answers 500.
+    """
+    shown: list[orjson.Fragment] = []
+    size, with_input = 0, True
+    for error in errors:
+        text = encoded(error) if with_input else None
+        if text is None or size + len(text) > INPUT_BYTES_MAX:
+            with_input = with_input and text is None
+            text = encoded(without_input(error)) or b"{}"
+        shown.append(orjson.Fragment(text))
+        size += len(text)
+        if size > ERRORS_BYTES_MAX:
+            break
+    return shown
+
+
+def without_input(error: Any) -> Any:
+    """Return what is wrong, without what the client sent."""
+    if not isinstance(error, Mapping):
+        return str(error)
+    return {name: error[name] for name in ("type", "loc", "msg") if name in error}
+
+
+def encoded(error: Any) -> bytes | None:
+    """Return the JSON of one error; None where there is none."""
+    try:
+        return orjson.dumps(error, default=jsonable_encoder, option=PASS_ON)
+    except (TypeError, ValueError, RecursionError):
+        pass
+    try:
+        return as_json(jsonable_encoder(error))
+    except (TypeError, ValueError, RecursionError):
+        return None
 
 
 def problem_handlers(statuses: Mapping[type[Exception], int] | None = None) -> dict[Any, Handler]:

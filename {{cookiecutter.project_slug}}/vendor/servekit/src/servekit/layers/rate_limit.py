@@ -18,6 +18,7 @@ from servekit.errors import StoreUnavailable
 from servekit.layers.rate_limit_storage import ClientStorage
 from servekit.problems import about, send_problem
 from servekit.redis.clients import RedisClients
+from servekit.refusal_log import RefusalLog
 from servekit.routing.routes import route_path
 
 LOCAL_CLIENTS = 10_000
@@ -46,7 +47,9 @@ class RateLimitMiddleware:
         self._clients = clients
         self._prefix = clients.prefix("rate-limit")
         self._item = RateLimitItemPerSecond(requests, window_seconds)
+        self._requests = requests
         self._window_seconds = window_seconds
+        self._log = RefusalLog()
         self._exempt_paths = frozenset(exempt_paths)
         self._policy = b'"client";q=%d;w=%d' % (requests, window_seconds)
         self._limiter: MovingWindowRateLimiter | None = None
@@ -64,7 +67,8 @@ class RateLimitMiddleware:
         if scope["type"] != "http" or self._is_exempt(scope):
             await self._app(scope, receive, send)
             return
-        wait_seconds = await self._wait_seconds(client_key(scope))
+        client = client_key(scope)
+        wait_seconds = await self._wait_seconds(client)
         if wait_seconds <= 0:
             await self._app(scope, receive, send)
             return
@@ -74,7 +78,15 @@ class RateLimitMiddleware:
             (b"ratelimit-policy", self._policy),
             (b"ratelimit", b'"client";r=0;t=%d' % seconds),
         ]
-        await send_problem(send, 429, headers=headers, **about(scope))
+        self._log.say(
+            "one client sends too many",
+            status=429,
+            setting="RATE_LIMIT_PER_MINUTE",
+            limit=self._requests,
+            client=client,
+        )
+        detail = f"More than {self._requests} requests in {self._window_seconds} seconds."
+        await send_problem(send, 429, detail=detail, headers=headers, **about(scope))
 
     def _is_exempt(self, scope: Scope) -> bool:
         return scope["method"] == "OPTIONS" or route_path(scope) in self._exempt_paths

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Awaitable, Iterable
 
-import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from servekit.problems import about, send_problem
+from servekit.refusal_log import RefusalLog
 
 REMEMBERED = 1024
-SAMPLE_SECONDS = 10
-"""At most one refusal is logged in so many: scanners send more of them than anybody can read."""
 HOST_LENGTH = 100
-
-log = structlog.get_logger()
 
 
 class TrustedHostsMiddleware:
@@ -33,8 +27,7 @@ class TrustedHostsMiddleware:
         self.exact = frozenset(hosts)
         self.suffixes = tuple(host[1:] for host in hosts if host.startswith("*."))
         self.accepted: set[bytes] = set()
-        self._said_at = -math.inf
-        self._unsaid = 0
+        self._log = RefusalLog()
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] not in {"http", "websocket"} or self.any:
@@ -63,18 +56,15 @@ class TrustedHostsMiddleware:
 
     def _say(self, scope: Scope) -> None:
         """Name the host in the log, now and then: it may be ours, and missing in ALLOWED_HOSTS."""
-        now = time.monotonic()
-        if now - self._said_at < SAMPLE_SECONDS:
-            self._unsaid += 1
-            return
         hosts = [value for name, value in scope["headers"] if name == b"host"]
-        log.warning(
-            "host_refused",
+        self._log.say(
+            "the host is not ours",
+            event="host_refused",
+            status=400,
+            setting="ALLOWED_HOSTS",
             host=b", ".join(hosts).decode("latin-1")[:HOST_LENGTH],
             allowed=sorted(self.exact),
-            others=self._unsaid,
         )
-        self._said_at, self._unsaid = now, 0
 
 
 def host_name(value: bytes) -> str:

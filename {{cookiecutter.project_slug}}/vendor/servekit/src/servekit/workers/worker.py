@@ -99,7 +99,7 @@ class Worker:
         }
         self._options = ProtocolOptions(
             assignment.limits,
-            Refusals(program.error_headers, program.count_refusal),
+            Refusals(program.error_headers, program.count_refusal, assignment.limits),
             cycle_factory(program.error_headers),
             program.headers_for,
         )
