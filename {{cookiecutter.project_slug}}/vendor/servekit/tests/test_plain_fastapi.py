@@ -1,5 +1,6 @@
 """What users put around routes works in workers exactly as under a test client without us."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,13 @@ def assert_same(name, bare, others):
             assert found == expected, ask
         elif ask.status_only:
             assert found.status == expected.status, ask
+            if expected.text.startswith('{"detail"'):
+                assert json.loads(found.text)["detail"] == json.loads(expected.text)["detail"], ask
         else:
-            assert (found.status, found.text) == (expected.status, expected.text), ask
+            text = found.text
+            if ask.path == "/openapi.json":  # a 422 is a problem document, and said to be one
+                text = text.replace("application/problem+json", "application/json")
+            assert (found.status, text) == (expected.status, expected.text), ask
             assert set(expected.headers) - set(found.headers) == set(), ask
 
 
