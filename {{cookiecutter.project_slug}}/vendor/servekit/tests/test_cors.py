@@ -110,7 +110,7 @@ def pressed(service, monkeypatch):
     """Have overload refuse one path, and the rate limit another."""
 
     async def refuse(importance, client):
-        return "lag"
+        return "event_loop_lag"
 
     async def wait_seconds(layer, key):
         return 5

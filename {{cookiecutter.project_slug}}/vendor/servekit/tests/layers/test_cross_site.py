@@ -1,6 +1,7 @@
 import httpx2
 import pytest
 from fastapi import FastAPI
+from structlog.testing import capture_logs
 
 from servekit.layers.cross_site import CrossSiteMiddleware
 
@@ -41,11 +42,55 @@ def make_client(**options):
 )
 async def test_writes_pass_from_this_site_and_from_what_is_no_browser(method, headers, status):
     async with make_client() as client:
-        answer = await client.request(method, "/", headers=headers)
+        answer = await client.request(method, "/", headers=headers | {"cookie": "a=b"})
 
     assert answer.status_code == status
     if status == 403:
         assert answer.headers["content-type"] == "application/problem+json"
+
+
+FORM, JSON = "application/x-www-form-urlencoded", "application/json"
+COOKIE = {"cookie": "other=1"}
+BEARER, BASIC = {"authorization": "Bearer t"}, {"authorization": "basic dTpw"}
+CROSS_SITE = [{"sec-fetch-site": "cross-site", "origin": "https://evil.test"}]
+CROSS_SITE += [{"sec-fetch-site": "same-site"}, {"origin": "https://evil.test"}]
+
+
+@pytest.mark.parametrize("site", CROSS_SITE)
+@pytest.mark.parametrize(
+    ("method", "media_type", "fields", "status"),
+    [
+        # What a form or an image can send, without asking: a login too.
+        ("POST", FORM, {}, 403),
+        ("POST", "multipart/form-data; boundary=x", {}, 403),
+        ("POST", "text/plain", {}, 403),
+        ("POST", "Text/Plain ; x=application/json", {}, 403),
+        ("POST", "", {}, 403),
+        ("POST", None, {}, 403),
+        # What a browser sends after a preflight only.
+        ("POST", JSON, {}, 200),
+        ("POST", "application/merge-patch+json; charset=utf-8", {}, 200),
+        ("POST", None, BEARER, 200),
+        ("POST", FORM, BEARER, 200),
+        ("PUT", None, {}, 200),
+        ("DELETE", None, BEARER, 200),
+        ("PATCH", FORM, {}, 200),
+        # What a browser adds by itself is used by whoever asks.
+        ("POST", JSON, COOKIE, 403),
+        ("DELETE", None, COOKIE, 403),
+        ("POST", JSON, BEARER | COOKIE, 403),
+        ("POST", FORM, BASIC, 403),
+        ("POST", JSON, BASIC, 403),
+        ("PUT", None, {"authorization": "Negotiate abc"}, 403),
+    ],
+)
+async def test_without_cookies_what_takes_a_preflight_passes(
+    site, method, media_type, fields, status
+):
+    given = {} if media_type is None else {"content-type": media_type}
+    async with make_client() as client:
+        answer = await client.request(method, "/", headers=site | fields | given)
+    assert answer.status_code == status
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
@@ -53,6 +98,16 @@ async def test_reads_pass_from_everywhere(method):
     async with make_client() as client:
         headers = {"sec-fetch-site": "cross-site", "origin": "https://evil.test"}
         assert (await client.request(method, "/", headers=headers)).status_code == 200
+
+
+async def test_a_refusal_names_the_setting_and_the_origin():
+    with capture_logs() as logs:
+        async with make_client() as client:
+            for _ in range(3):
+                await client.post("/", headers={"origin": "https://evil.test"})
+    assert [(each["setting"], each["origin"]) for each in logs] == [
+        ("CORS_ORIGINS", "https://evil.test")
+    ]
 
 
 async def test_listed_origins_and_on_demand_sibling_domains_may_write():

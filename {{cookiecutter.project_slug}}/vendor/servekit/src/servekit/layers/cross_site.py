@@ -4,25 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 
-import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from servekit.layers.http_headers import header_value
 from servekit.problems import about, send_problem
+from servekit.refusal_log import RefusalLog
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 ASKED = frozenset({b"origin", b"sec-fetch-site", b"host"})
 OWN_SITE = frozenset({b"same-origin", b"none"})
-
-log = structlog.get_logger()
+FORM_TYPES = frozenset(
+    {b"application/x-www-form-urlencoded", b"multipart/form-data", b"text/plain"}
+)
+BY_ITSELF = frozenset({b"basic", b"digest", b"negotiate", b"ntlm"})
+"""Schemes of Authorization that a browser adds where it knows a password, whoever asks."""
+ORIGIN_LENGTH = 100
 
 
 class CrossSiteMiddleware:
     """Answers 403 to unsafe methods and WebSocket handshakes that come from elsewhere.
 
     Browsers say so in Sec-Fetch-Site, older ones in Origin; what sends neither is no browser, and
-    carries no cookie that it was not given. `allowed_origins` are exact, `https://app.example.com`;
-    `allow_same_site` trusts sibling domains. `admit` is asked with scope and origin before a
-    request is refused.
+    carries no cookie that it was not given. Without cookies those pass that a browser sends only
+    after a preflight, which somebody has answered. `allowed_origins` are exact,
+    `https://app.example.com`; `allow_same_site` trusts sibling domains. `admit` is asked with scope
+    and origin before a request is refused.
     """
 
     def __init__(
@@ -35,6 +41,7 @@ class CrossSiteMiddleware:
     ) -> None:
         self._app = app
         self._admit = admit
+        self._log = RefusalLog()
         self._origins = frozenset(origin.lower().encode() for origin in allowed_origins)
         self._sites = OWN_SITE | ({b"same-site"} if allow_same_site else set())
 
@@ -44,7 +51,15 @@ class CrossSiteMiddleware:
         return self._refuse(scope, send)
 
     async def _refuse(self, scope: Scope, send: Send) -> None:
-        log.warning("cross_site_request_refused", path=scope["path"])
+        origin = header_value(scope["headers"], b"origin").decode("latin-1")[:ORIGIN_LENGTH]
+        self._log.say(
+            "a page of another site sent it",
+            event="cross_site_request_refused",
+            status=403,
+            setting="CORS_ORIGINS",
+            origin=origin,
+            path=scope["path"],
+        )
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
             return
@@ -65,7 +80,26 @@ class CrossSiteMiddleware:
             # The scheme is left out: behind a proxy that ends TLS it is not the browser's.
             host = headers.get(b"host", b"").lower()
             is_own = not origin or origin.partition(b"://")[2] == host
-        return is_own or self._is_admitted(scope, headers.get(b"origin", b""))
+        return (
+            is_own
+            or was_preflighted(scope)
+            or self._is_admitted(scope, headers.get(b"origin", b""))
+        )
 
     def _is_admitted(self, scope: Scope, origin: bytes) -> bool:
         return self._admit is not None and self._admit(scope, origin.decode("latin-1"))
+
+
+def was_preflighted(scope: Scope) -> bool:
+    """Return whether a browser had to ask before it sent this, and nothing in it is a cookie.
+
+    No form can send such a request, so it logs nobody in unasked and uses no session.
+    """
+    fields = scope["headers"]
+    if scope["type"] != "http" or any(name == b"cookie" for name, _ in fields):
+        return False
+    scheme = header_value(fields, b"authorization").partition(b" ")[0].lower()
+    if scheme in BY_ITSELF:
+        return False
+    media_type = header_value(fields, b"content-type").partition(b";")[0].strip().lower()
+    return bool(scheme) or scope["method"] != "POST" or media_type not in FORM_TYPES | {b""}
