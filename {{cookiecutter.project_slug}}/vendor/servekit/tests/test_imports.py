@@ -20,8 +20,8 @@ MAY_IMPORT = {
     "foreign": set(),
     "monitors": {"cpus", "process_memory"},
     "layers": {
-        "draining", "errors", "hang_up", "notation", "problems", "redis", "refusal_log",
-        "resilience", "routing", "scope", "unsendable",
+        "draining", "errors", "foreign", "hang_up", "notation", "problems", "redis",
+        "refusal_log", "resilience", "routing", "scope", "unsendable",
     },
     "cache": {"context", "errors", "redis", "resilience", "response_cache", "scope"},
     "response_cache": {"cache", "foreign", "layers", "problems", "routing", "scope"},

@@ -42,9 +42,12 @@ async def test_what_a_route_set_stays():
 
 
 async def test_only_the_pages_of_the_docs_may_load_scripts():
-    app = SecurityHeadersMiddleware(answers(), headers=HTTPS, docs_paths=["/docs"])
+    page = answers(headers=[(b"content-type", b"text/html")])
+    app = SecurityHeadersMiddleware(page, headers=HTTPS, docs_paths=["/docs"])
     assert b"script-src" in (await call(app, "/docs")).headers[b"content-security-policy"]
     assert b"script-src" not in (await call(app, "/")).headers[b"content-security-policy"]
+    data = SecurityHeadersMiddleware(answers(), headers=HTTPS, docs_paths=["/docs"])
+    assert b"script-src" not in (await call(data, "/docs")).headers[b"content-security-policy"]
 
 
 @pytest.mark.parametrize("kind", [b"text/html", b"Text/HTML; charset=utf-8"])

@@ -7,6 +7,7 @@ import re
 from collections.abc import Awaitable
 from contextvars import ContextVar
 from itertools import count
+from operator import itemgetter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import STRUCTLOG_KEY_PREFIX, bind_contextvars, reset_contextvars
@@ -18,6 +19,8 @@ TRACEPARENT = re.compile(
     rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
 )
 
+X_REQUEST_ID = b"x-request-id"
+NAME = itemgetter(0)
 ANSWERS = frozenset({"http.response.start", "websocket.http.response.start"})
 
 # structlog puts every variable with its prefix on the line; setting ours costs a sixth of a bind.
@@ -26,6 +29,8 @@ bound_request_id: ContextVar[str] = ContextVar(f"{STRUCTLOG_KEY_PREFIX}request_i
 
 class RequestIdMiddleware:
     """Take the client's `x-request-id` if it is sane, or make one, and send it back.
+
+    An answer that has one keeps it.
 
     The id is in `scope["state"]["request_id"]` and bound to the log; so is, as `trace_id`, that of
     a valid W3C `traceparent`. What runs for the request finds `service`, if it is given, as the
@@ -45,16 +50,18 @@ class RequestIdMiddleware:
             return
         given = parent = None
         for name, value in scope["headers"]:
-            if name == b"x-request-id":
+            if name == X_REQUEST_ID:
                 given = value if SANE.fullmatch(value) else None
             elif name == b"traceparent":
                 parent = TRACEPARENT.fullmatch(value)
         request_id = given.decode() if given else self.new_id()
-        header = (b"x-request-id", request_id.encode())
+        header = (X_REQUEST_ID, request_id.encode())
 
         def send_named(message: Message) -> Awaitable[None]:
             if message["type"] in ANSWERS:
-                message["headers"] = [*message.get("headers", ()), header]
+                given = message.get("headers", ())
+                if X_REQUEST_ID not in map(NAME, given):
+                    message["headers"] = [*given, header]
             return send(message)
 
         state = scope.setdefault("state", {})

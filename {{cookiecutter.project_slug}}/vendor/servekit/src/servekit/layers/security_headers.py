@@ -6,20 +6,22 @@ from collections.abc import Awaitable, Iterable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from servekit.foreign.docs_pages import is_docs_page
 from servekit.routing.routes import route_path
 
 CSP = (
     b"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     b"object-src 'none'"
 )
-# Swagger UI and ReDoc load themselves from a content network and run an inline script.
+# Swagger UI and ReDoc load themselves from a content network, or from here where an application
+# hosts them itself, and run an inline script.
 DOCS_CSP = (
     b"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
-    b"connect-src 'self'; font-src https://fonts.gstatic.com; "
+    b"connect-src 'self'; font-src 'self' data: https://fonts.gstatic.com; "
     b"img-src 'self' data: https://fastapi.tiangolo.com https://cdn.redoc.ly; "
-    b"script-src 'unsafe-inline' https://cdn.jsdelivr.net; "
-    b"style-src 'unsafe-inline' https://cdn.jsdelivr.net https://fonts.googleapis.com; "
-    b"worker-src blob:"
+    b"script-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net; "
+    b"style-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net https://fonts.googleapis.com; "
+    b"worker-src 'self' blob:"
 )
 # A page may load what its own site serves: without it none of its styles and scripts would work.
 PAGE_CSP = (
@@ -55,7 +57,8 @@ def default_security_headers(*, https: bool = False, csp: bytes = CSP) -> Header
 class SecurityHeadersMiddleware:
     """Add `headers` where a route has not set its own, whatever the case of its names.
 
-    HTML pages may load what their own site serves, those in `docs_paths` scripts from elsewhere.
+    HTML pages may load what their own site serves; FastAPI's documentation, mounted applications'
+    too, and pages at `docs_paths` may load what that needs.
     """
 
     def __init__(
@@ -77,12 +80,10 @@ class SecurityHeadersMiddleware:
         if scope["type"] not in STARTS:
             return self.app(scope, receive, send)
         start = STARTS[scope["type"]]
-        path = route_path(scope) if scope.get("root_path") else scope.get("path")
-        docs = path in self.docs_paths
 
         def send_secured(message: Message) -> Awaitable[None]:
             if message["type"] == start:
-                message["headers"] = self.merged(list(message.get("headers", ())), docs=docs)
+                message["headers"] = self.merged(list(message.get("headers", ())), scope)
             return send(message)
 
         return self.app(scope, receive, send_secured)
@@ -95,6 +96,13 @@ class SecurityHeadersMiddleware:
             self.kinds[name] = kind
         return kind
 
+    def is_docs(self, scope: Scope) -> bool:
+        """Return whether what answered is documentation: a mount has changed `root_path`."""
+        if is_docs_page(scope.get("endpoint")):
+            return True
+        root_path = scope.get("app_root_path", scope.get("root_path", ""))
+        return route_path({"path": scope["path"], "root_path": root_path}) in self.docs_paths
+
     def with_policy(self, policy: bytes) -> Headers:
         """Return the headers with another policy, where they have one of the library's."""
         return [
@@ -102,9 +110,9 @@ class SecurityHeadersMiddleware:
             for name, value in self.headers
         ]
 
-    def merged(self, given: Headers, *, docs: bool = False) -> Headers:
+    def merged(self, given: Headers, scope: Scope) -> Headers:
         """Return both lists; what was given wins."""
-        own = self.docs_headers if docs else self.headers
+        own = self.headers
         taken, kinds = False, self.kinds
         for name, value in given:
             kind = kinds.get(name)
@@ -112,8 +120,8 @@ class SecurityHeadersMiddleware:
                 kind = self.kind(name)
             if kind is OURS:
                 taken = True
-            elif kind is TYPE and not docs and value[:9].lower() == b"text/html":
-                own = self.page_headers
+            elif kind is TYPE and value[:9].lower() == b"text/html":
+                own = self.docs_headers if self.is_docs(scope) else self.page_headers
         if taken:
             names = {name.lower() for name, _ in given}
             own = [field for field in own if field[0] not in names]
