@@ -14,6 +14,7 @@ import uvicorn
 
 from servekit.edge.addresses import with_plain_addresses
 from servekit.edge.websockets import make_websocket
+from servekit.foreign import anyio
 from servekit.foreign.uvicorn import HttpToolsProtocol, LifespanOn, renew_default_headers
 
 if TYPE_CHECKING:
@@ -29,9 +30,13 @@ log = structlog.get_logger()
 
 
 def import_early(app: ASGIApp) -> None:
-    """Import before the fork what every worker would import after it: a third of its start."""
-    with contextlib.suppress(ImportError):
-        importlib.import_module("uvloop")
+    """Import before the fork what every worker would import after it: a third of its start.
+
+    What a first request imports keeps all others waiting.
+    """
+    for module in ("uvloop", *anyio.LAZY):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
     Application(app, keep_alive=1)
 
 

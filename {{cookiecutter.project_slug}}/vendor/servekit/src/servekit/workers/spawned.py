@@ -11,6 +11,7 @@ import traceback
 
 from servekit.parent import wait_for_other_end
 from servekit.tuning import tune
+from servekit.workers.application import import_early
 from servekit.workers.program import Assignment, load_program, reason_of
 from servekit.workers.worker import ignore_terminal_signals, run_worker
 
@@ -27,6 +28,7 @@ def main() -> None:
     threading.Thread(target=end_with_supervisor, args=[assignment.stacks], daemon=True).start()
     try:
         program = load_program(boot["program"], boot["arguments"])
+        import_early(program.asgi)
     except BaseException as error:  # noqa: BLE001 - whatever stops the import is the reason to report
         assignment.report_failure(reason_of(error), traceback.format_exc())
         sys.exit(1)
