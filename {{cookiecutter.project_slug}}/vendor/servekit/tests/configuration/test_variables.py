@@ -186,6 +186,8 @@ text = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]) | st.just
     words=st.lists(text),
     numbers=st.lists(st.floats(allow_nan=False, allow_infinity=False)),
 )
+@example(greeting="'\"a\"'", words=[], numbers=[])
+@example(greeting='" a "', words=[], numbers=[])
 @example(greeting="a'b\"c\\d ${HOME} #x \\n", words=["a,b", "[", "", " x", "'q'"], numbers=[])
 def test_what_is_shown_can_be_pasted_into_the_env_file(folder, greeting, words, numbers):
     (folder / ".env").write_text("")

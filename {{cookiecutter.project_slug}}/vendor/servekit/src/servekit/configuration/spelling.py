@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from servekit.configuration.settings import Settings
 from servekit.configuration.variables import is_secret, names_of
-from servekit.notation.words import split_words
+from servekit.notation.words import BLANKS, QUOTES, is_quoted, split_words
 
 PLAIN = re.compile(r"[A-Za-z0-9_./:,@%+=\[\]*-]*")
 
@@ -60,7 +60,17 @@ def as_text(value: object) -> str:
         return str(value).lower()
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
+    if isinstance(value, str):
+        return protected(value)
     return "" if value is None else str(value)
+
+
+def protected(text: str) -> str:
+    """Return a text in quotes where those around it, or its blanks, would be dropped."""
+    if is_quoted(text) or text != text.strip(BLANKS):
+        mark = next((each for each in QUOTES if each not in text), "")
+        return f"{mark}{text}{mark}"
+    return text
 
 
 def list_as_text(values: list[Any]) -> str:

@@ -19,11 +19,12 @@ from servekit.notation.urls import Refused
 
 SEVERAL = {list, tuple, set, frozenset, deque, Sequence, MutableSequence, AbstractSet}
 TEXTS = {str, bytes, SecretStr, SecretBytes, Any, object}
-"""Types that take any text as it is, quotes included."""
+"""Types that take any text as it is, but for quotes around it."""
 BLANKS = " \t\r\n\v\f\0\ufeff\u200b\u00a0"
 """What editors, files and copying leave around a value."""
 ADDRESS = re.compile(r"\[[0-9a-f.]*:[0-9a-f:.]*\]", re.IGNORECASE)
 """An IPv6 address, which begins as a list in JSON does."""
+QUOTES = "\"'"
 SYNONYMS = {
     "dev": "development",
     "err": "error",
@@ -60,7 +61,7 @@ def decode(given: object, field: FieldInfo) -> object:
         words = [one for each in alternatives(field.annotation) for one in item_choices(each)]
         return [chosen(word, words) for word in split_words(bare)]
     if any(kind in TEXTS for kind in kinds):
-        return text
+        return text[1:-1] if is_quoted(text) else text
     return chosen(bare, choices(field.annotation))
 
 
@@ -141,9 +142,12 @@ def chosen(text: str, words: list[str]) -> str:
 
 def unquoted(text: str) -> str:
     """Drop quotes around a text, which shells drop and `docker --env-file` keeps."""
-    inside = text[1:-1]
-    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" and text[0] not in inside
-    return inside.strip(BLANKS) if quoted else text
+    return text[1:-1].strip(BLANKS) if is_quoted(text) else text
+
+
+def is_quoted(text: str) -> bool:
+    """Return whether a text stands in quotes, of which there are no others of their kind."""
+    return len(text) > 1 and text[0] == text[-1] and text[0] in QUOTES and text[0] not in text[1:-1]
 
 
 def is_model(kind: object) -> bool:
