@@ -11,7 +11,7 @@ from pydantic_settings import SettingsConfigDict
 from servekit import Settings, SettingsError
 from servekit.configuration.environment import load_settings
 from servekit.configuration.spelling import example_file, spelled
-from servekit.configuration.variables import unknown_variables
+from servekit.configuration.variables import meant_by, unknown_variables
 
 
 class Own(Settings):
@@ -145,6 +145,36 @@ def test_a_refusal_says_what_is_misspelt_too(monkeypatch):
 )
 def test_a_name_that_is_nearly_right_is_reported_in_whatever_case(name, hint):
     assert unknown_variables(Own, {name: "x"}) == [f"{name}: unknown, did you mean {hint}?"]
+
+
+MISSPELT = {
+    "WORKRES": "WORKERS",
+    "PROT": "PORT",
+    "GREETINGS": "GREETING",
+    "SERCET_KEY": "SECRET_KEY",
+    "LIMIT_BODYBYTES": "LIMIT_BODY_BYTES",
+}
+
+
+@pytest.mark.parametrize(("name", "hint"), MISSPELT.items())
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_the_env_file_gets_the_same_hints_as_the_environment(folder, name, hint, encoding):
+    (folder / ".env").write_text(f"{name}=x\nPORT=81\n", encoding=encoding)
+    hints = [f"{name}: unknown, did you mean {hint}?"]
+    assert unknown_variables(Own, {name: "x"}, folder / "none") == hints
+    assert unknown_variables(Own, {}) == hints
+    assert unknown_variables(Own, {name: "x"}) == hints
+
+
+@pytest.mark.parametrize("name", ["GREETNGS", "PORTS", "SESSION_IDLE", "BODY_LIMIT_BYTES"])
+def test_in_the_env_file_a_name_need_not_be_that_near(folder, name):
+    (folder / ".env").write_text(f"{name}=x\n")
+    assert "did you mean" in unknown_variables(Own, {})[0]
+
+
+def test_no_setting_is_a_misspelling_of_another():
+    known = {name.upper() for name in Own.model_fields}
+    assert [name for name in known if meant_by(name, known - {name}, 0.95)] == []
 
 
 @pytest.mark.parametrize(

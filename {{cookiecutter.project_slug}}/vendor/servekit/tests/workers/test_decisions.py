@@ -1,5 +1,7 @@
 """Whatever happens to workers and their code: what is wanted comes back, or the log says why."""
 
+from dataclasses import replace
+
 import pytest
 
 from servekit.workers import events
@@ -95,6 +97,28 @@ def kinds(actions, kind):
 
 def logged(actions, event):
     return [action.facts for action in kinds(actions, events.Log) if action.event == event]
+
+
+def test_where_a_save_asks_for_new_code_a_bad_one_is_tried_once():
+    script = Script(replace(CONFIG, retries_code=False)).start()
+    for generation in (2, 3):
+        began = script.tell(events.ReloadAsked())
+        assert kinds(began, events.Load) == [events.Load(generation)]
+        [failed] = logged(
+            script.tell(events.LoadFailed(generation, "SyntaxError")), "reload_failed"
+        )
+        assert "retry_seconds" not in failed
+        later = script.tell(events.TimePassed(), at=script.now + 1000)
+        assert kinds(later, events.Load) == []
+    loaded = script.tell(events.ReloadAsked(), events.Loaded(4))
+    assert kinds(loaded, events.Launch) == [events.Launch(2, 0, 4)]
+
+
+def test_a_save_while_a_bad_one_is_loaded_is_tried_after_it():
+    script = Script(replace(CONFIG, retries_code=False)).start()
+    script.tell(events.ReloadAsked(), events.ReloadAsked())
+    after = script.tell(events.LoadFailed(2, "SyntaxError"))
+    assert kinds(after, events.Load) == [events.Load(3)]
 
 
 def test_a_reload_replaces_one_worker_first_and_the_others_when_that_one_is_ready():

@@ -30,6 +30,8 @@ FILE = "_FILE"
 FILE_BYTES_MAX = 1_048_576
 MISSPELLING = 0.86
 """Likeness above which an unknown variable counts as one of ours, misspelt."""
+MISSPELLING_AT_HOME = 0.7
+"""The same in `.env`, where nobody else's are."""
 OF_OTHERS = re.compile("(OTEL|POSTGRES|PG|COMPOSE|DOCKER|UV|PIP|PYTHON)[A-Z]*(_|$)")
 """What compose, the database's image, OpenTelemetry and tools read, from `.env` too."""
 
@@ -178,8 +180,11 @@ def unknown_variables(
     In the environment that is a near miss of a setting's name; in `.env`, which is ours alone,
     every name that is no setting.
     """
+    encoding = kind.model_config.get("env_file_encoding") or "utf-8"
     files = env_files(kind) if dotenv is None else [dotenv]
-    in_dotenv = {name for file in files if file.is_file() for name in dotenv_values(file)}
+    in_dotenv = {
+        name for file in files if file.is_file() for name in dotenv_values(file, encoding=encoding)
+    }
     known = known_names(kind)
     delimiter = (kind.model_config.get("env_nested_delimiter") or "").upper()
     lines = []
@@ -188,12 +193,20 @@ def unknown_variables(
         nested = delimiter and upper.partition(delimiter)[0] in known
         if upper in known or nested or OF_OTHERS.match(upper):
             continue
-        close = difflib.get_close_matches(upper, known, n=1, cutoff=MISSPELLING)
-        if close:
-            lines.append(f"{name}: unknown, did you mean {close[0]}?")
+        meant = meant_by(upper, known, MISSPELLING_AT_HOME if name in in_dotenv else MISSPELLING)
+        if meant:
+            lines.append(f"{name}: unknown, did you mean {meant}?")
         elif name in in_dotenv:
             lines.append(f"{name}: unknown, .env holds settings of the service only")
     return lines
+
+
+def meant_by(name: str, known: set[str], likeness: float) -> str | None:
+    """Return the setting whose name is nearly this one, or has the same letters, swapped."""
+    letters = sorted(name)
+    swapped = [each for each in known if len(each) == len(name) and sorted(each) == letters]
+    close = swapped or difflib.get_close_matches(name, known, n=1, cutoff=likeness)
+    return min(close, default=None)
 
 
 def known_names(kind: type[Settings]) -> set[str]:

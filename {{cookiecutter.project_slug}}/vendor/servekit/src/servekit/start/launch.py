@@ -60,10 +60,8 @@ def run(
     """
     configure_logs(settings.log_level, settings.log_format)
     os.environ.setdefault("MALLOC_ARENA_MAX", MALLOC_ARENAS)
-    for line in unknown_variables(type(settings)):
-        log.warning("unknown_setting", detail=line)
-    for line in remarks(settings):
-        log.warning("doubtful_setting", detail=line)
+    doubts = Doubts()
+    doubts.say(settings)
     with contextlib.ExitStack() as stack:
         try:
             passed = passed_sockets()
@@ -77,7 +75,7 @@ def run(
         config = replace(
             config,
             keep_listeners=bool(passed),
-            renewed=lambda: renewed(settings, config),
+            renewed=lambda: renewed(settings, config, doubts),
         )
         notifier = Notifier()
 
@@ -112,13 +110,30 @@ class AddressError(Exception):
     """An address cannot be bound; the text names the settings to change."""
 
 
-def renewed(settings: Settings, config: SupervisorConfig) -> SupervisorConfig:
+class Doubts:
+    """What of the settings may not be meant, said once: at the start or a reload."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def say(self, settings: Settings) -> None:
+        """Log a line for each, but for those that were said."""
+        lines = [("unknown_setting", line) for line in unknown_variables(type(settings))]
+        lines += [("doubtful_setting", line) for line in remarks(settings)]
+        for event, line in lines:
+            if line not in self._said:
+                log.warning(event, detail=line)
+        self._said = {line for _, line in lines}
+
+
+def renewed(settings: Settings, config: SupervisorConfig, doubts: Doubts) -> SupervisorConfig:
     """Return the configuration for code that is loaded now, from `.env` as it is now.
 
     Raises:
         SettingsError: A setting is refused.
     """
     new = load_settings(type(settings))
+    doubts.say(new)
     fixed = ("host", "port", "admin_host", "admin_port", "admin_token", "worker_start_method")
     changed = [name.upper() for name in fixed if getattr(new, name) != getattr(settings, name)]
     if changed:
@@ -181,8 +196,8 @@ def supervisor_config(
     """Return what the supervisor has to know, as plain values.
 
     With `reload` there is one worker unless a number is set, and it is replaced at once: whoever
-    saves a file waits for it. At a terminal a silent worker is not replaced: it may stand at a
-    breakpoint.
+    saves a file waits for it. What cannot be loaded waits for the next save. At a terminal a
+    silent worker is not replaced: it may stand at a breakpoint.
     """
     at_terminal = not settings.production and sys.stdin is not None and sys.stdin.isatty()
     return SupervisorConfig(
@@ -197,6 +212,7 @@ def supervisor_config(
             "PRESSURE_RSS_MIB": settings.pressure_rss_mib * 2**20,
         },
         idle_seconds=0 if reload else IDLE_SECONDS,
+        retries_code=not reload,
         recycle_requests=settings.worker_recycle_requests,
         recycle_rss_bytes=settings.worker_recycle_rss_mib * 2**20,
         limits=WorkerLimits(

@@ -78,6 +78,8 @@ class SupervisorConfig:
     recycle_rss_bytes: int = 0
     rss_limits: Mapping[str, int] = field(default_factory=dict)
     """Limits on a worker's memory in bytes, by setting: one below a fresh worker is logged."""
+    retries_code: bool = True
+    """Whether newer code that does not start is tried again, or only when that is asked for."""
     renewed: Callable[[], SupervisorConfig] | None = None
     """Reads the configuration anew, for a reload."""
     keep_listeners: bool = False

@@ -70,7 +70,7 @@ class Rollout:
             self.failure = failure
             return
         self.note_failure(failure.reason)
-        if self.load_at is None:
+        if self.load_at is None and self._roster.retries_code:
             self._load_later()
         self._roster.log(
             "error",
@@ -78,8 +78,14 @@ class Rollout:
             worker,
             reason=failure.reason,
             trace=failure.trace,
-            retry_seconds=round((self.load_at or 0) - self._roster.now, 1),
+            **self._retry(),
         )
+
+    def _retry(self) -> dict[str, Any]:
+        """When it is tried again, if it is."""
+        if self.load_at is None:
+            return {}
+        return {"retry_seconds": round(max(self.load_at - self._roster.now, 0.0), 1)}
 
     def note_failure(self, reason: str) -> None:
         """Remember why the newest code does not run everywhere."""

@@ -69,6 +69,7 @@ class Roster:
     def configure(self, config: SupervisorConfig) -> None:
         """Use other limits from now on."""
         self._config = config
+        self.retries_code = config.retries_code
         self._limits = config.limits
 
     def resize(self, count: int) -> None:
