@@ -196,3 +196,20 @@ def test_a_list_that_cannot_be_read_is_one_line_with_its_name(monkeypatch, name,
         load_settings(OwnSettings)
     [problem] = error.value.problems
     assert problem.startswith(f"{name}: ")
+
+
+@pytest.mark.parametrize(
+    ("environment", "debug", "served"),
+    [
+        ("development", False, True),
+        ("development", True, True),
+        ("test", False, False),
+        ("test", True, True),
+        ("production", False, False),
+    ],
+)
+def test_documentation_is_served_in_development_and_with_debug(
+    make_settings, environment, debug, served
+):
+    settings = make_settings(Settings, environment=environment, debug=debug)
+    assert settings.serves_docs is served
