@@ -5,8 +5,15 @@ def test_every_answer_is_documented(app):
         for path, item in paths.items()
         for method, operation in item.items()
     }
-    assert documented["put", "/products/{product_id}"] == {"200", "201", "401", "409", "default"}
-    assert documented["get", "/products/{product_id}"] == {"200", "404", "default"}
+    assert documented["put", "/products/{product_id}"] == {
+        "200",
+        "201",
+        "401",
+        "409",
+        "422",
+        "default",
+    }
+    assert documented["get", "/products/{product_id}"] == {"200", "404", "422", "default"}
     export = paths["/products/export.csv"]["get"]["responses"]["200"]
     assert set(export["content"]) == {"text/csv"}
 

@@ -2,6 +2,8 @@ import csv
 import io
 from typing import Any
 
+from tests.bad_input import bad_fields
+
 CHAIR = {"name": "Chair", "price": 9.5, "tags": ["oak"], "description": "sits"}
 HEADER = "id,name,price,tags,description\n"
 
@@ -71,7 +73,7 @@ async def test_an_id_out_of_range_is_a_422_problem(client):
     for number in ("0", "-1", "9223372036854775808", "x", "1.5"):
         for method in ("GET", "PUT"):
             response = await client.request(method, f"/products/{number}", json=CHAIR)
-            assert problem(response)["errors"][0]["field"] == "path.product_id", number
+            assert bad_fields(response) == ["path.product_id"], number
 
 
 BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
@@ -95,8 +97,7 @@ BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
 async def test_a_bad_field_is_named(client):
     for fields, field in BAD_FIELDS:
         response = await put(client, 1, **fields)
-        assert response.status_code == 422, fields
-        assert [error["field"] for error in problem(response)["errors"]] == [field], fields
+        assert bad_fields(response) == [field], fields
 
 
 async def test_a_price_that_is_no_number_is_refused(client):
@@ -104,8 +105,7 @@ async def test_a_price_that_is_no_number_is_refused(client):
         body = f'{{"name": "a", "price": {price}}}'
         headers = {"content-type": "application/json"}
         response = await client.put("/products/1", content=body, headers=headers)
-        assert response.status_code == 422, price
-        assert problem(response)["errors"][0]["field"] == "body.price", price
+        assert bad_fields(response) == ["body.price"], price
 
 
 async def test_the_list_is_cached_validated_and_renewed_by_a_write(client):
@@ -136,8 +136,7 @@ async def test_a_bad_query_is_named(client):
         "q=" + "q" * 101: "query.q",
     }.items():
         response = await client.get(f"/products?{query}")
-        assert response.status_code == 422, query
-        assert problem(response)["errors"][0]["field"] == field, query
+        assert bad_fields(response) == [field], query
 
 
 async def test_a_chunked_import_beyond_the_general_body_limit_is_taken(client):
