@@ -3,6 +3,7 @@ the limit, never the setting."""
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -161,3 +162,14 @@ def test_the_settings_that_records_name_are_there():
     named = {setting for _, _, setting, _ in LAYERS.values()} | {each.setting for each in REFUSALS}
     variables = {name.upper() for name in Settings.model_fields}
     assert named - variables == {"deadline() of the route", ""}
+
+
+def test_the_guide_lists_every_refusal_with_its_setting():
+    guide = (Path(__file__).parents[1] / "docs" / "operations.md").read_text()
+    section = guide.partition("## What is refused\n")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")]
+    found = [(each.status, each.setting) for each in REFUSALS if each is not refusals.FAULT]
+    found += [(status, setting) for _, status, setting, _ in LAYERS.values()]
+    for status, setting in found:
+        name = setting.partition(" ")[0]
+        assert any(f"| {status} " in row and name in row for row in rows), (status, setting)
