@@ -26,7 +26,9 @@ ASKED = {
     "200": Request("/"),
     "200 of a probe": Request("/livez"),
     "401": Request("/session"),
-    "403": Request("/session", "POST", (("Origin", "https://evil.example"), JSON), b"{}"),
+    "403": Request(
+        "/session", "POST", (("Origin", "https://evil.example"), ("Cookie", "a=b"), JSON), b"{}"
+    ),
     "404": Request("/nowhere"),
     "405": Request("/products", "DELETE"),
     "413": Request("/chaos/body", "POST", body=b"x" * (2 * 2**20)),
