@@ -12,7 +12,7 @@ from fastapi.exception_handlers import (
     http_exception_handler,
     request_validation_exception_handler,
 )
-from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware import Middleware
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -23,7 +23,7 @@ from servekit.response_cache.routes import refuse_uncacheable
 from servekit.routing.routes import Routes, read_routes
 from servekit.scope import current_service
 from servekit.sessions.layer import READ_SESSION
-from servekit.stack import Composition, layers
+from servekit.stack import Composition, cache_inside, layers
 
 if TYPE_CHECKING:
     from servekit.routing.compiled import CompiledRouter
@@ -70,6 +70,7 @@ class Installation:
         self._inner: Inner | None = None
         self._outer: ASGIApp
         self._fast = False
+        self._cache: list[Middleware] = []
         self._compiled: CompiledRouter | None = None
 
     def build(self) -> ASGIApp:
@@ -84,7 +85,7 @@ class Installation:
             ours = problem_handlers(self._service.statuses)
             replace_handlers(self._app, tuple(ours.values()), self._service.exception_handlers)
             replace_handlers(self._app, (), ours)
-        inner = without_idle_layers(self._build_inner(), self._app, fast=self._fast)
+        inner = without_idle_layers(self._build_around_cache(), self._app, fast=self._fast)
         if self._inner is not None:
             self._inner.app = inner
             return self._outer
@@ -96,6 +97,17 @@ class Installation:
             stack = cls(stack, *args, **options)
         self._outer = stack
         return self._outer
+
+    def _build_around_cache(self) -> ASGIApp:
+        """Return the application with the cache between its own middleware, if any, and routes."""
+        own = self._app.user_middleware
+        if self._inner is None:
+            self._cache = cache_inside(self._service, self._app)
+        self._app.user_middleware = [*own, *self._cache]
+        try:
+            return self._build_inner()
+        finally:
+            self._app.user_middleware = own
 
     def _find_routes(self) -> Callable[[], Routes]:
         """Return what tells the layers the application's routes, compiled where possible."""
@@ -120,10 +132,7 @@ class Installation:
         """Refuse what could not be honoured, before anybody is answered."""
         compiled = self._compiled
         routes = compiled.routes if compiled is not None else read_routes(self._app)
-        own: list[Any] = [layer.cls for layer in self._app.user_middleware]
-        cors = any(cls is CORSMiddleware for cls in own)
-        around = {"origin": "set CORS_ORIGINS in place of CORSMiddleware"} if cors else {}
-        refuse_uncacheable(routes, never_kept=READ_SESSION, around=around)
+        refuse_uncacheable(routes, never_kept=READ_SESSION)
 
     def _lifespan(self, own: Lifespan) -> Lifespan:
         """Open the service's parts before the application's own lifespan, and close them after."""

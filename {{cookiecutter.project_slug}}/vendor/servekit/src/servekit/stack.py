@@ -25,7 +25,9 @@ from servekit.layers.security_headers import SecurityHeadersMiddleware
 from servekit.layers.telemetry import TelemetryMiddleware
 from servekit.layers.trusted_hosts import TrustedHostsMiddleware
 from servekit.logs import event_writer
+from servekit.response_cache.boundary import LETS_EVERYBODY_IN
 from servekit.response_cache.layer import ResponseCacheMiddleware
+from servekit.response_cache.writes import BoundaryMiddleware
 from servekit.sessions.layer import SessionMiddleware
 
 if TYPE_CHECKING:
@@ -97,7 +99,7 @@ def layers(service: Composition, app: FastAPI) -> list[Middleware]:
         Middleware(TrustedHostsMiddleware, allowed=settings.allowed_hosts),
         *preflight(service),
         *rate_limit(service),
-        Middleware(ResponseCacheMiddleware, cache=service.cache, routes=routes),
+        *cache_outside(service, app),
         Middleware(CompressionMiddleware),
         *body_limit(service, app),
         Middleware(
@@ -111,6 +113,42 @@ def layers(service: Composition, app: FastAPI) -> list[Middleware]:
             secure=settings.production,
             clear_site_data=settings.session_clear_site_data,
         ),
+        *boundary(service, app),
+    ]
+
+
+def cache_outside(service: Composition, app: FastAPI) -> list[Middleware]:
+    """Return the response cache, unless the application has middleware: that is for every request.
+
+    Outside of compression and sessions, a hit is what costs least.
+    """
+    if app.user_middleware:
+        return []
+    return [Middleware(ResponseCacheMiddleware, cache=service.cache, routes=service.routes)]
+
+
+def boundary(service: Composition, app: FastAPI) -> list[Middleware]:
+    """Return what stands around the application's own middleware, if any, for the cache inside."""
+    if not app.user_middleware:
+        return []
+    return [Middleware(BoundaryMiddleware, cache=service.cache, routes=service.routes)]
+
+
+def cache_inside(service: Composition, app: FastAPI) -> list[Middleware]:
+    """Return the response cache for the place inside of the application's own middleware, if any.
+
+    Middleware sees each request as it came, and what it adds to an answer is kept for nobody.
+    """
+    own: list[type] = [layer.cls for layer in app.user_middleware]  # type: ignore[misc]
+    if not own:
+        return []
+    return [
+        Middleware(
+            ResponseCacheMiddleware,
+            cache=service.cache,
+            routes=lambda: service.routes(),  # noqa: PLW0108 - known when all is built
+            is_guarded=any(cls not in LETS_EVERYBODY_IN for cls in own),
+        )
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from string import Formatter
@@ -110,12 +110,10 @@ def problems(
     entry: Entry,
     policy: CacheResponse,
     never_kept: Collection[Callable[..., Any]],
-    around: Mapping[str, str],
 ) -> Iterator[str]:
     """Yield what forbids to cache a route's answers, each with the remedy.
 
-    `never_kept` are dependencies whose answers are for one caller; `around` says which headers
-    layers around the route read, and what does the same outside of the cache.
+    `never_kept` are dependencies whose answers are for one caller.
     """
     unsafe = sorted(set(entry.methods) - {"GET", "HEAD"})
     if unsafe or not entry.methods:
@@ -127,12 +125,6 @@ def problems(
             if name and name not in entry.convertors:
                 yield f"the tag {tag!r} names {name!r}, which is no parameter of the path"
     declared = declared_by(entry.dependant, policy)
-    for header, instead in around.items():
-        if not declared.has(header):
-            yield (
-                f"a middleware reads {header!r}, which is not in the key; {instead}, or add "
-                f"vary=({header!r},) to cache_response"
-            )
     for part in walk(entry.dependant):
         yield from dependency_problems(part, declared, never_kept)
 

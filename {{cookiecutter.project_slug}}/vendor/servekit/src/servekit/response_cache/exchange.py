@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Scope
 
 from servekit.cache.dependencies import EXCHANGE_KEY, CacheResponse
 from servekit.layers.http_headers import Headers, add_vary, header_value, replace_header
+from servekit.response_cache.boundary import BOUNDARY_KEY
 from servekit.response_cache.capture import Capture, NoBody
 from servekit.response_cache.key import uri_name
 from servekit.response_cache.rfc9111 import (
@@ -26,7 +27,7 @@ from servekit.response_cache.rfc9111 import (
 )
 from servekit.response_cache.routes import CacheableRoute
 from servekit.response_cache.stored import StoredResponse
-from servekit.response_cache.view import View
+from servekit.response_cache.view import Sight, View
 from servekit.scope import SESSION_HEADERS_KEY, SESSION_KEY
 
 RUN_SECONDS = 60.0
@@ -70,7 +71,8 @@ class Exchange:
     """A request to a cacheable route; `fields` holds what the key and the conditions need.
 
     `ran` says that the route ran for this request, `in_background` that it has its answer already,
-    `is_private` that the answer is this client's only; `answered_by` is the policy of the route
+    `is_private` that the answer is this client's only, `is_guarded` that a middleware may keep some
+    from what all who it lets in share; `answered_by` is the policy of the route
     that ran in fact, which a router inside may have chosen otherwise. `rest` is the run, which may
     go on after its answer: background tasks.
     """
@@ -78,7 +80,7 @@ class Exchange:
     app: ASGIApp
     scope: Scope
     route: CacheableRoute
-    view: View
+    sight: Sight
     fields: dict[bytes, bytes]
     key: str
     limit_bytes: int
@@ -86,6 +88,7 @@ class Exchange:
     ran: bool = False
     in_background: bool = False
     is_private: bool = False
+    is_guarded: bool = False
     answered_by: CacheResponse | None = None
     remove: Callable[[str, Exchange], Awaitable[None]] | None = None
     rest: asyncio.Task[None] | None = None
@@ -118,15 +121,18 @@ class Exchange:
         # Another host's clock may run ahead: what was made in the future is just a hit.
         return self.ran or self.started_at <= stored.created_at <= time.time()
 
-    def seen(self, also: frozenset[bytes] = frozenset()) -> Scope:
-        """Return the scope in which the route runs: what is in its key, and fields of `also`.
+    def seen(self, also: frozenset[bytes] = frozenset()) -> Run:
+        """Return what the route runs with: what is in its key, and fields of `also`.
 
         The session finds its cookie all the same: an answer that reads it is its client's only.
         """
-        seen = self.view.scope(self.scope, also)
-        seen[EXCHANGE_KEY] = self
-        seen[SESSION_HEADERS_KEY] = self._session_headers
-        return seen
+        view = View(self.sight, self.scope, self.scope.get(BOUNDARY_KEY), also)
+        view.scope[EXCHANGE_KEY] = self
+        view.scope[SESSION_HEADERS_KEY] = self._session_headers
+        session = self.scope.get(SESSION_KEY)
+        if session is not None and self.in_background:
+            session = view.scope[SESSION_KEY] = session.of_nobody()
+        return Run(view, session.loads if session is not None else 0)
 
     def _session_headers(self) -> Headers:
         return [] if self.in_background else list(self.scope["headers"])
@@ -139,14 +145,14 @@ class Exchange:
         """
         self.ran = not self.in_background
         capture, seen = Capture(self.limit_bytes), self.seen()
-        self.rest = asyncio.get_running_loop().create_task(self._call(seen, capture))
+        self.rest = asyncio.get_running_loop().create_task(self._call(seen.scope, capture))
         self.rest.add_done_callback(capture.end)
         try:
             # Callers leave at their own deadlines; this ends a run that none of them waits for.
             async with asyncio.timeout(RUN_SECONDS):
                 await capture.complete
         except Exception as error:
-            if has_session(seen):
+            if seen.is_personal():
                 raise Unstorable(self, None, error) from error
             raise
         finally:
@@ -155,7 +161,7 @@ class Exchange:
         if capture.too_long:
             raise Unstorable(self, None)
         GOING_ON.follow(self)
-        self.is_private = has_session(seen)
+        self.is_private = seen.is_personal()
         return self._judge(capture)
 
     async def _call(self, scope: Scope, capture: Capture) -> None:
@@ -183,25 +189,41 @@ class Exchange:
             raise Unstorable(self, response)
         return StoredResponse(
             capture.status,
-            announced(headers, capture.body, self.route, times),
+            announced(headers, capture.body, self.route, times, is_guarded=self.is_guarded),
             capture.body,
             response.created_at,
             times,
         )
 
 
-def has_session(scope: Scope) -> bool:
-    """Return whether a run of this scope has read or written a session."""
-    return getattr(scope.get(SESSION_KEY), "touched", False)
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run of a route; `loads` says how often the session had been asked for before."""
+
+    view: View
+    loads: int
+
+    @property
+    def scope(self) -> Scope:
+        """The scope that the run sees."""
+        return self.view.scope
+
+    def is_personal(self) -> bool:
+        """Return whether it has read or written a session, or has seen more than its key."""
+        session = self.view.scope.get(SESSION_KEY)
+        return self.view.lifted or getattr(session, "loads", 0) != self.loads
 
 
-def announced(headers: Headers, body: bytes, route: CacheableRoute, times: Lifetimes) -> Headers:
+def announced(
+    headers: Headers, body: bytes, route: CacheableRoute, times: Lifetimes, *, is_guarded: bool
+) -> Headers:
     """Return headers that tell other caches what this one does, where the route was silent."""
     policy = route.policy
     if not header_value(headers, b"cache-control"):
         seconds = times.fresh if policy.client_seconds is None else policy.client_seconds
         # A cache in front may not hold to Vary: what depends on who asks is the browser's only.
-        reach = b"private" if route.declared.is_personal else b"public"
+        is_guarded = is_guarded and policy.cdn_seconds is None
+        reach = b"private" if route.declared.is_personal or is_guarded else b"public"
         value = b"%b, max-age=%d" % (reach, seconds)
         if times.while_revalidating and policy.client_seconds is None:
             stale = (times.while_revalidating, times.on_error)

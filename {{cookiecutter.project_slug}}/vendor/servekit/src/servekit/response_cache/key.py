@@ -15,8 +15,11 @@ from servekit.response_cache.routes import CacheableRoute
 ABSENT = b"\r"  # which no value is, nor lines of several: absent is not empty
 
 
-def page_key(scope: Scope, route: CacheableRoute, fields: dict[bytes, bytes]) -> str:
-    """Return the name of an answer: scheme, host, path, and the fields that its route declares."""
+def page_key(scope: Scope, route: CacheableRoute, fields: dict[bytes, bytes], *place: bytes) -> str:
+    """Return the name of an answer: scheme, host, path, and the fields that its route declares.
+
+    `place` says more of the path, where a middleware may have changed it.
+    """
     query = scope["query_string"]
     cookie = fields.get(b"cookie", b"") if route.cookies else b""
     return _key(
@@ -28,6 +31,7 @@ def page_key(scope: Scope, route: CacheableRoute, fields: dict[bytes, bytes]) ->
         route.query,
         cookie,
         route.cookies,
+        *place,
         *[part for name in route.key_headers for part in (name, fields.get(name, ABSENT))],
     )
 

@@ -6,10 +6,10 @@ import time
 from collections.abc import Awaitable, Callable
 
 import structlog
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from servekit.cache.cache import Cache
-from servekit.cache.dependencies import cache_response
+from servekit.cache.dependencies import EXCHANGE_KEY, cache_response
 from servekit.cache.functions import Cached
 from servekit.problems import about, send_problem
 from servekit.response_cache.answers import (
@@ -20,25 +20,26 @@ from servekit.response_cache.answers import (
     respond,
     with_cache_status,
 )
+from servekit.response_cache.boundary import BOUNDARY_KEY
 from servekit.response_cache.capture import NoBody
 from servekit.response_cache.exchange import GOING_ON, Exchange, Unstorable
-from servekit.response_cache.key import page_key, uri_name
+from servekit.response_cache.key import page_key
 from servekit.response_cache.passing import Passing
 from servekit.response_cache.rfc9111 import ERROR_STATUSES, parse_cache_control, usable
 from servekit.response_cache.routes import CacheableRoute, CacheableRoutes
 from servekit.response_cache.stored import ResponseCodec, ResponsePolicy, StoredResponse
-from servekit.response_cache.view import View
+from servekit.response_cache.view import DECLARE, Sight
+from servekit.response_cache.writes import NAME, READS, Writes
 from servekit.routing.routes import Routes
 
 __all__ = ["ResponseCacheMiddleware", "cache_response"]
 
 log = structlog.get_logger()
 
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 # These ask for more than a whole stored answer: the route is to see them.
-BYPASSING = frozenset({b"range", b"if-range", b"if-match", b"if-unmodified-since"})
+BODY = frozenset({b"content-length", b"transfer-encoding"})
+BYPASSING = BODY | {b"range", b"if-range", b"if-match", b"if-unmodified-since"}
 SELECTED_FIELDS = CONDITIONS | BYPASSING | {b"host", b"accept-encoding", b"cache-control"}
-NAME = "http"
 
 CachedResponse = Cached[[str, Exchange], StoredResponse]
 
@@ -49,7 +50,7 @@ class ResponseCacheMiddleware:
     `routes` gives the application's routes. A route sees of a request what is in its key, and one
     run answers all who wait for the same page, over all workers; `limit_bytes` bounds a body that
     is kept. Writes to a URI end what is stored for its path, before the client hears of them and
-    however they end.
+    however they end. `is_guarded` says that a middleware around it may keep some clients out.
     """
 
     def __init__(
@@ -59,35 +60,53 @@ class ResponseCacheMiddleware:
         cache: Cache,
         routes: Callable[[], Routes],
         limit_bytes: int = 2**20,
+        is_guarded: bool = False,
     ) -> None:
         self._app = app
         self._cache = cache
         self._routes = CacheableRoutes(routes)
+        self._writes = Writes(app, cache=cache, routes=self._routes)
         self._limit_bytes = limit_bytes
+        self._is_guarded = is_guarded
         self._codec = ResponseCodec()
-        self._cached: dict[CacheableRoute, tuple[CachedResponse, View]] = {}
+        self._cached: dict[CacheableRoute, tuple[CachedResponse, Sight]] = {}
         self._passing = Passing()
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         route = self._routes.match(scope) if scope["type"] == "http" else None
-        if route is not None and scope["method"] in {"GET", "HEAD"}:
+        if route is not None and scope["method"] in READS:
+            if BOUNDARY_KEY in scope:
+                return self._read_inside(route, scope, receive, send)
             return self._read(route, scope, receive, send)
-        if (
-            route is not None
-            and scope["method"] not in SAFE_METHODS
-            and self._routes.answers(scope)  # nothing runs for a 405
-        ):
-            return self._write(route, scope, receive, send)
+        if route is not None and self._writes.concerns(route, scope):
+            return self._writes(route, scope, receive, send)
         return self._app(scope, receive, send)
 
-    async def _read(
+    async def _read_inside(
         self, route: CacheableRoute, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Read where the application's middleware stands around, and may have left something."""
+        if not route.outer:
+            scope.update(route.entry.matches(scope)[1])  # it looks for that after a hit too
+        variable = scope[BOUNDARY_KEY].changed_variable()
+        if variable is None:
+            path, root_path = scope["path"], scope.get("root_path", "")  # it may have set these
+            await self._read(route, scope, receive, send, path.encode(), root_path.encode())
+            return
+        _, sight = self._cached.get(route) or self._register(route)
+        sight.tell(f"The context variable {variable!r}, which a middleware sets,", DECLARE)
+        # The route says to it that it answered.
+        scope[EXCHANGE_KEY] = Exchange(self._app, scope, route, sight, {}, "", 0, time.time())
+        await self._app(scope, receive, with_cache_status(send, b"fwd=bypass"))
+
+    async def _read(
+        self, route: CacheableRoute, scope: Scope, receive: Receive, send: Send, *place: bytes
     ) -> None:
         scope["route"] = route  # metrics and logs name the template, though nothing was routed
         fields = selected(scope, route)
-        key, now = page_key(scope, route, fields), time.time()
-        cached, view = self._cached.get(route) or self._register(route)
-        asks_for_more = not BYPASSING.isdisjoint(fields)
+        key, now = page_key(scope, route, fields, *place), time.time()
+        cached, sight = self._cached.get(route) or self._register(route)
+        asks_for_more = not BYPASSING.isdisjoint(fields) and asks_for_parts_or_has_body(fields)
         local = None if asks_for_more or cached.bypassed else cached.local_hit(key)
         if local is not None:  # All that follows would come to the same, for 4 us more.
             page: StoredResponse = local.value
@@ -95,10 +114,12 @@ class ResponseCacheMiddleware:
             method, status = scope["method"], hit_status(page, age)
             await respond(send, page, method=method, fields=fields, status=status, age=age)
             return
-        exchange = Exchange(self._app, scope, route, view, fields, key, self._limit_bytes, now)
+        exchange = Exchange(self._app, scope, route, sight, fields, key, self._limit_bytes, now)
+        exchange.is_guarded = self._is_guarded
         if asks_for_more:
             bypass = with_cache_status(send, b"fwd=bypass")
-            await self._app(exchange.seen(BYPASSING), NoBody(receive), bypass)
+            body = NoBody(receive) if BODY.isdisjoint(fields) else receive
+            await self._app(exchange.seen(BYPASSING).scope, body, bypass)
         elif self._passing.has(key):
             await self._pass(exchange, receive, send)
         else:
@@ -169,29 +190,9 @@ class ResponseCacheMiddleware:
         """Let the route answer this client itself: nobody waits for that, and nothing is kept."""
         seen = exchange.seen()
         status = with_cache_status(self._passing.watch(exchange, seen, send), b"fwd=uri-miss")
-        await self._app(seen, NoBody(receive), status)
+        await self._app(seen.scope, NoBody(receive), status)
 
-    async def _write(
-        self, route: CacheableRoute, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        """Pass a write on; the page ends however that ends, for it may have been committed.
-
-        It ends before the client hears of the write, and again when the write is over: what reads
-        in between, and what commits after its answer, must not bring back the old page.
-        """
-        tag = f"uri:{uri_name(route.place(scope)[0])}"
-
-        async def invalidate_then_send(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                await self._cache.invalidate_tag(tag, name=NAME)
-            await send(message)
-
-        try:
-            await self._app(scope, receive, invalidate_then_send)
-        finally:
-            await self._cache.invalidate_tag(tag, name=NAME)
-
-    def _register(self, route: CacheableRoute) -> tuple[CachedResponse, View]:
+    def _register(self, route: CacheableRoute) -> tuple[CachedResponse, Sight]:
         policy = route.policy
         templates = [
             tag.replace("{", "{exchange.params[").replace("}", "]}") for tag in policy.tags
@@ -208,8 +209,13 @@ class ResponseCacheMiddleware:
         # The cache's own codecs are for values with a schema; a response brings its own.
         stats = cached.policy.stats
         cached.use_policy(ResponsePolicy(NAME, self._codec, stats, policy.ttl_seconds))
-        self._cached[route] = found = (cached, View(route))
+        self._cached[route] = found = (cached, Sight(route))
         return found
+
+
+def asks_for_parts_or_has_body(fields: dict[bytes, bytes]) -> bool:
+    """Return whether one of the fields that bypass the cache says more than that no body comes."""
+    return fields.get(b"content-length") != b"0" or len(BYPASSING & fields.keys()) > 1
 
 
 def own_key(key: str, _: Exchange) -> str:

@@ -6,9 +6,9 @@ import time
 from dataclasses import dataclass
 
 from cachebox import LRUCache
-from starlette.types import Message, Scope, Send
+from starlette.types import Message, Send
 
-from servekit.response_cache.exchange import Exchange, has_session
+from servekit.response_cache.exchange import Exchange, Run
 from servekit.response_cache.rfc9111 import is_private, may_store
 
 PASS_SECONDS = 60
@@ -38,14 +38,14 @@ class Passing:
         mark = self._marks.get(key)
         return mark is not None and mark.until > time.monotonic()
 
-    def watch(self, exchange: Exchange, seen: Scope, send: Send) -> Send:
+    def watch(self, exchange: Exchange, seen: Run, send: Send) -> Send:
         """Return a send that ends the mark of a page whose answer could be kept after all."""
 
         async def send_watched(message: Message) -> None:
             if message["type"] == "http.response.start":
                 mark, headers = self._marks.get(exchange.key), message.get("headers", ())
                 kept = may_store(message["status"], headers) and not is_private(headers)
-                if kept and mark is not None and not mark.too_long and not has_session(seen):
+                if kept and mark is not None and not mark.too_long and not seen.is_personal():
                     self._marks.pop(exchange.key, None)
             await send(message)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
-from types import MappingProxyType
 from typing import Any
 
 from starlette.types import Scope
@@ -18,8 +17,6 @@ from servekit.routing.routes import Entry, Routes, route_path
 ALWAYS_IN_KEY = frozenset({b"host", b"accept-encoding"})
 # For whoever traces a run; a route does not see them.
 FOR_TRACES = frozenset({b"traceparent", b"tracestate"})
-
-NOTHING_AROUND: Mapping[str, str] = MappingProxyType({})
 
 
 class UncacheableRoute(TypeError):  # noqa: N818 - what it is about
@@ -50,6 +47,10 @@ class CacheableRoute:
         self.key_headers = tuple(sorted(headers - ALWAYS_IN_KEY))
         self.vary = frozenset(headers | ({b"cookie"} if self.cookies else set())) - ALWAYS_IN_KEY
         self.visible = self.vary | ALWAYS_IN_KEY | FOR_TRACES
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what else `scope["route"]` is asked for."""
+        return getattr(self.entry.route, name)
 
     def place(self, scope: Scope) -> tuple[str, dict[str, str]]:
         """Return the request's path and its parameters, in one spelling: `/p/07` is `/p/7`."""
@@ -142,7 +143,6 @@ def all_entries(routes: Routes, prefix: str = "") -> Iterator[tuple[Entry, str]]
 def refuse_uncacheable(
     routes: Routes,
     never_kept: Iterable[Callable[..., Any]] = (),
-    around: Mapping[str, str] = NOTHING_AROUND,
 ) -> None:
     """Refuse what depends on `cache_response` and cannot be cached.
 
@@ -154,7 +154,7 @@ def refuse_uncacheable(
         f"{'/'.join(sorted(entry.methods)) or 'WebSocket'} {path}: {problem}."
         for entry, path in all_entries(routes)
         if (policy := policy_of(entry)) is not None
-        for problem in problems(entry, policy, kept, around)
+        for problem in problems(entry, policy, kept)
     ]
     if found:
         raise UncacheableRoute("\n".join(dict.fromkeys(found)))

@@ -1,20 +1,30 @@
-"""What a run of a cached route sees: what is in its key. All else is hidden, and says so."""
+"""What a run of a cached route sees: what is in its key. Who reads more gets it, for himself."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, NoReturn
+from pathlib import Path
+from types import FrameType
+from typing import Any
 
+import structlog
 from starlette.datastructures import Headers, QueryParams
 from starlette.requests import HTTPConnection, cookie_parser
 from starlette.types import Scope
 
-from servekit.foreign.requests import guard_requests
+from servekit.foreign.requests import (
+    VeiledHeaders,
+    VeiledQuery,
+    guard_requests,
+    is_framework,
+    readers,
+)
 from servekit.layers.http_headers import header_value
+from servekit.response_cache.boundary import Boundary
 from servekit.response_cache.declared import ALL
 from servekit.response_cache.key import visible_cookies, visible_query
 from servekit.response_cache.rfc9111 import accepted_codings
 from servekit.response_cache.routes import ALWAYS_IN_KEY, FOR_TRACES, CacheableRoute
+from servekit.response_cache.veils import VeiledDict, VeiledScope, VeiledState
 
 VIEW_KEY = "servekit.view"
 # A cached GET has no body, and the cache itself answers conditions and gives parts to the route:
@@ -28,25 +38,28 @@ JUST_ABSENT = frozenset(
 )
 # The key has these in one spelling for all clients, and a run sees that.
 SPELLED = ALWAYS_IN_KEY | {b"cookie"}
+NARROWED = frozenset({"headers", "query_string", "client", "http_version", "extensions"})
+IN_MIDDLEWARE = "read it in a middleware of the application, which sees every request"
+BY_NAME = "read each by its name, with vary= on cache_response or a declared parameter"
+DECLARE = "declare what it is made of as a parameter"
+
+log = structlog.get_logger()
 
 guard_requests(VIEW_KEY)
 
 
-class HiddenField(RuntimeError):  # noqa: N818 - what it is about
-    """A cached route read by hand what is not in its key: others would get the answer too."""
-
-
-class View:
-    """The guard of one route's runs: a request whose scope has it is read through it."""
+class Sight:
+    """What all runs of one route may see, and what they were told of what they may not."""
 
     def __init__(self, route: CacheableRoute) -> None:
-        self._route = route
+        self.route = route
         names = {name.decode("latin-1") for name in route.vary | ALWAYS_IN_KEY}
-        self._readable = JUST_ABSENT | names
+        self.readable = JUST_ABSENT | names
+        self._told: set[str] = set()
 
-    def scope(self, scope: Scope, also: frozenset[bytes] = frozenset()) -> Scope:
-        """Return the scope of a run: what is in the key, in the key's spelling; `also` fields."""
-        route, visible = self._route, self._route.visible | also
+    def narrow(self, scope: Scope, also: frozenset[bytes]) -> dict[str, Any]:
+        """Return headers, query and the like as they are in the key; `also` fields."""
+        route, visible = self.route, self.route.visible | also
         given = [item for item in scope["headers"] if item[0] in visible]
         headers = [item for item in given if item[0] not in SPELLED]
         headers += [(b"host", value.lower()) for name, value in given if name == b"host"]
@@ -55,153 +68,209 @@ class View:
         cookies = visible_cookies(cookies, route.cookies)
         headers += [(b"accept-encoding", codings)] * bool(codings)
         headers += [(b"cookie", line) for line in cookies.split(b"\n") if line]
-        return {
-            **scope,
-            "method": "GET",
-            "http_version": "1.1",
+        narrowed = {
             "headers": headers,
             "query_string": visible_query(scope["query_string"], route.query),
             "client": None,
+            "http_version": "1.1",
             "extensions": {},
-            VIEW_KEY: self,
         }
+        return {key: value for key, value in narrowed.items() if key in scope}
 
-    def headers(self, request: HTTPConnection[Any]) -> Headers:
-        """Return the request's headers; those for tracing are not the route's."""
-        given = [item for item in request.scope["headers"] if item[0] not in FOR_TRACES]
-        return VisibleHeaders(given, self)
-
-    def query_params(self, request: HTTPConnection[Any]) -> QueryParams:
-        """Return the query's parameters."""
-        return VisibleQuery(request.scope["query_string"], self)
-
-    def cookies(self, request: HTTPConnection[Any]) -> dict[str, str]:
-        """Return the cookies."""
-        cookies = VisibleCookies(self, foreign_sessions(request.scope))
-        for name, value in request.scope["headers"]:
-            if name == b"cookie":
-                cookies.update(cookie_parser(value.decode("latin-1")))
-        return cookies
-
-    def client(self, _: HTTPConnection[Any]) -> NoReturn:
-        """Refuse: no key has the client's address."""
-        self.refuse("request.client", "")
-
-    def session(self, _: HTTPConnection[Any]) -> NoReturn:
-        """Refuse: no key has what Starlette's own sessions hold."""
-        self.refuse("request.session", "")
-
-    def check_header(self, name: str) -> None:
-        """Refuse a header that is not there because it is hidden."""
-        name = str(name).lower()
-        if name not in self._readable:
-            self.refuse(f"The header {name!r}", name)
-
-    def check_query(self, name: str) -> None:
-        """Refuse a query parameter that is not there because it is hidden."""
-        if {name, ALL}.isdisjoint(self._route.query):
-            self.refuse(f"The query parameter {name!r}", f"query:{name}")
-
-    def check_cookie(self, name: str) -> None:
-        """Refuse a cookie that is not there because it is hidden."""
-        if {name, ALL}.isdisjoint(self._route.cookies):
-            self.refuse(f"The cookie {name!r}", f"cookie:{name}")
-
-    def refuse(self, what: str, vary: str) -> NoReturn:
-        """Raise the error that names the field and what to do."""
-        remedy = "drop its cache_response"
-        if vary:
-            remedy = f"add vary=({vary!r},) to its cache_response, declare a parameter, or drop it"
-        raise HiddenField(
-            f"{what} is not in the key of GET {self._route.path}, whose answers are kept for all: "
-            f"{remedy}."
+    def tell(self, what: str, remedy: str) -> None:
+        """Say in the log, once for each thing, why the route's answers are not kept."""
+        if what in self._told:
+            return
+        self._told.add(what)
+        log.warning(
+            "response_not_cached",
+            route=self.route.path,
+            reason=f"{what} is not in its key",
+            read_at=place_of_read(),
+            remedy=f"{remedy}, or drop cache_response",
         )
 
 
-class VisibleHeaders(Headers):
-    """The headers in the key; to ask for another by name is an error."""
+class View:
+    """What one run sees: the key's, until somebody reads what is not in it.
 
-    def __init__(self, raw: list[tuple[bytes, bytes]], view: View) -> None:
-        super().__init__(raw=raw)
-        self._view = view
-
-    def __getitem__(self, key: str) -> str:
-        if not super().__contains__(key):
-            self._view.check_header(key)
-        return super().__getitem__(key)
-
-    def __contains__(self, key: Any) -> bool:
-        found = super().__contains__(key)
-        if not found:
-            self._view.check_header(key)
-        return found
-
-    def getlist(self, key: str) -> list[str]:
-        """Return all values of a field."""
-        values = super().getlist(key)
-        if not values:
-            self._view.check_header(key)
-        return values
-
-
-class VisibleQuery(QueryParams):
-    """The parameters in the key; to ask for another by name is an error."""
-
-    def __init__(self, query: bytes, view: View) -> None:
-        super().__init__(query)
-        self._view = view
-
-    def __getitem__(self, key: str) -> str:
-        if not super().__contains__(key):
-            self._view.check_query(key)
-        return super().__getitem__(key)
-
-    def __contains__(self, key: Any) -> bool:
-        found = super().__contains__(key)
-        if not found:
-            self._view.check_query(key)
-        return found
-
-    def getlist(self, key: Any) -> list[str]:
-        """Return all values of a parameter."""
-        values = super().getlist(key)
-        if not values:
-            self._view.check_query(key)
-        return values
-
-
-class VisibleCookies(dict[str, str]):
-    """The cookies in the key; to ask for another by name is an error."""
-
-    def __init__(self, view: View, just_absent: Iterable[str]) -> None:
-        super().__init__()
-        self._view = view
-        self._just_absent = frozenset(just_absent)
-
-    def __missing__(self, key: str) -> str:
-        self._view.check_cookie(key)
-        raise KeyError(key)
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """Return a cookie's value or `default`."""
-        found = key in self  # which refuses what is hidden
-        return self[key] if found else default
-
-    def __contains__(self, key: Any) -> bool:
-        if super().__contains__(key):
-            return True
-        if key not in self._just_absent:
-            self._view.check_cookie(key)
-        return False
-
-
-def foreign_sessions(scope: Scope) -> list[str]:
-    """Return the cookies that Starlette's own sessions look for, whether a route reads them or not.
-
-    They find none; `request.session` says why.
+    Then it sees the request as it came, and `lifted` says that the answer is for this client only.
+    So a run that has not read further is made of its key, whoever asked. `boundary` says what there
+    was before the application's middleware, where that stands around the cache: what it leaves for
+    the route is in no key either.
     """
-    return [
-        layer.kwargs.get("session_cookie", "session")
-        for layer in getattr(scope.get("app"), "user_middleware", ())
-        if getattr(layer.cls, "__module__", "") == "starlette.middleware.sessions"
-    ]
+
+    def __init__(
+        self,
+        sight: Sight,
+        scope: Scope,
+        boundary: Boundary | None,
+        also: frozenset[bytes] = frozenset(),
+    ) -> None:
+        self._sight, self._scope = sight, scope
+        self.lifted = False
+        self._narrowed = sight.narrow(scope, also)
+        visible = {
+            key: value
+            for key, value in scope.items()
+            if key not in NARROWED and (boundary is None or key in boundary.keys)
+        }
+        visible |= {"method": "GET", VIEW_KEY: self}
+        real = {**scope, "method": "GET"}
+        if boundary is not None:
+            state = scope.setdefault("state", {})
+            known = {key: state[key] for key in boundary.state if key in state}
+            visible["state"] = VeiledState(known, state, OfState(self))
+        self.scope: Scope = VeiledScope(visible, self._narrowed, real, OfScope(self))
+
+    def headers(self, request: HTTPConnection[Any]) -> Headers:
+        """Return the request's headers; those for tracing are not the route's."""
+        given, real = self._given(request, "headers")
+        if self.lifted:
+            return Headers(raw=list(given))
+        seen = [item for item in given if item[0] not in FOR_TRACES]
+        return VeiledHeaders(Headers(raw=seen), Headers(raw=list(real)), OfHeaders(self))
+
+    def query_params(self, request: HTTPConnection[Any]) -> QueryParams:
+        """Return the query's parameters."""
+        given, real = self._given(request, "query_string")
+        if self.lifted or ALL in self._sight.route.query:
+            return QueryParams(given)
+        return VeiledQuery(QueryParams(given), QueryParams(real), OfQuery(self))
+
+    def cookies(self, request: HTTPConnection[Any]) -> dict[str, str]:
+        """Return the cookies."""
+        given, real = self._given(request, "headers")
+        if self.lifted or ALL in self._sight.route.cookies:
+            return cookies_of(given)
+        return VeiledDict(cookies_of(given), cookies_of(real), OfCookies(self))
+
+    def _given(self, request: HTTPConnection[Any], key: str) -> tuple[Any, Any]:
+        """Return what a run sees, and what there is; they are one where somebody set it inside."""
+        given = request.scope[key]
+        return given, self._scope[key] if given is self._narrowed[key] else given
+
+    def lift_for(self, name: str) -> None:
+        """Show what the request itself has of this name."""
+        self.lift(f"request.{name}", IN_MIDDLEWARE if name == "client" else DECLARE)
+
+    def lift(self, what: str, remedy: str) -> None:
+        """Show the whole request from now on, and say in the log why."""
+        if not self.lifted:
+            self.lifted = True
+            self.scope.become_whole()  # type: ignore[attr-defined] # ours
+            self._sight.tell(what, remedy)
+
+    def shows(self, place: str, name: str) -> bool:
+        """Return whether a field is in the key, or absent from every run."""
+        if self.lifted:
+            return True
+        if place == "header":
+            return name in self._sight.readable
+        route = self._sight.route
+        return not {name, ALL}.isdisjoint(route.query if place == "query" else route.cookies)
+
+
+class OfView:
+    """One of a view's veils."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    @property
+    def lifted(self) -> bool:
+        """Whether there is no veil any more."""
+        return self._view.lifted
+
+    def by_hand(self, what: str, remedy: str) -> None:
+        """Lift the veil unless it is a framework that reads, which does so for every route."""
+        if not self._view.lifted and not is_framework(next(readers())):
+            self._view.lift(what, remedy)
+
+
+class OfHeaders(OfView):
+    """Who asks for a header by name, or looks at all."""
+
+    def look(self, name: str) -> None:
+        """Hear that a header is asked for."""
+        name = str(name).lower()
+        if not self._view.shows("header", name):
+            self._view.lift(f"The header {name!r}", vary(name))
+
+    def look_at_all(self) -> None:
+        """Hear that all headers are read."""
+        self.by_hand("A header that is none of its parameters", BY_NAME)
+
+
+class OfQuery(OfView):
+    """Who asks for a query parameter by name, or looks at all."""
+
+    def look(self, name: str) -> None:
+        """Hear that a parameter is asked for."""
+        if not self._view.shows("query", name):
+            self._view.lift(f"The query parameter {name!r}", vary(f"query:{name}"))
+
+    def look_at_all(self) -> None:
+        """Hear that all parameters are read."""
+        self.by_hand("Every query parameter", vary("query:*"))
+
+
+class OfCookies(OfView):
+    """Who asks for a cookie by name, or looks at all."""
+
+    def look(self, name: str) -> None:
+        """Hear that a cookie is asked for."""
+        if not self._view.shows("cookie", name):
+            self._view.lift(f"The cookie {name!r}", vary(f"cookie:{name}"))
+
+    def look_at_all(self) -> None:
+        """Hear that all cookies are read."""
+        self.by_hand("Every cookie", vary("cookie"))
+
+
+class OfScope(OfView):
+    """Who reads the scope itself."""
+
+    def look(self, name: str) -> None:
+        """Hear that something is asked for that is not there, or only as it is in the key."""
+        remedy = {"headers": BY_NAME, "query_string": vary("query:*"), "client": IN_MIDDLEWARE}
+        self.by_hand(f"scope[{name!r}]", remedy.get(name, DECLARE))
+
+    def look_at_all(self) -> None:
+        """Hear that all of it is read, or copied."""
+        self.by_hand("The whole scope", BY_NAME)
+
+
+class OfState(OfView):
+    """Who reads what a middleware left for the route."""
+
+    def look(self, name: str) -> None:
+        """Hear that something is asked for that the run did not leave there itself."""
+        self.by_hand(f"request.state.{name}", DECLARE)
+
+    def look_at_all(self) -> None:
+        """Hear that all of it is read."""
+        self.by_hand("request.state", DECLARE)
+
+
+def vary(field: str) -> str:
+    """Return the remedy for a field that can be part of a key."""
+    return f"add vary=({field!r},) to cache_response, or declare a parameter"
+
+
+def cookies_of(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Return the cookies of a request, as Starlette reads them."""
+    cookies: dict[str, str] = {}
+    for name, value in headers:
+        if name == b"cookie":
+            cookies.update(cookie_parser(value.decode("latin-1")))
+    return cookies
+
+
+def place_of_read() -> str:
+    """Return the line of the user's code, or of a middleware, that reads; "" for none."""
+    frame: FrameType | None = next((one for one in readers() if not is_framework(one)), None)
+    if frame is None:
+        return ""
+    file = Path(frame.f_code.co_filename)
+    return f"{'/'.join(file.parts[-2:])}:{frame.f_lineno} in {frame.f_code.co_qualname}"

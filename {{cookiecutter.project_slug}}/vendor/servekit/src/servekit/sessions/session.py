@@ -41,6 +41,8 @@ class Session(SessionFields):
         self._cookie = cookie
         self._scope = scope
         self.touched = False
+        self.loads = 0
+        """How often it was asked for: a shared answer must not have been made of it."""
         self._lock: asyncio.Lock | None = None
         self._record: SessionRecord | None = None
         self._outdated = False
@@ -49,6 +51,7 @@ class Session(SessionFields):
 
     async def load(self) -> Self:
         """Fetch the session of the request's cookie, once; without a good cookie there is none."""
+        self.loads += 1
         if self._loaded:
             return self
         # From here on the answer depends on the session: it must not be cached.
@@ -65,6 +68,10 @@ class Session(SessionFields):
             self._store.metrics.rejected_cookies.inc()
         self._loaded = True
         return self
+
+    def of_nobody(self) -> Session:
+        """Return the session of a run without a client: none, and nobody is logged in."""
+        return Session(self._store, self._cookie, {**self._scope, SESSION_HEADERS_KEY: list})
 
     @property
     def user_id(self) -> str | None:
