@@ -11,7 +11,11 @@ async def test_a_service_that_cannot_start_ends_with_the_reason(tmp_path):
         file.write_text(version)
         async with Service("versioned", environment={"VERSION_FILE": str(file)}) as service:
             assert await service.exit_code() == 1
-            return service.events("start_failed")[0]["reason"]
+            [told] = service.events("start_failed")
+            reasons = [entry for entry in service.log if told["reason"] in str(entry)]
+            assert reasons == [told]
+            assert not service.other_output
+            return told["reason"]
 
     assert tuple(await asyncio.gather(start("broken"), start("unloadable"))) == (
         "RuntimeError: this version cannot start",

@@ -7,7 +7,6 @@ from fastapi import APIRouter, Body, Depends, FastAPI, Header, Request, WebSocke
 from fastapi.security import APIKeyCookie, APIKeyHeader, APIKeyQuery, HTTPBearer
 from fastapi.security.base import SecurityBase
 from pydantic import BaseModel
-from starlette.middleware.cors import CORSMiddleware
 
 from servekit import Service, Settings
 from servekit.response_cache.declared import declared_by
@@ -172,22 +171,7 @@ def test_a_service_does_not_start_with_such_a_route(make_settings):
         app.build_middleware_stack()
 
 
-def test_cors_of_the_applications_own_needs_the_origin_in_the_key(make_settings):
-    def application(**options):
-        app = FastAPI()
-        Service(make_settings(Settings)).install(app)
-        app.add_middleware(CORSMiddleware, allow_origins=["*"])
-        app.get("/page", dependencies=[Depends(cache_response(ttl_seconds=60, **options))])(
-            anything
-        )
-        return app
-
-    application(vary=("origin",)).build_middleware_stack()
-    with pytest.raises(UncacheableRoute, match=r"GET /page: .*'origin'.*CORS_ORIGINS"):
-        application().build_middleware_stack()
-
-
-async def test_nor_with_one_that_its_lifespan_adds(make_settings):
+async def test_a_service_does_not_start_with_one_that_its_lifespan_adds(make_settings):
     app = FastAPI()
 
     async def add_route() -> None:

@@ -43,9 +43,10 @@ async def seen(read, **options):
         except (KeyError, AssertionError):
             found.append(None)
 
+    layer = uncached(app)
     with capture_logs() as logs:
         for _ in range(2):
-            await call(uncached(app), "/page", **EVERYTHING)
+            await call(layer, "/page", **EVERYTHING)
     told = [entry for entry in logs if entry["event"] == "response_not_cached"]
     return found[0], told
 

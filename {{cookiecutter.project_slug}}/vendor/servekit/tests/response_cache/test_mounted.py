@@ -3,6 +3,7 @@
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, Request
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Host, Mount
 from structlog.testing import capture_logs
@@ -57,14 +58,6 @@ def with_parameters(inner):
     return app
 
 
-def with_middleware(inner):
-    app = FastAPI()
-    layer = Mount("/in", inner)
-    layer.app = CORSMiddleware(inner, allow_origins=["*"])
-    app.router.routes.append(layer)
-    return app
-
-
 def starlette(inner):
     app = FastAPI()
     app.mount("/star", Starlette(routes=[Mount("/in", app=inner)]))
@@ -82,7 +75,6 @@ MOUNTS = {
     mounted_deep: "/out/deep/in",
     mounted_by_router: "/in",
     with_parameters: "/of/a",
-    with_middleware: "/in",
     starlette: "/star/in",
     by_host: "",
 }
@@ -179,3 +171,24 @@ async def test_a_route_that_the_service_cannot_see_says_so_once(redis_url):
 
     ignored = [entry for entry in logs if entry["event"] == "cache_response_ignored"]
     assert [entry["path"] for entry in ignored] == ["/in/items/1"]
+
+
+@pytest.mark.parametrize("way", ["its own", "on the mount"])
+async def test_middleware_inside_a_mount_works_and_what_it_reads_is_not_kept(redis_url, way):
+    runs: list[int] = []
+    app, inner = FastAPI(), inner_application(runs)
+    cors = Middleware(CORSMiddleware, allow_origins=["http://a.test", "http://b.test"])
+    if way == "its own":
+        inner.user_middleware.append(cors)
+    mount = Mount("/in", inner, middleware=[cors] if way == "on the mount" else [])
+    app.router.routes.append(mount)
+
+    with capture_logs() as logs:
+        async with caching(redis_url, app) as (layer, _):
+            for origin in ("http://a.test", "http://b.test", "http://c.test"):
+                answer = await call(layer, "/in/items/7", headers=[("origin", origin)])
+                allowed = answer.headers.get(b"access-control-allow-origin", b"").decode()
+                assert allowed == (origin if "c." not in origin else "")
+
+    said = [entry for entry in logs if entry["event"].startswith(("response_not", "cache_resp"))]
+    assert len(said) == 1

@@ -309,17 +309,19 @@ LEFT: dict[str, tuple[Callable[[Scope, str], None], Read]] = {
 """What a middleware may leave for a route, and how that reads it."""
 
 
+def in_blocking_route(app: FastAPI, read: Read) -> None:
+    @page(app)
+    def route(request: Request) -> str:
+        return str(read(request))
+
+
 def leaving(threaded: bool) -> Iterator[Way]:
     """Yield an application for each of them."""
     for name, (leave, read) in LEFT.items():
         app = FastAPI()
         app.add_middleware(Leaving, leave=leave)
         if threaded:
-
-            @page(app)
-            def blocking(request: Request, read: Any = Depends(lambda read=read: read)) -> str:
-                return str(read(request))
-
+            in_blocking_route(app, read)
         else:
             in_route(app, read)
         yield Way(f"{name} left by a middleware", app)

@@ -210,3 +210,44 @@ def test_a_lost_zygote_brings_one_new_generation_for_all_workers():
     script = Script().start()
     assert not script.tell(events.LauncherLost(1))
     assert kinds(script.tell(events.TimePassed(), at=1), events.Load) == [events.Load(2)]
+
+
+FAILS_TO_START = ("start_failed", "worker_start_failed")
+
+
+def told(script):
+    """The reasons of failed starts as the log tells them."""
+    return [
+        (action.event, action.facts["reason"])
+        for action in kinds(script.done, events.Log)
+        if action.event in FAILS_TO_START
+    ]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_why_a_service_does_not_start_is_told_once_however_many_workers_tried(workers):
+    script = Script(SupervisorConfig(program="any:thing", workers=workers))
+    script.tell(events.TimePassed(), events.Loaded(1))
+    for number in range(workers):
+        script.tell(events.StartFailed(number, "a wrong setting", "its trace"))
+    for number in range(workers):
+        script.tell(events.Exited(number, 1))
+
+    assert told(script) == [("start_failed", "a wrong setting")]
+
+
+def test_each_reason_is_told_once():
+    script = Script(SupervisorConfig(program="any:thing", workers=4))
+    script.tell(events.TimePassed(), events.Loaded(1))
+    for number in range(4):
+        script.tell(events.StartFailed(number, "one" if number % 2 else "another"))
+
+    assert sorted(told(script)) == [("start_failed", "one"), ("worker_start_failed", "another")]
+
+
+@pytest.mark.parametrize("then", [events.Ready(1), events.StopAsked()])
+def test_a_worker_that_does_not_start_is_told_of_when_another_does_or_nobody_waits(then):
+    script = Script()
+    script.tell(events.TimePassed(), events.Loaded(1), events.StartFailed(0, "its own"), then)
+
+    assert told(script) == [("worker_start_failed", "its own")]

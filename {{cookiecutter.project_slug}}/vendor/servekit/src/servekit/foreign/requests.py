@@ -16,7 +16,7 @@ FRAMEWORK = frozenset({"starlette", "starlette_compress", "fastapi", "servekit",
 MIDDLEWARE = "starlette.middleware."
 # Who is behind these reads, not they.
 PASSING_ON = frozenset({"servekit.foreign.requests", "servekit.response_cache.veils"})
-PASSING_ON |= {"servekit.response_cache.view", "_collections_abc"}
+PASSING_ON |= {"servekit.response_cache.view", "collections.abc"}
 BY_REQUEST = frozenset({"__getitem__", "__iter__", "__len__"})
 
 

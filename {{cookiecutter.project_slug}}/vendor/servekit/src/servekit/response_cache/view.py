@@ -68,7 +68,7 @@ class Sight:
         cookies = visible_cookies(cookies, route.cookies)
         headers += [(b"accept-encoding", codings)] * bool(codings)
         headers += [(b"cookie", line) for line in cookies.split(b"\n") if line]
-        narrowed = {
+        narrowed: dict[str, Any] = {
             "headers": headers,
             "query_string": visible_query(scope["query_string"], route.query),
             "client": None,
@@ -109,7 +109,7 @@ class View:
     ) -> None:
         self._sight, self._scope = sight, scope
         self.lifted = False
-        self._narrowed = sight.narrow(scope, also)
+        self.narrowed = sight.narrow(scope, also)
         visible = {
             key: value
             for key, value in scope.items()
@@ -121,7 +121,7 @@ class View:
             state = scope.setdefault("state", {})
             known = {key: state[key] for key in boundary.state if key in state}
             visible["state"] = VeiledState(known, state, OfState(self))
-        self.scope: Scope = VeiledScope(visible, self._narrowed, real, OfScope(self))
+        self.scope: Scope = VeiledScope(visible, self.narrowed, real, OfScope(self))
 
     def headers(self, request: HTTPConnection[Any]) -> Headers:
         """Return the request's headers; those for tracing are not the route's."""
@@ -148,7 +148,7 @@ class View:
     def _given(self, request: HTTPConnection[Any], key: str) -> tuple[Any, Any]:
         """Return what a run sees, and what there is; they are one where somebody set it inside."""
         given = request.scope[key]
-        return given, self._scope[key] if given is self._narrowed[key] else given
+        return given, self._scope[key] if given is self.narrowed[key] else given
 
     def lift_for(self, name: str) -> None:
         """Show what the request itself has of this name."""

@@ -32,6 +32,7 @@ class Decisions:
         self.started = False
         self.stopping_since: float | None = None
         self.ended = False
+        self._failed_first: list[tuple[Worker, events.StartFailed]] = []
         self._config = config
         self._exit_code = 0
         self.roster.resize(config.workers)
@@ -114,8 +115,12 @@ class Decisions:
 
     def _note_failed_start(self, worker: Worker, failure: events.StartFailed) -> None:
         delay = self.roster.postpone(worker)
+        if not self.started and self.rollout.current is None:
+            self._failed_first.append((worker, failure))
         if worker.generation == self.rollout.candidate and not self.roster.runs(worker.generation):
             self.rollout.drop_candidate(failure, worker)
+            return
+        if (worker, failure) in self._failed_first:
             return
         if worker.instead == "reload":
             self.rollout.note_failure(failure.reason)
@@ -150,6 +155,7 @@ class Decisions:
     def _stop(self) -> None:
         if self.stopping_since is None:
             self.stopping_since = self.roster.now
+            self._tell_of_first_failures("")
             self.roster.log("info", "stop_begins", workers=self.roster.count)
             for worker in list(self.roster.workers.values()):
                 delay = self._config.limits.drain_delay_seconds
@@ -205,14 +211,27 @@ class Decisions:
     def _note_start(self) -> None:
         """The service has started when each slot was tried and a worker is ready."""
         starting = any(each.state == "starting" for each in self.roster.workers.values())
-        if self.started or starting:
+        if self.rollout.current is not None:
+            self._tell_of_first_failures("")
+        if self.started or starting or self.stopping_since is not None:
             return
         if self.rollout.current is not None:
             self.started = True
             self.roster.actions.append(events.Announce())
         elif failure := self.rollout.failure:
+            self._tell_of_first_failures(failure.reason)
             self.roster.log("critical", "start_failed", reason=failure.reason, trace=failure.trace)
             self._exit_code, self.stopping_since = 1, self.roster.now
+
+    def _tell_of_first_failures(self, told: str) -> None:
+        """Say why workers did not start at first, each reason once, but for what is told anyway."""
+        by_reason = {failure.reason: (worker, failure) for worker, failure in self._failed_first}
+        for reason, (worker, failure) in by_reason.items():
+            if reason != told:
+                self.roster.log(
+                    "error", "worker_start_failed", worker, reason=reason, trace=failure.trace
+                )
+        self._failed_first = []
 
     # What is over
 
