@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "notation": set(),
     "configuration": {"notation", "redis"},
     "resilience": set(),
-    "redis": {"errors", "foreign", "notation", "resilience"},
+    "redis": {"context", "errors", "foreign", "notation", "resilience"},
     "routing": {"foreign", "scope"},
     "foreign": set(),
     "monitors": {"cpus", "process_memory"},

@@ -13,6 +13,16 @@ if TYPE_CHECKING:
     from starlette.requests import HTTPConnection
 
 
+class NotOpen(RuntimeError):  # noqa: N818 - what it is about
+    """A part of a service is used outside of its application's lifespan."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what} is not open, for the application's lifespan does not run. A test client runs "
+            "it while it is entered: `with TestClient(app) as client:`."
+        )
+
+
 def service_of(connection: HTTPConnection) -> Any:
     """Return the service of a request, in mounted applications too.
 

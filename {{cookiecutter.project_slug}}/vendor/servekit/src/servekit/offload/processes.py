@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar, TypeVarTuple
 import structlog
 from prometheus_client import CollectorRegistry
 
+from servekit.context import NotOpen
 from servekit.offload.calls import pack_call
 from servekit.offload.capacity import PoolCapacity
 from servekit.offload.errors import OffloadError, OffloadTimeout
@@ -123,7 +124,7 @@ class Processes:
         killed.
         """
         if not self._open:
-            raise RuntimeError(f"The {self._pool} pool is not open.")
+            raise NotOpen(f"The {self._pool} pool")
         frame = pack_call(function, args)
         limit = remaining(self._timeout_seconds if timeout_seconds is None else timeout_seconds)
         if limit <= 0:

@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar, TypeVarTuple
 
 from prometheus_client import CollectorRegistry
 
+from servekit.context import NotOpen
 from servekit.offload.capacity import PoolCapacity
 from servekit.offload.errors import OffloadError, OffloadTimeout
 from servekit.offload.metrics import OffloadMetrics
@@ -95,7 +96,7 @@ class Threads:
         cancelled caller leaves the queue, or abandons the running call.
         """
         if not self._open:
-            raise RuntimeError(f"The {self._pool} pool is not open.")
+            raise NotOpen(f"The {self._pool} pool")
         limit = remaining(self._timeout_seconds if timeout_seconds is None else timeout_seconds)
         if limit <= 0:
             raise self._timed_out(limit)

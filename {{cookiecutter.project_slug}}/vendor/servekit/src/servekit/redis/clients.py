@@ -24,6 +24,7 @@ from redis.backoff import NoBackoff
 from redis.driver_info import DriverInfo
 from redis.maint_notifications import MaintNotificationsConfig
 
+from servekit.context import NotOpen
 from servekit.redis.budgeted_clients import BudgetedCluster, BudgetedRedis
 from servekit.redis.command_budget import STRETCH, CommandBudget, RedisBreaker
 from servekit.redis.pools import BoundedPool, BoundedSentinelPool
@@ -111,6 +112,12 @@ class RedisClients:
         }
         for name, breaker in self.breakers.items():
             state.labels(name).set_function(partial(getattr, breaker, "state"))
+
+    def __getattr__(self, name: str) -> Any:
+        """Say why there is no such client, before any is opened."""
+        if name in RedisClients.__annotations__:
+            raise NotOpen(f"The client of Redis for {name}")
+        raise AttributeError(name)
 
     def prefix(self, part: str) -> str:
         """Return what the keys of one part begin with: `shop:session:`."""

@@ -131,7 +131,8 @@ class Exchange:
         view.scope[SESSION_HEADERS_KEY] = self._session_headers
         session = self.scope.get(SESSION_KEY)
         if session is not None and self.in_background:
-            session = view.scope[SESSION_KEY] = session.of_nobody()
+            session = session._of_nobody()  # noqa: SLF001 - no user is to see this name
+            view.scope[SESSION_KEY] = session
         return Run(view, session.loads if session is not None else 0)
 
     def _session_headers(self) -> Headers:

@@ -69,7 +69,7 @@ class Session(SessionFields):
         self._loaded = True
         return self
 
-    def of_nobody(self) -> Session:
+    def _of_nobody(self) -> Session:
         """Return the session of a run without a client: none, and nobody is logged in."""
         return Session(self._store, self._cookie, {**self._scope, SESSION_HEADERS_KEY: list})
 

@@ -44,6 +44,7 @@ class Database:
         connections: int = 10,
         wait_seconds: float = 1,
     ) -> None:
+        self.is_open = False
         address = parse_database_url(url)
         self.engine: AsyncEngine = create_async_engine(
             url_of(address),
@@ -78,9 +79,11 @@ class Database:
         except BaseException:
             await self.engine.dispose()  # whoever fails to open is never closed
             raise
+        self.is_open = True
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self.is_open = False
         await self.engine.dispose()
 
     @property

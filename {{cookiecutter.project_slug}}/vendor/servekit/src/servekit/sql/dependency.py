@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
-from servekit.context import service_of
+from servekit.context import NotOpen, service_of
 from servekit.sql.database import Database
 
 if TYPE_CHECKING:
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 async def get_database(connection: HTTPConnection) -> Database:
     """Return the database that was added to the service, for `Depends`."""
-    return find_database(service_of(connection))
+    database = find_database(service_of(connection))
+    if not database.is_open:
+        raise NotOpen("The database")
+    return database
 
 
 def find_database(service: Service) -> Database:

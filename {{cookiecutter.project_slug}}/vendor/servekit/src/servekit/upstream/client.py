@@ -14,6 +14,7 @@ import httpx2
 import structlog
 from structlog.contextvars import get_contextvars
 
+from servekit.context import NotOpen
 from servekit.resilience.breaker import Breaker
 from servekit.resilience.deadlines import remaining
 from servekit.resilience.retry_budget import RetryBudget
@@ -188,7 +189,7 @@ class Upstream:
 
     async def _send(self, method: str, path: str, options: dict[str, Any]) -> httpx2.Response:
         if self._client is None:
-            raise RuntimeError(f"The client of {self.name} is not open.")
+            raise NotOpen(f"The client of {self.name}")
         headers = dict(options.get("headers") or {})
         if request_id := get_contextvars().get("request_id"):
             headers.setdefault("x-request-id", request_id)
