@@ -137,7 +137,7 @@ async def attempt(*limits: Limit) -> AsyncIterator[Attempt]:
 
 def client_network(connection: HTTPConnection) -> str:
     """Return whom a request counts for: its IPv4 address, or its IPv6 network of 64 bits."""
-    return client_key(connection.scope)
+    return client_key({"client": connection.client})  # not its scope: a cached route is to hear
 
 
 def clients() -> RedisClients:

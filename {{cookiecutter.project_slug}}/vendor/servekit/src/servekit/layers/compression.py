@@ -61,18 +61,24 @@ class CompressionMiddleware:
     def passes(self, start: Message) -> bool:
         """Return whether the library is not asked: what is announced as small, and what opted out.
 
-        The word by which it opted out is taken from the headers: it is no coding of HTTP's.
+        The word by which it opted out is taken from the headers: it is no coding of HTTP's. Vary
+        becomes one field: middleware of the application's own adds to it without looking.
         """
-        small = False
+        small = opted_out = False
+        vary = 0
         for name, value in start.get("headers", ()):
-            if name == b"content-length":
+            lowered = name.lower()
+            if lowered == b"content-length":
                 small = value.isdigit() and int(value) < self.minimum_bytes
-            elif name.lower() == CODING and value.strip().lower() in NO_CODINGS:
-                start["headers"] = [
-                    field for field in start["headers"] if field[0].lower() != CODING
-                ]
-                return True
-        return small
+            elif lowered == b"vary":
+                vary += 1 + value.count(b",")
+            elif lowered == CODING and value.strip().lower() in NO_CODINGS:
+                opted_out = True
+        if vary > 1:
+            start["headers"] = vary_once(start["headers"])
+        if opted_out:
+            start["headers"] = [field for field in start["headers"] if field[0].lower() != CODING]
+        return small or opted_out
 
 
 class LargeAnswer:

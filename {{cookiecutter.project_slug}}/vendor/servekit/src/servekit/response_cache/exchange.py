@@ -226,7 +226,9 @@ def announced(
         is_guarded = is_guarded and policy.cdn_seconds is None
         reach = b"private" if route.declared.is_personal or is_guarded else b"public"
         value = b"%b, max-age=%d" % (reach, seconds)
-        if times.while_revalidating and policy.client_seconds is None:
+        if is_guarded and policy.client_seconds is None:
+            value = b"private, no-cache"  # who is let in now may not be in a minute
+        elif times.while_revalidating and policy.client_seconds is None:
             stale = (times.while_revalidating, times.on_error)
             value += b", stale-while-revalidate=%d, stale-if-error=%d" % stale
         headers = replace_header(headers, b"cache-control", value)
