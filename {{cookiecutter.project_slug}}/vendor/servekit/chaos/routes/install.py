@@ -3,6 +3,8 @@
 import os
 
 from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.routing import Mount
 
 from chaos.routes import edge, pools, sessions, store, upstream, work
 from servekit import Service
@@ -15,4 +17,6 @@ def install(app: FastAPI) -> None:
     for part in (work, edge, pools, sessions, upstream):
         app.include_router(part.router)
     store.install(app, service.cache)
-    app.add_middleware(edge.FailingMiddleware)
+    # Of a mount, not of the application: around the response cache it would be asked for hits too.
+    failing = Middleware(edge.FailingMiddleware)
+    app.router.routes.append(Mount("/chaos/raise-early", app=FastAPI(), middleware=[failing]))
