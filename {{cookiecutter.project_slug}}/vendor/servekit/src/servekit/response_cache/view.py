@@ -39,8 +39,10 @@ JUST_ABSENT = frozenset(
 # The key has these in one spelling for all clients, and a run sees that.
 SPELLED = ALWAYS_IN_KEY | {b"cookie"}
 NARROWED = frozenset({"headers", "query_string", "client", "http_version", "extensions"})
+TOLD_MAX = 20  # a name that is read may come from a client
 IN_MIDDLEWARE = "read it in a middleware of the application, which sees every request"
 BY_NAME = "read each by its name, with vary= on cache_response or a declared parameter"
+BY_HAND = f"{BY_NAME}; a middleware belongs on the outermost application, around the cache"
 DECLARE = "declare what it is made of as a parameter"
 
 log = structlog.get_logger()
@@ -77,16 +79,16 @@ class Sight:
         }
         return {key: value for key, value in narrowed.items() if key in scope}
 
-    def tell(self, what: str, remedy: str) -> None:
+    def tell(self, what: str, remedy: str, read_at: str = "") -> None:
         """Say in the log, once for each thing, why the route's answers are not kept."""
-        if what in self._told:
+        if what in self._told or len(self._told) >= TOLD_MAX:
             return
         self._told.add(what)
         log.warning(
             "response_not_cached",
             route=self.route.path,
             reason=f"{what} is not in its key",
-            read_at=place_of_read(),
+            read_at=read_at,
             remedy=f"{remedy}, or drop cache_response",
         )
 
@@ -159,7 +161,7 @@ class View:
         if not self.lifted:
             self.lifted = True
             self.scope.become_whole()  # type: ignore[attr-defined] # ours
-            self._sight.tell(what, remedy)
+            self._sight.tell(what, remedy, place_of_read())
 
     def shows(self, place: str, name: str) -> bool:
         """Return whether a field is in the key, or absent from every run."""
@@ -233,12 +235,12 @@ class OfScope(OfView):
 
     def look(self, name: str) -> None:
         """Hear that something is asked for that is not there, or only as it is in the key."""
-        remedy = {"headers": BY_NAME, "query_string": vary("query:*"), "client": IN_MIDDLEWARE}
+        remedy = {"headers": BY_HAND, "query_string": vary("query:*"), "client": IN_MIDDLEWARE}
         self.by_hand(f"scope[{name!r}]", remedy.get(name, DECLARE))
 
     def look_at_all(self) -> None:
         """Hear that all of it is read, or copied."""
-        self.by_hand("The whole scope", BY_NAME)
+        self.by_hand("The whole scope", BY_HAND)
 
 
 class OfState(OfView):
