@@ -226,7 +226,9 @@ async def test_a_database_that_is_away_ends_the_start_and_leaves_nothing_open(tm
 
 async def test_a_postgresql_that_is_away_is_a_503_problem(app, client, service):
     service.parts.clear()
-    service.parts.append(Database("postgresql://service@/postgres?host=/nowhere"))
+    away = Database("postgresql://service@/postgres?host=/nowhere")
+    away.is_open = True  # it was there at the start
+    service.parts.append(away)
     assert (await client.get("/users")).status_code == 503
 
 

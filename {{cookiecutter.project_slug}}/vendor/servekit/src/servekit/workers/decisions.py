@@ -224,13 +224,11 @@ class Decisions:
             self._exit_code, self.stopping_since = 1, self.roster.now
 
     def _tell_of_first_failures(self, told: str) -> None:
-        """Say why workers did not start at first, each reason once, but for what is told anyway."""
-        by_reason = {failure.reason: (worker, failure) for worker, failure in self._failed_first}
-        for reason, (worker, failure) in by_reason.items():
-            if reason != told:
-                self.roster.log(
-                    "error", "worker_start_failed", worker, reason=reason, trace=failure.trace
-                )
+        """Say of each worker why it did not start at first, but for the reason that is told."""
+        for worker, failure in self._failed_first:
+            if failure.reason != told:
+                facts = {"reason": failure.reason, "trace": failure.trace}
+                self.roster.log("error", "worker_start_failed", worker, **facts)
         self._failed_first = []
 
     # What is over
