@@ -1,6 +1,8 @@
 """A cached route sees what is in its key; what else it asks for by hand is an error that helps."""
 
+import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -218,3 +220,24 @@ async def test_names_that_clients_choose_fill_no_log():
             await call(layer, "/page", query_string=b"name=x-%d" % number)
 
     assert len(logs) == TOLD_MAX
+
+
+RETURNED: dict[str, tuple[Any, Any]] = {
+    "query": (lambda r: r.query_params, {"user": "ada", "page": "2"}),
+    "headers": (lambda r: r.headers, dict(REAL)),
+    "cookies": (lambda r: r.cookies, {"user": "ada", "lang": "en"}),
+}
+
+
+@pytest.mark.parametrize("model", [None, dict[str, str], Mapping[str, str]])
+@pytest.mark.parametrize("what", RETURNED)
+async def test_a_route_that_answers_with_all_there_is_answers_with_all(what, model):
+    app = FastAPI()
+    read, expected = RETURNED[what]
+
+    @app.get("/page", dependencies=cached(), response_model=model)
+    async def page(request: Request) -> Any:
+        return read(request)
+
+    for layer in (app, uncached(app)):
+        assert json.loads((await call(layer, "/page", **EVERYTHING)).body) == expected

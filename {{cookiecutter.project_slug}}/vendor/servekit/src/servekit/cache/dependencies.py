@@ -78,9 +78,10 @@ def cache_response(  # noqa: PLR0913 - each is a knob of its own
     do unless `client_seconds` says otherwise; `cdn_seconds` adds CDN-Cache-Control. 404 and 410 are
     kept for `negative_ttl_seconds`.
 
-    The route sees only what is part of the key: its path, the query parameters, headers and cookies
-    that it and its dependencies declare, and those in `vary`: a header by its name, `cookie:lang`,
-    `query:page`, `cookie` and `query:*` for all of them. To read another by hand is an error.
+    The key is made of the path, the query parameters, headers and cookies that the route and its
+    dependencies declare, and those in `vary`: a header by its name, `cookie:lang`, `query:page`,
+    `cookie` and `query:*` for all of them. Who reads another by hand gets it, and his answer is
+    kept for nobody; the log says so.
     """
     if ttl_seconds <= 0:
         raise ValueError("ttl_seconds must be above zero; without caching, drop cache_response.")

@@ -13,7 +13,8 @@ from starlette.requests import HTTPConnection
 MAPPINGS = ("headers", "cookies", "query_params")
 OTHERS = ("client", "session", "user", "auth")
 FRAMEWORK = frozenset({"starlette", "starlette_compress", "fastapi", "servekit", "opentelemetry"})
-MIDDLEWARE = "starlette.middleware."
+# Written for any route, as a user's own code; or about to answer with what a route returned.
+NOT_FOR_ITSELF = ("starlette.middleware.", "fastapi._compat", "fastapi.encoders")
 # Who is behind these reads, not they.
 PASSING_ON = frozenset({"servekit.foreign.requests", "servekit.response_cache.veils"})
 PASSING_ON |= {"servekit.response_cache.view", "collections.abc"}
@@ -93,7 +94,7 @@ def passes_on(frame: FrameType) -> bool:
 def is_framework(frame: FrameType) -> bool:
     """Return whether a frame is of what stands between a server and the user's code."""
     module = frame.f_globals.get("__name__", "")
-    return module.partition(".")[0] in FRAMEWORK and not module.startswith(MIDDLEWARE)
+    return module.partition(".")[0] in FRAMEWORK and not module.startswith(NOT_FOR_ITSELF)
 
 
 class Veil(Protocol):

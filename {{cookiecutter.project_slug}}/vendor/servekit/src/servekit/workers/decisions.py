@@ -227,8 +227,8 @@ class Decisions:
         """Say of each worker why it did not start at first, but for the reason that is told."""
         for worker, failure in self._failed_first:
             if failure.reason != told:
-                facts = {"reason": failure.reason, "trace": failure.trace}
-                self.roster.log("error", "worker_start_failed", worker, **facts)
+                reason, trace = failure.reason, failure.trace
+                self.roster.log("error", "worker_start_failed", worker, reason=reason, trace=trace)
         self._failed_first = []
 
     # What is over
