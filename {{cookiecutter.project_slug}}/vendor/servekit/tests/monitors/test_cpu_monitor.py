@@ -1,8 +1,10 @@
+import asyncio
 import contextlib
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,30 @@ def a_fifth_of_a_cpu():
         yield folder
     finally:
         folder.rmdir()
+
+
+@pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="the kernel does not tell")
+async def test_the_cpu_time_of_the_loops_thread_is_told_apart_from_other_threads():
+    registry = CollectorRegistry()
+    CpuMonitor(monitor := LoopMonitor(registry=CollectorRegistry()), registry=registry)
+    assert loop_cpu(registry) is None  # no loop yet
+    async with monitor:
+        before = loop_cpu(registry) or 0
+        await asyncio.to_thread(burn, 0.2)
+        between = loop_cpu(registry) or 0
+        burn(0.2)
+        assert (loop_cpu(registry) or 0) - between > 0.15
+        assert between - before < 0.15
+
+
+def loop_cpu(registry: CollectorRegistry) -> float | None:
+    return registry.get_sample_value("asyncio_eventloop_cpu_seconds_total")
+
+
+def burn(seconds: float) -> None:
+    ends = time.thread_time() + seconds
+    while time.thread_time() < ends:
+        pass
 
 
 def test_a_loop_that_its_quota_holds_back_is_late_and_not_called_blocked():

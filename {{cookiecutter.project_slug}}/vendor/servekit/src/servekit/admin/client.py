@@ -58,6 +58,10 @@ class AdminClient:
         rows: list[dict[str, Any]] = self._ask("GET", "/workers")["workers"]
         return rows
 
+    def metrics(self) -> str:
+        """Return the metrics of all workers that answer, as Prometheus reads them."""
+        return self._exchange("GET", "/metrics").decode()
+
     def reload(self) -> dict[str, Any]:
         """Have the code loaded anew; returns the state, in which `asked` is the new generation."""
         state: dict[str, Any] = self._ask("POST", "/reload")

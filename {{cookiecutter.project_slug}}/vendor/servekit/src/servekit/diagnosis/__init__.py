@@ -1,1 +1,1 @@
-"""What an operator sees of a running service: profiles of its workers, as pages and files."""
+"""What an operator sees of a running service: profiles of its workers, and what ails it."""

@@ -17,8 +17,8 @@ SMALLEST_SHARE = 0.0005
 ROWS_MAX = 40
 
 
-def flame_graph(profile: Profile, *, title: str, told: str) -> str:
-    """Return the page; `told` says what was sampled, how long and how often."""
+def flame_graph(profile: Profile, *, title: str, told: str, findings: str = "") -> str:
+    """Return the page; `told` says what was sampled; `findings` is HTML to show before it."""
     script, style = read("flame_graph.js"), read("flame_graph.css")
     policy = f"default-src 'none'; script-src {digest(script)}; style-src {digest(style)}"
     busy = profile.samples - profile.idle
@@ -26,6 +26,7 @@ def flame_graph(profile: Profile, *, title: str, told: str) -> str:
         "policy": policy,
         "title": html.escape(title),
         "told": html.escape(told),
+        "findings": findings,
         "busy": f"{busy / max(1, profile.samples):.1%}",
         "style": style,
         "script": script,

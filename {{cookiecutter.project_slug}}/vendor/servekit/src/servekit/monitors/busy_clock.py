@@ -80,12 +80,24 @@ class RunQueueWait:
         except OSError:
             self._file = None
 
+    @property
+    def known(self) -> bool:
+        """Whether the kernel tells."""
+        return self._file is not None
+
     def seconds(self) -> float:
         """Return the time waited since the thread began; callable from any thread."""
+        return self._read(1)
+
+    def cpu_seconds(self) -> float:
+        """Return the time that the thread ran; callable from any thread."""
+        return self._read(0)
+
+    def _read(self, field: int) -> float:
         if self._file is None:
             return 0.0
         try:
-            return int(os.pread(self._file, 64, 0).split()[1]) / 1e9
+            return int(os.pread(self._file, 64, 0).split()[field]) / 1e9
         except (OSError, IndexError):
             return 0.0
 

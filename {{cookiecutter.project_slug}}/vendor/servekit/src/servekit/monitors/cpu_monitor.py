@@ -1,4 +1,4 @@
-"""Time in which this process could have worked and was given no CPU."""
+"""CPU time of the event loop's thread, and time in which it was given none."""
 
 from __future__ import annotations
 
@@ -39,6 +39,11 @@ class CpuMonitor(Collector):
             "process_cpu_wait_seconds",
             "Time that the event loop's thread was ready to run and had no CPU.",
             value=wait.seconds(),
+        )
+        yield CounterMetricFamily(
+            "asyncio_eventloop_cpu_seconds",
+            "CPU time of the event loop's thread.",
+            value=wait.cpu_seconds() if wait.known else None,
         )
         wait.close()
         yield CounterMetricFamily(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from servekit.admin.client import AdminClient, AdminError
 from servekit.admin.operate import NotReachedError, Operator
 from servekit.configuration.environment import SettingsError, load_settings, remarks
 from servekit.configuration.spelling import example_file, spelled
 from servekit.configuration.variables import unknown_variables
+from servekit.edge.sockets import UNIX
 from servekit.import_string import find
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from servekit.configuration.settings import Settings
 
 MARGIN_SECONDS = 10.0
+SECONDS_MIN, SECONDS_MAX = 5.0, 100.0
+DOCTOR_FAILED = 3
 
 
 def run_command(application: str, settings_class: str, arguments: list[str]) -> int:
@@ -33,7 +36,7 @@ def run_command(application: str, settings_class: str, arguments: list[str]) -> 
     except SettingsError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)  # noqa: T201 - for people, before there are logs
-        return 1
+        return DOCTOR_FAILED if options.command == "doctor" else 1
     if options.command == "run":
         # The other commands answer in half the time without it.
         from servekit.start.launch import run
@@ -41,6 +44,8 @@ def run_command(application: str, settings_class: str, arguments: list[str]) -> 
         return run(settings, arguments=(application, settings_class), reload=options.reload)
     if options.command == "settings":
         return tell_settings(settings, options)
+    if options.command == "doctor":
+        return doctor(settings, options)
     return profile(settings, options) if options.command == "profile" else ask(settings, options)
 
 
@@ -76,6 +81,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     profiling.add_argument(
         "--output", default="", help="the file; named after the time if not given"
     )
+    add_doctor(commands.add_parser("doctor", help="find out what ails the running service"))
     shown = commands.add_parser(
         "settings", help="show every setting as a line of .env, secrets masked"
     )
@@ -89,6 +95,47 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     options.command = options.command or "run"
     return options
+
+
+def add_doctor(parser: argparse.ArgumentParser) -> None:
+    """Give the doctor its options; what it cannot read ends with the code of a tool that failed."""
+
+    def fail(message: str) -> NoReturn:
+        parser.print_usage(sys.stderr)
+        parser.exit(DOCTOR_FAILED, f"{parser.prog}: error: {message}\n")
+
+    parser.error = fail  # type: ignore[method-assign] # argparse's own code means "cannot judge"
+    parser.description = (
+        "Exit code: 0 healthy, 1 a cause found, 2 cannot judge, 3 it failed itself."
+    )
+    parser.add_argument("--seconds", type=doctor_seconds, default=15, help="how long (15)")
+    parser.add_argument("--url", type=load_url, default=None, help="send GET requests to this path")
+    parser.add_argument("--rate", type=positive, default=20, help="so many a second (20)")
+    parser.add_argument("--output", default="", help="write the report as one HTML page")
+    parser.add_argument("--json", default="", help="write all that was seen, while it is seen")
+
+
+def doctor_seconds(text: str) -> float:
+    """Return for how long the doctor may sample."""
+    seconds = float(text)
+    if not SECONDS_MIN <= seconds <= SECONDS_MAX:
+        raise argparse.ArgumentTypeError(f"{SECONDS_MIN:g} to {SECONDS_MAX:g}, not {text}")
+    return seconds
+
+
+def positive(text: str) -> float:
+    """Return a number above 0."""
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"above 0, not {text}")
+    return number
+
+
+def load_url(text: str) -> str:
+    """Return a path of this service, or a URL."""
+    if not text.startswith(("/", "http://")) or not text.isprintable() or " " in text:
+        raise argparse.ArgumentTypeError(f"a path or an http:// URL, not {text!r}")
+    return text
 
 
 def worker_or_all(text: str) -> int | None:
@@ -106,6 +153,29 @@ def profile(settings: Settings, options: argparse.Namespace) -> int:
         return write_profile(taken, options.format, options.output)
 
     return answered(settings, take)
+
+
+def doctor(settings: Settings, options: argparse.Namespace) -> int:
+    """Examine the running service; the exit code is the doctor's."""
+    from servekit.diagnosis.doctor import Examination, examine  # loads the parser of metrics
+
+    url = options.url or ""
+    if url.startswith("/"):
+        host = settings.host.partition(",")[0].strip()
+        if host.startswith(UNIX):
+            print("--url needs a whole URL where the service is on a unix socket", file=sys.stderr)  # noqa: T201 - the answer
+            return DOCTOR_FAILED
+        url = f"{AdminClient(host, settings.port).address}{url}"
+    wanted = Examination(options.seconds, url, options.rate, options.output, options.json)
+    code = DOCTOR_FAILED
+
+    def take(client: AdminClient) -> str:
+        nonlocal code
+        code, text = examine(client, wanted)
+        return text
+
+    answered(settings, take)
+    return code
 
 
 def ask(settings: Settings, options: argparse.Namespace) -> int:

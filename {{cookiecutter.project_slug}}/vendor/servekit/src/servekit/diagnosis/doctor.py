@@ -1,0 +1,186 @@
+"""Examine a running service by its admin port: sample its workers, judge, write reports."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from servekit.admin.client import AdminError
+from servekit.diagnosis.judgement import document
+from servekit.diagnosis.readings import Window, read_scrape, window_between
+from servekit.diagnosis.report import page, summary
+from servekit.diagnosis.stacks import Profile
+
+if TYPE_CHECKING:
+    from servekit.admin.client import AdminClient
+    from servekit.diagnosis.readings import Totals
+
+HERTZ = 100
+PERIOD_SECONDS = 1.0
+WARM_UP_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Examination:
+    """How long to sample, the load to make meanwhile, none without a URL, and files to write."""
+
+    seconds: float
+    url: str = ""
+    rate: float = 0
+    output: str = ""
+    json: str = ""
+
+
+def examine(client: AdminClient, wanted: Examination) -> tuple[int, str]:
+    """Return the exit code and what is to be said; Ctrl-C ends the sampling and no more.
+
+    Raises:
+        AdminError: The admin port does not answer, or a file cannot be written.
+    """
+    sampler = Sampler(client, wanted)
+    with load(wanted) as answers:
+        try:
+            sampler.sample()
+        except KeyboardInterrupt:
+            sampler.complete = False
+    seen = sampler.document(load=answers)
+    if wanted.json:
+        write(wanted.json, json.dumps(seen))
+    text = summary(seen)
+    if wanted.output:
+        write(wanted.output, page(seen, sampler.profiles))
+        text += f"\nwritten to {wanted.output}"
+    return int(seen["exit_code"]), text
+
+
+class Sampler:
+    """The counters of all workers once a second, and a profile of each over the same time."""
+
+    def __init__(self, client: AdminClient, wanted: Examination) -> None:
+        self.windows: list[Window] = []
+        self.profiles: dict[str, Profile] = {}
+        self.failures: list[str] = []
+        self.complete = False
+        self._client = client
+        self._wanted = wanted
+
+    def sample(self) -> None:
+        """Sample to the end; whoever interrupts it keeps what was seen."""
+        slots = [row["slot"] for row in self._client.workers() if row["state"] == "ready"]
+        time.sleep(WARM_UP_SECONDS)
+        profiling = [
+            threading.Thread(target=self._profile, args=[slot], daemon=True) for slot in slots
+        ]
+        for thread in profiling:
+            thread.start()
+        with progress() as show:
+            self._scrape_each_second(show)
+            for thread in profiling:
+                thread.join()
+        self.complete = True
+
+    def document(self, **sampled: Any) -> dict[str, Any]:
+        """Return all that was seen so far, judged."""
+        told = {"wanted": asdict(self._wanted), "failures": list(self.failures), **sampled}
+        profiles = dict(self.profiles)
+        return document(self.windows, profiles, complete=self.complete, sampled=told)
+
+    def _scrape_each_second(self, show: Any) -> None:
+        begun = time.monotonic()
+        before: dict[str, tuple[float, Totals]] = {}
+        due = begun
+        while due <= begun + self._wanted.seconds:
+            time.sleep(max(0.0, due - time.monotonic()))
+            asked = time.monotonic()
+            after = read_scrape(self._client.metrics())
+            # A worker that is busy answers late: its counters are of a time between.
+            taken = (asked + time.monotonic()) / 2
+            for worker, totals in after.items():
+                at, earlier = before.get(worker, (taken, {}))
+                self._add(worker, earlier, totals, at=taken - begun, seconds=taken - at)
+                before[worker] = taken, totals
+            if self._wanted.json:
+                write(self._wanted.json, json.dumps(self.document()))
+            show(f"{max(0, begun + self._wanted.seconds - taken):3.0f} s left", self.windows)
+            due = max(due + PERIOD_SECONDS, time.monotonic())
+
+    def _add(self, worker: str, before: Totals, after: Totals, **times: float) -> None:
+        window = window_between(worker, before, after, **times) if before else None
+        if window is not None:
+            self.windows.append(window)
+
+    def _profile(self, slot: int) -> None:
+        seconds = self._wanted.seconds
+        options = {"seconds": seconds, "hertz": HERTZ, "format": "collapsed"}
+        profile = Profile()
+        try:
+            profile.add(
+                self._client.debug("profile", slot, seconds=seconds, options=options).decode()
+            )
+        except AdminError as error:
+            self.failures.append(f"worker {slot} gave no profile: {error}")
+        else:
+            self.profiles[str(slot)] = profile
+
+
+@contextmanager
+def load(wanted: Examination) -> Iterator[dict[str, int]]:
+    """Send requests from another process for as long as this is open; yields what ended how."""
+    answers: dict[str, int] = {}
+    if not wanted.url:
+        yield answers
+        return
+    seconds = wanted.seconds + WARM_UP_SECONDS
+    command = [sys.executable, "-m", "servekit.diagnosis.load", wanted.url]
+    command += [str(wanted.rate), str(seconds)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        try:
+            yield answers
+            answers |= json.loads(process.communicate(timeout=seconds)[0] or b"{}")
+        finally:
+            process.kill()
+
+
+@contextmanager
+def progress() -> Iterator[Any]:
+    """Yield what shows on a terminal how far it is, and how the workers are."""
+    terminal = sys.stderr.isatty()
+
+    def show(left: str, windows: list[Window]) -> None:
+        last = {window.worker: window for window in windows}
+        told = [
+            f"{name}: {each.requests / each.seconds:.0f}/s, busy {each.busy / each.seconds:.0%}"
+            for name, each in sorted(last.items())
+        ]
+        if terminal:
+            sys.stderr.write(f"\r\033[K{left}  {'  '.join(told)}"[:118])
+            sys.stderr.flush()
+
+    try:
+        yield show
+    finally:
+        if terminal:
+            sys.stderr.write("\r\033[K")
+
+
+def write(name: str, text: str) -> None:
+    """Write a file, whole or not at all.
+
+    Raises:
+        AdminError: It cannot be written.
+    """
+    path = Path(name)
+    new = path.with_name(f".{path.name}.new")
+    try:
+        new.write_text(text, encoding="utf-8")
+        new.replace(path)
+    except OSError as error:
+        raise AdminError(f"{path} cannot be written: {error.strerror}") from None

@@ -1,0 +1,126 @@
+"""All verdicts on what was seen, the exit code, and the document that they can be made of again."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from servekit.diagnosis.causes import RULES
+from servekit.diagnosis.evidence import Evidence, essence
+from servekit.diagnosis.readings import SLOW_SECONDS, Window
+from servekit.diagnosis.remedies import ELSE_NEXT, FIXES, NEXT, NOT_JUDGED
+from servekit.diagnosis.shares import UNCLEAR, stall_shares
+from servekit.diagnosis.stacks import Profile
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from servekit.diagnosis.evidence import Verdict
+
+SCHEMA_VERSION = 1
+WINDOWS_MIN = 5
+REQUESTS_MIN = 10
+HEALTHY, FOUND, UNKNOWN = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The verdicts, the heaviest first, and why some of what was seen cannot be judged."""
+
+    verdicts: tuple[Verdict, ...]
+    cannot: tuple[str, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """Return 0 for a healthy service, 1 if a cause was found, 2 if there is no telling."""
+        if self.verdicts:
+            return FOUND
+        return UNKNOWN if self.cannot else HEALTHY
+
+
+def judge(windows: Sequence[Window], profiles: Mapping[str, Profile]) -> Judgement:
+    """Apply every rule; no symptom, no verdict."""
+    evidence = Evidence(windows, profiles)
+    found = [verdict for rule in RULES if (verdict := rule(evidence)) is not None]
+    found.sort(key=lambda verdict: -verdict.share * verdict.score)
+    return Judgement(tuple(found), tuple(reasons(evidence, found)))
+
+
+def reasons(evidence: Evidence, found: Sequence[Verdict]) -> list[str]:
+    """Return what was felt and not explained, or why nothing could be felt."""
+    windows = evidence.windows
+    requests = evidence.total(lambda window: window.requests + window.shed)
+    if len({window.at for window in windows}) < WINDOWS_MIN:
+        return [f"fewer than {WINDOWS_MIN} seconds of counters: sample longer"]
+    if found:
+        return []
+    told = []
+    if requests < REQUESTS_MIN:
+        told.append(f"{requests:.0f} requests came meanwhile: send some with --url and --rate")
+    stalled = evidence.confirmed(lambda window: window.is_stalled)
+    if stalled:
+        told.append(unexplained(stalled))
+    elif evidence.confirmed(lambda window: window.is_troubled):
+        slow, failed, shed = (
+            evidence.total(read) / max(1.0, requests)
+            for read in (lambda w: w.slow, lambda w: w.failed, lambda w: w.shed)
+        )
+        told.append(
+            f"{slow:.0%} of the requests took longer than {SLOW_SECONDS:g} s, {failed:.0%} failed "
+            f"and {shed:.0%} were refused, and no counter says why: a database, a route that waits "
+            "on purpose, or an error in the log"
+        )
+    return told
+
+
+def unexplained(stalled: Sequence[Window]) -> str:
+    """Return what is known of stalls without a verdict."""
+    seconds = sum(window.stalled for window in stalled)
+    unclear = sum(stall_shares(window).get(UNCLEAR, 0.0) for window in stalled)
+    told = f"the event loops stood still for {seconds:.1f} s, and no cause stands out"
+    if unclear > seconds / 2:
+        return f"{told}: other threads computed meanwhile, and may have held the interpreter's lock"
+    return f"{told}: work at many places, a host that stole the time, or too little to tell"
+
+
+def document(
+    windows: Sequence[Window],
+    profiles: Mapping[str, Profile],
+    *,
+    complete: bool,
+    sampled: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return all that was seen and judged, for JSON."""
+    judgement = judge(windows, profiles)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "complete": complete,
+        "exit_code": judgement.exit_code,
+        "verdicts": [told(verdict) for verdict in judgement.verdicts],
+        "cannot_judge": list(judgement.cannot),
+        "not_judged": NOT_JUDGED,
+        "sampled": dict(sampled),
+        "windows": [asdict(window) for window in windows],
+        "profiles": {name: essence(one).collapsed() for name, one in profiles.items()},
+    }
+
+
+def told(verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict with what to do about it."""
+    cause = verdict.cause
+    return asdict(verdict) | {"fix": FIXES[cause], "next": NEXT.get(cause, ELSE_NEXT)}
+
+
+def judge_again(read: Mapping[str, Any]) -> Judgement:
+    """Return the judgement on what a document holds.
+
+    Raises:
+        ValueError: The document is of another version.
+    """
+    if read.get("schema_version") != SCHEMA_VERSION:
+        raise ValueError(f"this is no report of version {SCHEMA_VERSION}")
+    profiles = {}
+    for name, collapsed in read["profiles"].items():
+        profiles[name] = Profile()
+        profiles[name].add(collapsed)
+    return judge([Window(**window) for window in read["windows"]], profiles)

@@ -1,0 +1,85 @@
+"""What a doctor's document says: as text for a terminal, and as a page."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, Any
+
+from servekit.diagnosis.flame_graph import flame_graph
+from servekit.diagnosis.readings import Window
+from servekit.diagnosis.stacks import Profile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+COLUMNS = ("worker", "at", "busy", "stalled", "lag ms", "requests", "slow", "failed", "shed")
+
+
+def summary(seen: Mapping[str, Any]) -> str:
+    """Return verdicts and what cannot be judged, for people at a terminal."""
+    lines = []
+    for number, verdict in enumerate(seen["verdicts"], 1):
+        lines.append(f"{number}. {verdict['sentence']} (score {verdict['score']})")
+        lines += [f"   {line}" for line in details(verdict)]
+        lines += ["   fix:", *(f"     {line}" for line in verdict["fix"].splitlines())]
+        lines += [f"   next: {verdict['next']}"]
+    lines += remarks(seen)
+    return "\n".join(lines)
+
+
+def details(verdict: Mapping[str, Any]) -> Iterator[str]:
+    """Yield where it is, and what it is not."""
+    for place in verdict["places"]:
+        yield f"at {place}"
+    if verdict["route"]:
+        yield f"route {verdict['route']}"
+    for other in verdict["ruled_out"]:
+        yield f"ruled out: {other}"
+
+
+def remarks(seen: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is to be said besides the verdicts."""
+    for reason in seen["cannot_judge"]:
+        yield f"cannot judge: {reason}"
+    if not seen["verdicts"] and not seen["cannot_judge"]:
+        yield "healthy: nothing that clients would feel"
+    if seen["sampled"].get("load"):
+        ended = (f"{count} x {status}" for status, count in seen["sampled"]["load"].items())
+        yield f"own load ended with: {', '.join(ended)}"
+    yield from seen["sampled"]["failures"]
+    yield f"not judged: {seen['not_judged']}"
+
+
+def page(seen: Mapping[str, Any], profiles: Mapping[str, Profile]) -> str:
+    """Return the report as a page that needs no other file, above a flame graph of all workers."""
+    merged = Profile()
+    for profile in profiles.values():
+        merged.stacks.update(profile.stacks)
+    windows = [Window(**window) for window in seen["windows"]]
+    parts = [f"<h2>{n}. {heading(v)}" for n, v in enumerate(seen["verdicts"], 1)]
+    parts += [f"<p>{html.escape(line)}" for line in remarks(seen)]
+    parts.append(f"<details><summary>Second by second</summary>{table(windows)}</details>")
+    title = f"Doctor: {len(seen['verdicts'])} causes found"
+    told = f"Workers {', '.join(sorted(profiles))}; {seen['sampled']['wanted']['seconds']:g} s."
+    return flame_graph(merged, title=title, told=told, findings="\n".join(parts))
+
+
+def heading(verdict: Mapping[str, Any]) -> str:
+    """Return a verdict as HTML, from the text of its heading on."""
+    lines = "".join(f"<li>{html.escape(line)}" for line in details(verdict))
+    return (
+        f"{html.escape(verdict['sentence'])}</h2><p>Score {verdict['score']} of 100<ul>{lines}</ul>"
+        f"<pre>{html.escape(verdict['fix'])}</pre><p>Next: {html.escape(verdict['next'])}"
+    )
+
+
+def table(windows: list[Window]) -> str:
+    """Return the figures of every window as a table."""
+    rows = (
+        f"<tr><td>{html.escape(w.worker)}<td>{w.at:.1f}<td>{w.busy / w.seconds:.0%}"
+        f"<td>{w.stalled / w.seconds:.0%}<td>{w.lag * 1000:.1f}<td>{w.requests:.0f}"
+        f"<td>{w.slow:.0f}<td>{w.failed:.0f}<td>{w.shed:.0f}"
+        for w in windows
+    )
+    head = "".join(f"<th>{name}" for name in COLUMNS)
+    return f"<table><thead><tr>{head}</thead><tbody>{''.join(rows)}</tbody></table>"

@@ -1,0 +1,149 @@
+"""`doctor` of the command line, on running services that ail from one thing each."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from servekit.diagnosis.judgement import judge_again, told
+from servekit.testing import patience
+
+APPLICATION = """
+import time
+from fastapi import FastAPI
+from servekit import Service, Settings, main
+
+def create_app(settings: Settings) -> FastAPI:
+    service = Service(settings)
+    app = FastAPI()
+    service.install(app)
+
+    @app.get("/well")
+    async def well() -> str:
+        return "ok"
+
+    @app.get("/waits")
+    async def waits() -> None:
+        call_slow_library()
+
+    @app.get("/computes")
+    async def computes() -> None:
+        burn()
+
+    return app
+
+def call_slow_library():
+    time.sleep(0.2)
+
+def burn():
+    ends = time.thread_time() + 0.15
+    while time.thread_time() < ends:
+        pass
+
+if __name__ == "__main__":
+    raise SystemExit(main("ailing:create_app", settings="servekit:Settings"))
+"""
+LINES = {
+    name: 1 + APPLICATION.splitlines().index(f"def {name}():")
+    for name in ("call_slow_library", "burn")
+}
+HOST = {"cpu_starvation", "cpu_quota"}
+"""What a busy machine does to any service."""
+
+
+@pytest.fixture
+def doctor(start_service, tmp_path):
+    """Return a function that examines a service by the command line, and its document."""
+    (tmp_path / "ailing.py").write_text(APPLICATION)
+    service = start_service("ailing", folder=tmp_path, WORKERS=2)
+    ports = {"ADMIN_PORT": service.admin_url.rpartition(":")[2]}
+    ports["PORT"] = service.url.rpartition(":")[2]
+
+    def doctor(*arguments: str) -> tuple[subprocess.CompletedProcess[str], Any]:
+        done = subprocess.run(
+            [sys.executable, "-m", "ailing", "doctor", "--json", "seen.json", *arguments],
+            cwd=tmp_path,
+            env=ports,
+            capture_output=True,
+            text=True,
+            timeout=patience(40),
+            check=False,
+        )
+        seen = tmp_path / "seen.json"
+        return done, json.loads(seen.read_text()) if seen.exists() else {}
+
+    return doctor
+
+
+@pytest.mark.parametrize(
+    "ailing",
+    [
+        ("/waits", "blocking_call", "call_slow_library"),
+        ("/computes", "cpu_on_loop", "burn"),
+    ],
+)
+def test_the_cause_is_found_with_its_line_and_route(doctor, ailing, tmp_path, monkeypatch):
+    path, cause, function = ailing
+    done, seen = doctor("--seconds", "6", "--url", path, "--rate", "8", "--output", "p.html")
+    assert done.returncode == 1, done.stderr + done.stdout + str(seen.get("windows"))
+    [verdict] = [each for each in seen["verdicts"] if each["cause"] not in HOST]
+
+    assert verdict["cause"] == cause, done.stdout
+    assert verdict["places"][0].startswith(f"{function} ailing.py:{LINES[function]} ")
+    assert verdict["route"] == path
+    assert verdict["sentence"] in done.stdout
+    assert verdict["sentence"] in (tmp_path / "p.html").read_text()
+
+    monkeypatch.chdir(tmp_path)  # places are written from there on
+    assert [*map(told, judge_again(seen).verdicts)] == read_again(seen["verdicts"])
+
+
+def read_again(verdicts):
+    """Return verdicts with tuples for JSON's lists."""
+    return [
+        {name: tuple(value) if isinstance(value, list) else value for name, value in each.items()}
+        for each in verdicts
+    ]
+
+
+def test_a_service_that_is_well_is_called_healthy(doctor):
+    done, seen = doctor("--seconds", "6", "--url", "/well", "--rate", "30")
+    found = {verdict["cause"] for verdict in seen["verdicts"]}
+    assert found <= HOST, done.stdout
+    assert done.returncode == (1 if found else 0), done.stdout
+    assert seen["sampled"]["load"]["200"] > 100
+
+
+def test_without_requests_there_is_nothing_to_judge(doctor):
+    done, seen = doctor("--seconds", "5")
+    assert done.returncode == 2, done.stdout
+    assert "0 requests came meanwhile" in done.stdout
+    assert seen["complete"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--seconds", "0"], "5 to 100, not 0"),
+        (["--url", "ftp://x/"], "a path or an http:// URL"),
+        (["--rate", "-1"], "above 0"),
+        (["--json", "no/such/folder/p"], "cannot be written"),
+    ],
+)
+def test_a_doctor_that_cannot_work_ends_with_a_code_of_its_own(doctor, arguments, reason):
+    done, _ = doctor(*arguments)
+    assert done.returncode == 3
+    assert reason in done.stderr
+
+
+def test_a_service_that_does_not_run_is_a_failure_of_the_tool(tmp_path):
+    (tmp_path / "ailing.py").write_text(APPLICATION)
+    command = [sys.executable, "-m", "ailing", "doctor"]
+    environment = {"ADMIN_PORT": "1"}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3
+    assert "nothing answers" in done.stderr

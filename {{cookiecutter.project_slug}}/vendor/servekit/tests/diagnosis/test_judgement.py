@@ -1,0 +1,138 @@
+"""Whatever the counters say: shares add up, silence without a symptom, and JSON holds it all."""
+
+import json
+from collections import defaultdict
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, strategies as st
+
+from servekit.diagnosis.judgement import document, judge, judge_again
+from servekit.diagnosis.readings import KEPT, LOOP_CPU, REQUEST, STALLED, Window
+from servekit.diagnosis.report import page, summary
+from servekit.diagnosis.shares import stall_shares, wait_shares
+from servekit.diagnosis.stacks import Frame, Profile
+from tests.diagnosis.windows import profiles
+
+SECONDS = st.floats(0, 3)
+COUNTS = st.floats(0, 500)
+LABELS = {"le": ["0.25", "+Inf"], "status": ["200", "500", "404"]}
+
+
+def growth(name: str) -> st.SearchStrategy[dict[str, float]]:
+    """What a counter may grow by: seconds or counts, by its label."""
+    amount = COUNTS if name.endswith(("_count", "_bucket")) else SECONDS
+    labels = LABELS.get(KEPT[name], ["a", "b"]) if KEPT[name] else [""]
+    return st.dictionaries(st.sampled_from(labels), amount, max_size=len(labels))
+
+
+DELTAS = st.fixed_dictionaries({}, optional={name: growth(name) for name in KEPT})
+WINDOWS = st.builds(
+    Window, st.sampled_from("01"), st.integers(1, 10).map(float), st.floats(0.5, 3), DELTAS
+)
+STACKS = st.dictionaries(
+    st.builds(Frame, st.sampled_from(["pay", "dumps"]), st.sampled_from(["/srv/a.py", "/srv/b.py"]))
+    .map(lambda frame: (frame,)),
+    st.integers(1, 99),
+    max_size=3,
+)  # fmt: skip
+
+
+@st.composite
+def seen(draw) -> tuple[list[Window], dict[str, Profile]]:
+    """Bad luck is drawn once and lasts, so that causes are confirmed."""
+    lasting = draw(st.lists(WINDOWS, min_size=1, max_size=3))
+    windows = [
+        replace(window, at=float(at), worker=worker)
+        for at in range(1, draw(st.integers(5, 8)))
+        for worker, window in zip("01", lasting, strict=False)
+    ]
+    profile = Profile()
+    profile.stacks.update(draw(STACKS))
+    return windows + draw(st.lists(WINDOWS, max_size=3)), {"0": profile}
+
+
+@given(seen())
+def test_shares_never_exceed_the_whole(seen):
+    verdicts = judge(*seen).verdicts
+    sums: dict[str, float] = defaultdict(float)
+    for verdict in verdicts:
+        assert 0 <= verdict.share <= 1 + 1e-9
+        assert 1 <= verdict.score <= 100
+        assert set(verdict.workers) <= {"0", "1"}
+        sums[verdict.share_of] += verdict.share
+
+    assert sums["stalled seconds"] <= 1 + 1e-9
+    assert sums["request seconds"] <= 1 + 1e-9
+
+
+@given(WINDOWS)
+def test_a_second_is_shared_out_once(window):
+    for shares, budget in (
+        (stall_shares(window), window.stalled),
+        (wait_shares(window), window.total(f"{REQUEST}_sum")),
+    ):
+        assert min(shares.values()) >= 0
+        assert sum(shares.values()) <= budget + 1e-9
+
+
+@given(seen())
+def test_without_a_symptom_there_is_no_verdict(seen):
+    windows = [at_ease(window) for window in seen[0]]
+    assert judge(windows, seen[1]).verdicts == ()
+
+
+def at_ease(window: Window) -> Window:
+    """Return the same second as clients would not have felt it."""
+    kept = {
+        name: series
+        for name, series in window.deltas.items()
+        if name not in (STALLED, "http_requests_shed_total") and not name.startswith(REQUEST)
+    }
+    return replace(
+        window,
+        deltas=kept
+        | {
+            f"{REQUEST}_count": {"200": 50.0},
+            f"{REQUEST}_bucket": {"0.25": 50.0},
+            f"{REQUEST}_sum": {"/": 2.0},
+        },
+    )
+
+
+@given(seen())
+def test_what_is_written_is_judged_again_alike(seen):
+    written = document(*seen, complete=True, sampled={"wanted": {"seconds": 9}, "failures": []})
+    read = json.loads(json.dumps(written))
+
+    judged = judge(*seen)
+    assert judge_again(read) == judged
+    assert read["exit_code"] == judged.exit_code
+    for verdict in judged.verdicts:
+        assert verdict.sentence in summary(read)
+
+
+def test_where_the_kernel_does_not_tell_who_ran_no_code_is_blamed():
+    deltas = {STALLED: {"": 0.9}, "asyncio_eventloop_busy_seconds_total": {"": 1.0}}
+    windows = [Window("0", float(at), 1.0, deltas) for at in range(1, 9)]
+    assert LOOP_CPU not in deltas
+    seen = judge(windows, profiles())
+    assert (seen.verdicts, seen.exit_code) == ((), 2)
+
+
+def test_a_report_of_another_version_is_refused():
+    with pytest.raises(ValueError, match="no report of version"):
+        judge_again({"schema_version": 99})
+
+
+def test_names_in_the_page_are_text():
+    evil = Frame("<script>alert(1)</script>", "/srv/a.py", 3)
+    deltas = {STALLED: {"": 0.9}, "asyncio_eventloop_busy_seconds_total": {"": 1.0}, LOOP_CPU: {}}
+    windows = [Window("<b>", float(at), 1.0, deltas) for at in range(1, 9)]
+    sampled = {"<b>": profiles({evil: 50})["0"]}
+    told = {"wanted": {"seconds": 8}, "failures": ["<i>"], "load": {"<u>": 1}}
+    text = page(document(windows, sampled, complete=True, sampled=told), sampled)
+
+    assert "&lt;script&gt;alert(1)" in text
+    assert "A call that waits blocks the event loop" in text
+    assert not any(tag in text for tag in ("<script>alert", "<b>", "<i>", "<u>"))
