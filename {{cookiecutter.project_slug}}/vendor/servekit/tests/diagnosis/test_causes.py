@@ -68,12 +68,26 @@ def test_a_cause_is_found_alone(cause):
     assert seen.exit_code == 1
 
 
+def test_the_collectors_time_is_not_computation_as_well():
+    collecting: Deltas = {STALLED: 0.8, BUSY: 0.6, LOOP_CPU: 0.55, CPU: 0.56, GC: 0.5}
+    found = [verdict.cause for verdict in judge(seconds_of(collecting), profiles()).verdicts]
+    assert found == ["gc"]
+
+
 def test_a_worker_that_gets_most_of_the_requests_is_named():
     hot, rest = seconds_of(COMPUTING, workers=1), seconds_of({f"{REQUEST}_count": {"200": 20.0}})
     windows = [*hot, *(window for window in rest if window.worker != "0")]
 
     found = {verdict.cause: verdict.workers for verdict in judge(windows, profiles()).verdicts}
     assert found == {"cpu_on_loop": ("0",), "uneven_workers": ("0",)}
+
+
+def test_a_worker_with_more_requests_is_no_cause_where_the_others_are_as_busy():
+    hot = seconds_of(REFUSING, workers=1)
+    rest = seconds_of({BUSY: 0.9, LOOP_CPU: 0.9, CPU: 0.9, f"{REQUEST}_count": {"200": 20.0}})
+    windows = [*hot, *(window for window in rest if window.worker != "0")]
+    found = {verdict.cause for verdict in judge(windows, profiles()).verdicts}
+    assert found == {"overload"}
 
 
 def test_two_faults_at_once_are_both_named():
@@ -95,6 +109,7 @@ TWINS: dict[str, list[Deltas]] = {
     "a collector that nobody feels": [{GC: 0.15}],
     "a slow neighbour that nobody waits for": [UPSTREAM_LATE],
     "misses that nobody feels": [{n: MISSES[n] for n in MISSES if n.startswith("cache")}],
+    "a quota that makes nobody late": [{STALLED: 0.07, WAIT: 0.3, THROTTLED: 0.3, BUSY: 0.5}],
     "a queue that is short": [
         {"offload_queue_wait_seconds_sum": {"threads": 0.1},
          "offload_queue_wait_seconds_count": {"threads": 100.0}},
@@ -126,8 +141,9 @@ def test_a_symptom_without_a_sure_cause_is_no_verdict_but_a_reason(seen, silent,
     assert judged.cannot
 
 
-def test_a_stalled_loop_makes_its_neighbours_look_slow_and_they_are_not_blamed():
-    windows = seconds_of(BLOCKED, REDIS_LATE, FULL, UPSTREAM_LATE, MISSES)
+@pytest.mark.parametrize("stalls", [BLOCKED, {**BLOCKED, STALLED: 0.4, BUSY: 0.5}])
+def test_a_stalled_loop_makes_its_neighbours_look_slow_and_they_are_not_blamed(stalls):
+    windows = seconds_of(stalls, REDIS_LATE, FULL, UPSTREAM_LATE, MISSES)
     found = {verdict.cause for verdict in judge(windows, profiles()).verdicts}
     assert found == {"blocking_call"}
 
@@ -149,8 +165,16 @@ def test_a_slow_handler_with_a_full_queue_behind_it_is_no_overload():
     assert [verdict.cause for verdict in seen.verdicts] == ["cpu_on_loop"]
 
 
-def test_a_cache_that_fills_is_not_blamed():
-    windows = [*seconds_of(MISSES, count=5), *seconds_of(HITS, count=5, begin=6)]
+FILLING: Deltas = {
+    **MISSES,
+    "cache_hits_total": {"local": 40.0, "redis": 40.0},
+    "cache_misses_total": {"local": 160.0, "redis": 120.0},
+}
+
+
+@pytest.mark.parametrize("later", [HITS, FILLING])
+def test_a_cache_that_fills_is_not_blamed(later):
+    windows = [*seconds_of(MISSES, count=5), *seconds_of(later, count=5, begin=6)]
     assert judge(windows, profiles()).verdicts == ()
 
 
@@ -158,6 +182,12 @@ def test_a_cache_that_fills_is_not_blamed():
 def test_one_bad_second_at_the_start_is_no_cause(cause):
     windows = [*seconds_of(count=9), *seconds_of(*FOUND[cause], workers=1, count=1, begin=10)]
     assert judge(windows, profiles()).exit_code == 0
+
+
+def test_a_bad_second_of_every_worker_is_no_cause_in_a_long_time():
+    assert (
+        judge([*seconds_of(count=14), *seconds_of(BLOCKED, count=1, begin=15)], {}).verdicts == ()
+    )
 
 
 def test_three_windows_of_ten_of_one_worker_are_enough_and_two_are_not():
