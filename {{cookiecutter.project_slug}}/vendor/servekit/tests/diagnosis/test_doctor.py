@@ -130,6 +130,7 @@ def test_without_requests_there_is_nothing_to_judge(doctor):
         (["--url", "ftp://x/"], "a path or an http:// URL"),
         (["--rate", "-1"], "above 0"),
         (["--json", "no/such/folder/p"], "cannot be written"),
+        (["--output", "no/such/folder/p"], "cannot be written"),
     ],
 )
 def test_a_doctor_that_cannot_work_ends_with_a_code_of_its_own(doctor, arguments, reason):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -45,6 +46,9 @@ def examine(client: AdminClient, wanted: Examination) -> tuple[int, str]:
     Raises:
         AdminError: The admin port does not answer, or a file cannot be written.
     """
+    for name in filter(None, (wanted.output, wanted.json)):
+        if not os.access(Path(name).resolve().parent, os.W_OK):
+            raise AdminError(f"{name} cannot be written")  # before, not after all the sampling
     sampler = Sampler(client, wanted)
     with load(wanted) as answers:
         try:

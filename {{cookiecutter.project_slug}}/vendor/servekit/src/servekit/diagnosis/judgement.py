@@ -57,6 +57,11 @@ def reasons(evidence: Evidence, found: Sequence[Verdict]) -> list[str]:
     told = []
     if requests < REQUESTS_MIN:
         told.append(f"{requests:.0f} requests came meanwhile: send some with --url and --rate")
+    refused = evidence.total(lambda window: window.refused)
+    if refused > requests / 2:
+        told.append(
+            f"{refused / requests:.0%} of the requests ended with 4xx: path, host or login?"
+        )
     stalled = evidence.confirmed(lambda window: window.is_stalled)
     if stalled:
         told.append(unexplained(stalled))

@@ -55,7 +55,6 @@ SLOW_BUCKET = "0.25"
 SLOW_SECONDS = 0.25
 STALLED_SHARE = 0.1
 FAILED_SHARE = 0.01
-SERVER_ERROR = "5"
 
 
 @dataclass(frozen=True)
@@ -91,8 +90,16 @@ class Window:
     @property
     def failed(self) -> float:
         """Return how many requests ended with a server error, refused ones aside."""
+        return self._ended_with("5")
+
+    @property
+    def refused(self) -> float:
+        """Return how many ended with the client's error."""
+        return self._ended_with("4")
+
+    def _ended_with(self, first: str) -> float:
         counts = self.deltas.get(f"{REQUEST}_count", {})
-        return sum(count for status, count in counts.items() if status.startswith(SERVER_ERROR))
+        return sum(count for status, count in counts.items() if status.startswith(first))
 
     @property
     def shed(self) -> float:
