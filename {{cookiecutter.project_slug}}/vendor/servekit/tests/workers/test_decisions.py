@@ -252,3 +252,11 @@ def test_a_worker_that_does_not_start_is_told_of_when_another_does_or_nobody_wai
     script.tell(events.TimePassed(), events.Loaded(1), events.StartFailed(0, "its own"), then)
 
     assert told(script) == [("worker_start_failed", "its own")]
+
+
+def test_a_start_ends_when_the_slot_of_the_last_worker_that_tries_goes():
+    script = Script()
+    script.tell(events.TimePassed(), events.Loaded(1), events.StartFailed(0, "a wrong setting"))
+    script.tell(events.Exited(0, 1), events.ScaleAsked(1), events.Exited(1, -9))
+
+    assert told(script) == [("start_failed", "a wrong setting")]

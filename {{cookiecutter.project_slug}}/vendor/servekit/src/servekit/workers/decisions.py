@@ -215,6 +215,7 @@ class Decisions:
             self._tell_of_first_failures("")
         if self.started or starting or self.stopping_since is not None:
             return
+        self._give_up_untried()
         if self.rollout.current is not None:
             self.started = True
             self.roster.actions.append(events.Announce())
@@ -222,6 +223,16 @@ class Decisions:
             self._tell_of_first_failures(failure.reason)
             self.roster.log("critical", "start_failed", reason=failure.reason, trace=failure.trace)
             self._exit_code, self.stopping_since = 1, self.roster.now
+
+    def _give_up_untried(self) -> None:
+        """Give up code whose last worker to try it went with its slot: nobody else will."""
+        candidate = self.rollout.candidate
+        if candidate is None or not all(slot.restarts["start"] for slot in self.roster.wanted):
+            return
+        for worker, failure in self._failed_first:
+            if worker.generation == candidate:
+                self.rollout.drop_candidate(failure, worker)
+                return
 
     def _tell_of_first_failures(self, told: str) -> None:
         """Say of each worker why it did not start at first, but for the reason that is told."""
