@@ -51,6 +51,12 @@ def wait_for(path):
         time.sleep(0.005)
 
 
+def meet(folder, parties):
+    (Path(folder) / str(os.getpid())).touch()
+    while len(list(Path(folder).iterdir())) < parties:
+        time.sleep(0.005)
+
+
 def kill_self():
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -159,6 +159,8 @@ class Listener:
             await self._loop.connect_accepted_socket(
                 lambda: self._protocol_factory(self), connection
             )
-        except OSError:
+        except Exception as error:
             connection.close()
             self.connection_opened()
+            if not isinstance(error, OSError):
+                raise

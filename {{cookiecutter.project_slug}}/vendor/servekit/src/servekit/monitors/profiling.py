@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import sys
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +48,12 @@ class Profiling:
         sampler = StackSampler(
             threading.get_ident(), hertz=number(options, "hertz", 100, HERTZ_MAX)
         )
-        self._begin()
-        sampler.start()
-        try:
-            await asyncio.sleep(seconds)
-        finally:
-            sampler.stop()
-            self._running = False
+        with self._alone():
+            sampler.start()
+            try:
+                await asyncio.sleep(seconds)
+            finally:
+                sampler.stop()
         if options.get("format") == "collapsed":
             return sampler.collapsed().encode()
         return json.dumps(sampler.speedscope()).encode()
@@ -76,20 +76,21 @@ class Profiling:
             import memray  # a development tool, and slow to import
         except ImportError:
             raise RuntimeError("memray is not installed in this environment.") from None
-        self._begin()
-        try:
-            with tempfile.TemporaryDirectory(prefix="service-memray-") as folder:
-                path = Path(folder) / "allocations.bin"
-                with memray.Tracker(path):
-                    await asyncio.sleep(seconds)
-                return await asyncio.to_thread(path.read_bytes)
-        finally:
-            self._running = False
+        with self._alone(), tempfile.TemporaryDirectory(prefix="service-memray-") as folder:
+            path = Path(folder) / "allocations.bin"
+            with memray.Tracker(path):
+                await asyncio.sleep(seconds)
+            return await asyncio.to_thread(path.read_bytes)
 
-    def _begin(self) -> None:
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
         if self._running:
             raise RuntimeError("Another profile is running.")
         self._running = True
+        try:
+            yield
+        finally:
+            self._running = False
 
 
 def number(options: dict[str, Any], name: str, default: float, most: float) -> float:

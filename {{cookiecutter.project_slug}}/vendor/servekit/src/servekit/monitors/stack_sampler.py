@@ -37,9 +37,9 @@ class StackSampler:
 
     def start(self) -> None:
         """Begin to sample; a computing thread is interrupted sooner until `stop`."""
+        self._thread.start()
         # At the usual 5 ms many a sample would wait until the loop polls, and be counted as idle.
         sys.setswitchinterval(SWITCH_SECONDS)
-        self._thread.start()
 
     def stop(self) -> None:
         """End the sampling; returns after the last sample."""

@@ -47,14 +47,22 @@ class PoolCapacity:
         elif len(self._waiters) < self.queue_limit:
             await self._wait()
         else:
-            self._metrics.rejected.inc()
-            raise OffloadRejected(self.pool, self._retry_after())
+            raise self.refusal()
         self._metrics.queue_wait.observe(time.monotonic() - started)
 
+    def refusal(self, reason: str = "") -> OffloadRejected:
+        """Count a call that is refused, and return what to raise; without a reason it is full."""
+        self._metrics.rejected.inc()
+        return OffloadRejected(self.pool, self._retry_after(), reason)
+
     def release(self, run_seconds: float) -> None:
-        """Give a place back, to the first that waits if any."""
+        """Give a place back after a call that took so long."""
         self._metrics.run.observe(run_seconds)
         self._run_seconds += SMOOTHING * (run_seconds - self._run_seconds)
+        self.give_back()
+
+    def give_back(self) -> None:
+        """Give a place back, to the first that waits if any."""
         while self._waiters:
             first = self._waiters.popleft()
             self._metrics.queue_size.set(len(self._waiters))
@@ -73,7 +81,7 @@ class PoolCapacity:
             if waiter.cancelled():
                 self._withdraw(waiter)
             else:
-                self.release(0)  # it got its place in the moment it was cancelled
+                self.give_back()  # it got its place in the moment it was cancelled
             raise
 
     def _withdraw(self, waiter: asyncio.Future[None]) -> None:

@@ -8,10 +8,10 @@ class OffloadError(Exception):
 
 
 class OffloadRejected(OffloadError):  # noqa: N818 - a full pool is an answer, not a fault
-    """The pool and its queue are full; try again after `retry_after` seconds."""
+    """The pool and its queue are full, or no thread can start; try again after `retry_after` s."""
 
-    def __init__(self, pool: str, retry_after: float) -> None:
-        super().__init__(f"The {pool} pool and its queue are full.")
+    def __init__(self, pool: str, retry_after: float, reason: str = "") -> None:
+        super().__init__(reason or f"The {pool} pool and its queue are full.")
         self.retry_after = retry_after
 
 

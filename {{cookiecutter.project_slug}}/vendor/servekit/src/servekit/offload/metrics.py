@@ -40,10 +40,15 @@ class OffloadMetrics:
             buckets=SECONDS_BUCKETS,
         ).labels(pool)
         self.rejected = family(
-            Counter, "offload_rejected_total", "Calls refused because pool and queue were full."
+            Counter, "offload_rejected_total", "Calls refused, as pool and queue were full."
         ).labels(pool)
         self.timeouts = family(
             Counter, "offload_timeouts_total", "Calls that did not end within their time limit."
+        ).labels(pool)
+        self.unwanted = family(
+            Counter,
+            "offload_unwanted_total",
+            "Calls that went on when their caller was gone, rather than cost a process.",
         ).labels(pool)
         self.restarts = family(
             Counter, "offload_worker_restarts_total", "Workers replaced, for whatever reason."

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from typing import Any, Self, cast
 
@@ -16,14 +17,15 @@ from servekit.offload.frames import FrameReader, Outcome, unpack
 
 START_SECONDS = 30.0
 REAP_SECONDS = 1.0
+REAP_PAUSE_SECONDS = 0.002
 
 
 class OffloadProcess(asyncio.Protocol):
     """A process that runs one call at a time; `on_end` is told when it is gone, however."""
 
     def __init__(self, on_end: Callable[[OffloadProcess], None]) -> None:
-        self._process: subprocess.Popen[bytes]
-        self._transport: asyncio.Transport
+        self._process: subprocess.Popen[bytes] | None = None
+        self._transport: asyncio.Transport | None = None
         self.calls = 0
         self.idle_since = 0.0
         self.rss_bytes = 0
@@ -31,48 +33,38 @@ class OffloadProcess(asyncio.Protocol):
         self._on_end = on_end
         self._reader = FrameReader()
         self._answer: asyncio.Future[bytes] | None = None
-        self._reaped: asyncio.Future[int] | None = None
 
     @classmethod
     async def start(cls, startup: bytes, on_end: Callable[[OffloadProcess], None]) -> Self:
         """Start a process and wait until it is ready; raise `OffloadCrashed` if it never is."""
-        loop = asyncio.get_running_loop()
         self = cls(on_end)
         ours, theirs = socket.socketpair()
-        # In a thread, as starting waits for the exec; and plain `Popen`, whose end is seen as the
-        # end of the socket, so no child watcher and no SIGCHLD handler of any loop is involved.
-        spawning = loop.run_in_executor(None, _spawn, theirs)
         try:
-            self._process = await asyncio.shield(spawning)
-        except asyncio.CancelledError:
-            ours.close()
-            spawning.add_done_callback(_kill_spawned)
-            await asyncio.wait([spawning])  # the loop may end with us: nobody would hear of it then
-            raise
-        ours.setblocking(False)
-        try:
-            self._transport, _ = await loop.create_unix_connection(lambda: self, sock=ours)
-        except asyncio.CancelledError:
-            ours.close()
-            self._process.kill()
-            await self._reap()
-            raise
-        try:
+            self._process = await _spawned(theirs)
+            await self._connect(ours)
             async with asyncio.timeout(START_SECONDS):
                 await self._ask(startup)
         except BaseException:
+            if self._transport is None:
+                ours.close()
             await self.end(kill=True)
             raise
         return self
 
+    async def _connect(self, channel: socket.socket) -> None:
+        channel.setblocking(False)
+        loop = asyncio.get_running_loop()
+        self._transport, _ = await loop.create_unix_connection(lambda: self, sock=channel)
+
     @property
     def pid(self) -> int:
-        return self._process.pid
+        return self._process.pid if self._process is not None else 0
 
     async def call(self, frame: bytes) -> Any:
         """Return or raise what the packed call returned or raised.
 
-        Raises `OffloadCrashed` if the process dies. Cancelled, it leaves the process running.
+        Raises `OffloadCrashed` if the process dies. Cancelled, it leaves the process running: until
+        `finish` has returned it takes no other call.
         """
         self.calls += 1
         outcome: Outcome = unpack(await self._ask(frame))
@@ -81,34 +73,50 @@ class OffloadProcess(asyncio.Protocol):
             raise outcome.error from RemoteTraceback(outcome.trace)
         return outcome.value
 
+    async def finish(self, seconds: float) -> None:
+        """Wait for the end of a call whose caller is gone, and drop what came of it.
+
+        Raises:
+            TimeoutError: It takes longer.
+            ConnectionResetError: The process died.
+        """
+        if self._answer is not None:
+            async with asyncio.timeout(seconds):
+                await self._answer
+
     async def end(self, *, kill: bool) -> None:
         """End the process, at once if `kill`, else when it sees its socket closed; reap it."""
         self.ended = True
-        self._transport.abort()
-        if kill:
-            self._process.kill()
-        await self._reap()
+        if self._transport is not None:
+            self._transport.abort()
+        if self._process is not None:
+            await self._reap(self._process, 0 if kill else REAP_SECONDS)
 
     async def _ask(self, frame: bytes) -> bytes:
         self._answer = asyncio.get_running_loop().create_future()
-        if self._transport.is_closing():
+        if self._transport is None or self._transport.is_closing():
             raise await self._crash()
         self._transport.write(frame)
         try:
-            return await self._answer
+            return await asyncio.shield(self._answer)
         except ConnectionResetError:
             raise await self._crash() from None
 
     async def _crash(self) -> OffloadCrashed:
-        code = await self._reap()
+        assert self._process is not None  # noqa: S101 - only a process that was started crashes
+        code = await self._reap(self._process, REAP_SECONDS)
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
         return OffloadCrashed(f"Offload process {self.pid} {how}.")
 
-    async def _reap(self) -> int:
-        if self._reaped is None:
-            loop = asyncio.get_running_loop()
-            self._reaped = loop.run_in_executor(None, _reap, self._process)
-        return await asyncio.shield(self._reaped)
+    @staticmethod
+    async def _reap(process: subprocess.Popen[bytes], seconds: float) -> int:
+        # Asked for again and again, as a thread that waits may be one more than the system allows.
+        kill_at = time.monotonic() + seconds
+        while (code := process.poll()) is None:
+            if time.monotonic() >= kill_at:
+                process.kill()
+            await asyncio.sleep(REAP_PAUSE_SECONDS)
+        return code
 
     # The transport's calls
 
@@ -124,7 +132,25 @@ class OffloadProcess(asyncio.Protocol):
         self.ended = True
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(ConnectionResetError())
+            self._answer.exception()  # seen, should the caller be gone
         self._on_end(self)
+
+
+async def _spawned(channel: socket.socket) -> subprocess.Popen[bytes]:
+    """Return a process at the other end of `channel`; none is left behind by who is cancelled."""
+    # In a thread, as starting waits for the exec; and plain `Popen`, whose end is seen as the end
+    # of the socket, so no child watcher and no SIGCHLD handler of any loop is involved.
+    try:
+        spawning = asyncio.get_running_loop().run_in_executor(None, _spawn, channel)
+    except RuntimeError:
+        channel.close()  # without a thread it stays in the executor's queue: then it fails
+        raise
+    try:
+        return await asyncio.shield(spawning)
+    except asyncio.CancelledError:
+        spawning.add_done_callback(_kill_spawned)
+        await asyncio.wait([spawning])  # the loop may end with us: nobody would hear of it then
+        raise
 
 
 def _spawn(channel: socket.socket) -> subprocess.Popen[bytes]:
@@ -144,11 +170,3 @@ def _kill_spawned(spawning: asyncio.Future[subprocess.Popen[bytes]]) -> None:
     if spawning.exception() is None:
         spawning.result().kill()
         spawning.result().wait()
-
-
-def _reap(process: subprocess.Popen[bytes]) -> int:
-    try:
-        return process.wait(REAP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        return process.wait()

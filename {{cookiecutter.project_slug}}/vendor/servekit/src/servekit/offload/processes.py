@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar, TypeVarTuple
 
@@ -15,8 +15,9 @@ from prometheus_client import CollectorRegistry
 from servekit.context import NotOpen
 from servekit.offload.calls import pack_call
 from servekit.offload.capacity import PoolCapacity
-from servekit.offload.errors import OffloadError, OffloadTimeout
+from servekit.offload.errors import OffloadTimeout
 from servekit.offload.frames import Startup, pack
+from servekit.offload.kill_budget import KillBudget
 from servekit.offload.metrics import OffloadMetrics
 from servekit.offload.process import OffloadProcess
 from servekit.resilience.deadlines import remaining
@@ -35,9 +36,10 @@ class Processes:
 
     One process is warm from the start (`preload` names modules it imports, `initializer` is a
     module-level function it calls first); the others start with the first call that needs them.
-    A deadline, a cancelled caller or a crash costs one process and one call. A process is replaced
-    after `recycle_calls` (with 10 % jitter) or above `recycle_rss_bytes`; 0 disables. All but one
-    end when they had nothing to do for `idle_seconds`.
+    A deadline, a cancelled caller or a crash costs one process and one call; where callers leave
+    more often than processes should start, their calls go on and keep their place. A process is
+    replaced after `recycle_calls` (with 10 % jitter) or above `recycle_rss_bytes`; 0 disables. All
+    but one end when they had nothing to do for `idle_seconds`.
     """
 
     def __init__(  # noqa: PLR0913 - a pool has these properties
@@ -68,8 +70,10 @@ class Processes:
             pool=pool, size=size, queue_limit=queue, metrics=self._metrics
         )
         self._processes: set[OffloadProcess] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._starting = 0
+        self._kills = KillBudget()
+        self._starts: set[asyncio.Task[None]] = set()
+        self._ends: set[asyncio.Task[None]] = set()
+        self._rests: set[asyncio.Task[None]] = set()
         self._callers_without_process = 0
         self._open = False
 
@@ -88,10 +92,12 @@ class Processes:
         self._open = False
         if self._shrinking is not None:
             self._shrinking.cancel()
-        for task in self._tasks:
+        unfinished = self._starts | self._rests
+        for task in unfinished:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*unfinished, return_exceptions=True)
         await asyncio.gather(*(process.end(kill=True) for process in list(self._processes)))
+        await asyncio.gather(*self._ends, return_exceptions=True)
 
     @property
     def busy(self) -> int:
@@ -121,7 +127,7 @@ class Processes:
         lambda or closure, `OffloadRejected` when pool and queue are full, `OffloadTimeout` past
         `timeout_seconds` (the pool's by default) or the request's deadline, waiting included, and
         `OffloadCrashed` if the process dies. A cancelled caller leaves the queue, or its process is
-        killed.
+        killed, unless too many were: then the call goes on until its time limit.
         """
         if not self._open:
             raise NotOpen(f"The {self._pool} pool")
@@ -132,7 +138,7 @@ class Processes:
         try:
             async with asyncio.timeout(limit) as scope:
                 await self._capacity.acquire()
-                result: T = await self._run(frame)
+                result: T = await self._run(frame, scope)
                 return result
         except TimeoutError:
             if not scope.expired():
@@ -143,25 +149,47 @@ class Processes:
         self._metrics.timeouts.inc()
         return OffloadTimeout(self._pool, seconds)
 
-    async def _run(self, frame: bytes) -> Any:
-        started = time.monotonic()
+    async def _run(self, frame: bytes, limit: asyncio.Timeout) -> Any:
+        began = time.monotonic()
+        process = None
         try:
             process = await self._take()
-            try:
-                return await process.call(frame)
-            except asyncio.CancelledError:
-                self._end(process, kill=True)
-                raise
-            finally:
-                self._put_back(process)
-        finally:
-            self._capacity.release(time.monotonic() - started)
+            result = await process.call(frame)
+        except asyncio.CancelledError:
+            if process is None or limit.expired() or not self._open or self._kills.take():
+                self._leave(process, began, kill=True)
+            else:
+                self._go_on(process, began, limit)
+            raise
+        except BaseException:
+            self._leave(process, began)
+            raise
+        self._leave(process, began)
+        return result
+
+    def _go_on(self, process: OffloadProcess, began: float, limit: asyncio.Timeout) -> None:
+        """Let a call keep its place and process to its end, though its caller is gone."""
+
+        def ended(rest: asyncio.Task[None]) -> None:
+            failed = rest.cancelled() or rest.exception() is not None
+            self._leave(process, began, kill=failed)
+
+        self._metrics.unwanted.inc()
+        seconds = (limit.when() or began) - time.monotonic()
+        self._in_background(process.finish(seconds), self._rests).add_done_callback(ended)
+
+    def _leave(self, process: OffloadProcess | None, began: float, *, kill: bool = False) -> None:
+        if process is not None and kill:
+            self._end(process, kill=True)
+        elif process is not None:
+            self._put_back(process)
+        self._capacity.release(time.monotonic() - began)
 
     async def _take(self) -> OffloadProcess:
         self._callers_without_process += 1
         try:
             while True:
-                if self._idle.empty() and self._starting < self._callers_without_process:
+                if self._idle.empty() and len(self._starts) < self._callers_without_process:
                     self._start_one()
                 process = await self._idle.get()
                 if not process.ended:
@@ -206,35 +234,44 @@ class Processes:
     # Starting and ending, beside the calls
 
     def _start_one(self) -> None:
-        if self._open and len(self._processes) + self._starting < self.size:
-            self._starting += 1
-            self._in_background(self._start())
+        if self._open and len(self._processes) + len(self._starts) < self.size:
+            self._in_background(self._start(), self._starts)
 
     def _end(self, process: OffloadProcess, *, kill: bool) -> None:
         process.ended = True
-        self._in_background(process.end(kill=kill))
+        self._in_background(process.end(kill=kill), self._ends)
 
-    def _in_background(self, work: Any) -> None:
+    @staticmethod
+    def _in_background(
+        work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]
+    ) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        return task
 
     async def _start(self) -> None:
+        process = await self._started()
+        self._starts -= {asyncio.current_task()}  # now: its place is the process's
+        self._processes.add(process)
+        self._make_idle(process)
+
+    async def _started(self) -> OffloadProcess:
+        """Return a process that is ready, however often it has to be tried."""
         pause = BACKOFF_SECONDS_MIN
-        try:
-            while True:
-                try:
-                    process = await OffloadProcess.start(self._startup, self._ended)
-                except (OffloadError, OSError, TimeoutError) as error:
-                    log.warning("offload_process_start_failed", pool=self._pool, error=str(error))
-                    await asyncio.sleep(pause * random.uniform(1, 1.5))  # noqa: S311 - jitter
-                    pause = min(2 * pause, BACKOFF_SECONDS_MAX)
-                else:
-                    self._processes.add(process)
-                    self._make_idle(process)
-                    return
-        finally:
-            self._starting -= 1
+        while True:
+            try:
+                process = await OffloadProcess.start(self._startup, self._ended)
+            except Exception as error:  # noqa: BLE001 - without a process callers would only wait
+                reason = str(error)
+            else:
+                if not process.ended:
+                    return process
+                await process.end(kill=True)
+                reason = "it died as soon as it was ready"
+            log.warning("offload_process_start_failed", pool=self._pool, error=reason)
+            await asyncio.sleep(pause * random.uniform(1, 1.5))  # noqa: S311 - jitter
+            pause = min(2 * pause, BACKOFF_SECONDS_MAX)
 
     def _ended(self, process: OffloadProcess) -> None:
         if process not in self._processes:
@@ -242,5 +279,5 @@ class Processes:
         self._processes.discard(process)
         if self._open:
             self._metrics.restarts.inc()
-            self._in_background(process.end(kill=False))
+            self._end(process, kill=False)
             self._start_one()

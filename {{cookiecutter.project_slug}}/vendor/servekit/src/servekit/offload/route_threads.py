@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import random
 import threading
 from collections.abc import Callable
 from functools import lru_cache
@@ -15,6 +16,10 @@ import structlog
 from anyio import CapacityLimiter, WouldBlock
 
 from servekit.hang_up import ends_request
+from servekit.offload.errors import OffloadRejected
+from servekit.offload.thread_start import tell_no_thread
+
+POOL = "routes"
 
 log = structlog.get_logger()
 
@@ -52,7 +57,8 @@ async def run_holding(
     """Run a function in a thread, as `anyio.to_thread.run_sync` does.
 
     A request that ends early is told when its thread has ended, with what that raised: nothing that
-    the thread uses is closed under it. Who is cancelled otherwise goes on at once.
+    the thread uses is closed under it. Who is cancelled otherwise goes on at once. Where the system
+    allows no further thread it raises `OffloadRejected`.
     """
     if abandon_on_cancel or cancellable is not None:
         given = {} if cancellable is None else {"cancellable": cancellable}
@@ -73,6 +79,11 @@ async def run_holding(
             if call.error is not None:
                 raise call.error from None
         raise
+    except RuntimeError as error:
+        if call.begun:
+            raise  # the function's own
+        tell_no_thread(POOL, error)
+        raise OffloadRejected(POOL, random.uniform(1, 2), f"{POOL}: {error}") from error  # noqa: S311 - jitter
     finally:
         call.leave(limiter)
 
@@ -88,6 +99,7 @@ class Call:
 
     def __init__(self, func: Callable[..., Any], args: tuple[Any, ...]) -> None:
         self.error: BaseException | None = None
+        self.begun = False
         self._func = func
         self._args = args
         self._loop = asyncio.get_running_loop()
@@ -100,7 +112,7 @@ class Call:
         with self._lock:
             if self._left:
                 return None
-            self._running = True
+            self._running = self.begun = True
         try:
             return self._func(*self._args)
         except BaseException as error:

@@ -18,6 +18,7 @@ from servekit.context import NotOpen
 from servekit.offload.capacity import PoolCapacity
 from servekit.offload.errors import OffloadError, OffloadTimeout
 from servekit.offload.metrics import OffloadMetrics
+from servekit.offload.thread_start import tell_no_thread
 from servekit.resilience.deadlines import remaining
 
 T = TypeVar("T")
@@ -91,9 +92,9 @@ class Threads:
     ) -> T:
         """Return what `function(*args)` returns in a thread.
 
-        Raises `OffloadRejected` when pool and queue are full and `OffloadTimeout` past
-        `timeout_seconds` (the pool's by default) or the request's deadline, waiting included. A
-        cancelled caller leaves the queue, or abandons the running call.
+        Raises `OffloadRejected` when pool and queue are full or the system allows no thread, and
+        `OffloadTimeout` past `timeout_seconds` (the pool's by default) or the request's deadline,
+        waiting included. A cancelled caller leaves the queue, or abandons the running call.
         """
         if not self._open:
             raise NotOpen(f"The {self._pool} pool")
@@ -118,12 +119,20 @@ class Threads:
         loop = asyncio.get_running_loop()
         call = _Call(function, args, loop, loop.create_future(), self._capacity.release)
         if len(self._threads) < min(self.size, self._capacity.busy):
-            name = f"{self._pool}-{len(self._threads)}"
-            thread = threading.Thread(target=_work, args=(self._calls,), name=name, daemon=True)
-            self._threads.append(thread)
-            thread.start()
+            self._add_thread()
         self._calls.put(call)
         return call.future
+
+    def _add_thread(self) -> None:
+        name = f"{self._pool}-{len(self._threads)}"
+        thread = threading.Thread(target=_work, args=(self._calls,), name=name, daemon=True)
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError) as error:  # as many as the system allows are there
+            self._capacity.give_back()
+            tell_no_thread(self._pool, error)
+            raise self._capacity.refusal(f"{self._pool}: {error}") from error
+        self._threads.append(thread)
 
 
 class _Call:

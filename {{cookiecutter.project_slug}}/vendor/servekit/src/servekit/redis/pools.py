@@ -54,7 +54,11 @@ class BoundedPool(ConnectionPool):
             await self._wait_for_slot()
         else:
             await self._slots.acquire()
-        connection: AbstractConnection = self.get_available_connection()  # type: ignore[no-untyped-call]
+        try:
+            connection: AbstractConnection = self.get_available_connection()  # type: ignore[no-untyped-call]
+        except BaseException:
+            self._slots.release()
+            raise
         try:
             await self.ensure_connection(connection)
         except BaseException:
