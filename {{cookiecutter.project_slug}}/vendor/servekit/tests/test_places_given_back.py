@@ -11,6 +11,7 @@ import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, cast
 
 import anyio
 import httpx2
@@ -105,9 +106,13 @@ class OfRedisConnections:
 
     @contextlib.asynccontextmanager
     async def opened(self):
-        bounds = {"max_connections": SIZE, "wait_seconds_max": patience(5), "age_seconds_max": 60}
-        wait = Histogram("wait", "Unused.", registry=None)
-        self.pool = BoundedPool(wait=wait, connection_class=self.Connected, **bounds)
+        self.pool = BoundedPool(
+            max_connections=SIZE,
+            wait_seconds_max=patience(5),
+            age_seconds_max=60,
+            wait=Histogram("wait", "Unused.", registry=None),
+            connection_class=self.Connected,
+        )
         yield
 
     async def use(self, meeting):
@@ -244,11 +249,11 @@ async def test_a_pool_of_processes_opens_again_after_it_was_closed_at_once():
 async def test_a_connection_that_no_protocol_takes_is_not_counted():
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setblocking(False)
-        published = []
+        published: list[int] = []
         listener = Listener(
             server,
             no_thread,
-            own_count=SimpleNamespace(publish=published.append, withdraw=lambda: None),
+            own_count=cast("Any", SimpleNamespace(publish=published.append)),
             limit=10,
             open_connections=lambda: 0,
         )

@@ -18,6 +18,7 @@ from servekit.monitors.stack_sampler import StackSampler
 
 PROFILE_SECONDS_MAX = 120.0
 HERTZ_MAX = 1000.0
+RECORD_MIB_MAX = 64
 
 Command = Callable[[dict[str, Any]], Awaitable[bytes]]
 """Answers an operator, who may give options by name."""
@@ -69,7 +70,8 @@ class Profiling:
     async def memray(self, options: dict[str, Any]) -> bytes:
         """Record allocations for `seconds` (5) and return the file that `memray flamegraph` reads.
 
-        Slows the worker two to three times meanwhile. Raises `RuntimeError` without memray.
+        Slows the worker two to three times meanwhile. What is alike is summed up, so that the file
+        stays small whatever is allocated. Raises `RuntimeError` without memray, or above 64 MiB.
         """
         seconds = number(options, "seconds", 5, PROFILE_SECONDS_MAX)
         try:
@@ -78,8 +80,11 @@ class Profiling:
             raise RuntimeError("memray is not installed in this environment.") from None
         with self._alone(), tempfile.TemporaryDirectory(prefix="service-memray-") as folder:
             path = Path(folder) / "allocations.bin"
-            with memray.Tracker(path):
+            with memray.Tracker(path, file_format=memray.FileFormat.AGGREGATED_ALLOCATIONS):
                 await asyncio.sleep(seconds)
+            mib = path.stat().st_size / 2**20
+            if mib > RECORD_MIB_MAX:
+                raise RuntimeError(f"{mib:.0f} MiB, {RECORD_MIB_MAX} are allowed: take less time.")
             return await asyncio.to_thread(path.read_bytes)
 
     @contextlib.contextmanager

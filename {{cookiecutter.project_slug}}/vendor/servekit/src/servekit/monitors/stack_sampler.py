@@ -13,6 +13,8 @@ from typing import Any
 from servekit.monitors.stall_evidence import callback_frame, thread_frame
 
 DEPTH_MAX = 200
+DEPTH_WHEN_FULL = 3
+STACKS_MAX = 10_000
 SWITCH_SECONDS = 0.0005
 
 Stack = tuple[CodeType, ...]
@@ -54,9 +56,14 @@ class StackSampler:
             if frame is not None and callback_frame(frame) is frame and is_waiting(frame):
                 self.idle += 1
             elif frame is not None:
-                self.stacks[functions(frame)] += 1
+                self._count(functions(frame))
             # Irregular, or it would see always the same part of work that comes at regular times.
             due = time.monotonic() + self.interval_seconds * random.uniform(0.5, 1.5)  # noqa: S311
+
+    def _count(self, stack: Stack) -> None:
+        if stack not in self.stacks and len(self.stacks) >= STACKS_MAX:
+            stack = stack[:DEPTH_WHEN_FULL]  # what is most often alike, so that few are added
+        self.stacks[stack] += 1
 
     def collapsed(self) -> str:
         """Return `outer;inner count` lines, as flame-graph tools read them."""

@@ -12,6 +12,7 @@ from servekit.monitors.busy_clock import RunQueueWait
 
 STACK_FRAMES_MAX = 30
 MOSTLY = 0.5
+NEARLY = 0.8
 LIBRARY_FOLDERS = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 
 
@@ -27,6 +28,19 @@ class CpuReading:
     def deprived_since(self, earlier: CpuReading) -> float:
         """Time in which the thread could not run as it had no CPU."""
         return self.run_queue_wait - earlier.run_queue_wait
+
+    def computed_since(self, earlier: CpuReading, due: float) -> float:
+        """Return the time since `due`, if this process computed nearly all of it; else 0.
+
+        Time in which the thread had no CPU is not counted. One that was stopped did not compute.
+        """
+        overdue = self.at - due - self.deprived_since(earlier)
+        return overdue if self.process_cpu - earlier.process_cpu >= NEARLY * overdue else 0.0
+
+    def computed_by(self, earlier: CpuReading) -> str:
+        """Tell whether it was mostly the thread itself that computed, or other threads."""
+        used = self.process_cpu - earlier.process_cpu
+        return "cpu" if self.thread_cpu - earlier.thread_cpu >= MOSTLY * used else "other_threads"
 
     def cause_since(self, earlier: CpuReading) -> str:
         """Tell computation, waiting in a call, and other threads (that hold the GIL) apart."""

@@ -13,6 +13,7 @@ from typing import Any, Self
 import structlog
 from prometheus_client import CollectorRegistry, Counter
 
+from servekit.monitors.gc_monitor import GcMonitor
 from servekit.monitors.loop_monitor import LoopMonitor
 from servekit.monitors.stall_evidence import (
     CpuClocks,
@@ -26,6 +27,7 @@ from servekit.monitors.stall_evidence import (
 FOLLOW_SECONDS = 1.0
 POLL_SECONDS = 0.01
 PLACES_MAX = 1000
+GC_CALLBACK = GcMonitor.time_collection.__code__
 
 DescribeRequest = Callable[[FrameType, "asyncio.Task[Any] | None"], Mapping[str, str]]
 """Name the request that a stack serves: `route`, `request_id`; {} if none."""
@@ -46,14 +48,19 @@ class Stall:
     """Empty if what ran when the watchdog armed had ended by now: then no one is to blame."""
     task: str
     request: Mapping[str, str]
+    held_seconds: float = 0.0
+    """How long the watchdog waited for the interpreter, which one call kept to itself."""
+    cause: str = ""
+    """What is certain of it already."""
 
 
 class Watchdog:
     """Log and count `event_loop_blocked` once the loop was still for `stall_seconds`; 0 disables.
 
     The record names the request that is running, its stack, and whether it computes or waits. A
-    thread that had no CPU is not called blocked. One place is logged once in `quiet_seconds`; the
-    next record says how many were passed over.
+    call into C that keeps the interpreter to itself, the watchdog included, is reported when it has
+    returned. A thread that had no CPU is not called blocked. One place is logged once in
+    `quiet_seconds`; the next record says how many were passed over.
     """
 
     def __init__(
@@ -102,39 +109,63 @@ class Watchdog:
         # Sleeps to the very moment at which the loop would be overdue: about 30 wake-ups a second,
         # half as many while the monitor dozes.
         clocks = CpuClocks(self._monitor.thread_id, self._monitor.native_thread_id)
+        slept = clocks.read()
         while not self._stopped.is_set():
             self._monitor.woken.clear()
             last_tick = self._monitor.last_tick
             overdue = last_tick + self._monitor.tick_seconds + self._stall_seconds / 2
-            if self._monitor.woken.wait(max(0.0, overdue - time.monotonic())):
-                continue
+            if (wait := overdue - time.monotonic()) > 0:  # else it was held up, and woke just now
+                slept = clocks.read()
+                if self._monitor.woken.wait(wait):
+                    continue
             if self._monitor.last_tick == last_tick:
                 try:
-                    self._follow(clocks, last_tick)
+                    self._look(clocks, last_tick, slept)
                 except Exception:  # a report that fails must not end the watch
                     log.exception("watchdog_report_failed")
         clocks.close()
 
+    def _look(self, clocks: CpuClocks, last_tick: float, slept: CpuReading) -> None:
+        due = last_tick + self._monitor.tick_seconds
+        if time.monotonic() - due >= self._stall_seconds:
+            # Nobody got the interpreter until now. It is handed over right after the call that kept
+            # it, so what runs is looked at before anything that lets the loop go on.
+            stall = self._take_evidence(last_tick, slept, self._running(self._frame()))
+            now = clocks.read()
+            if now.computed_since(slept, due) >= self._stall_seconds:
+                stall.held_seconds = now.at - due - self._stall_seconds / 2
+                stall.cause = stall.cause or now.computed_by(slept)
+                self._report(clocks, stall)
+                return
+        self._follow(clocks, last_tick)
+
     def _follow(self, clocks: CpuClocks, last_tick: float) -> None:
         armed = clocks.read()
-        suspect = self._running(thread_frame(self._monitor.thread_id))
+        suspect = self._running(self._frame())
         needed = self._stall_seconds / 2
         wait = needed
         while wait > 0:
             if self._stopped.wait(wait) or self._monitor.last_tick != last_tick:
                 return
+            stall = self._take_evidence(last_tick, armed, suspect)
             now = clocks.read()
             wait = needed - (now.at - armed.at - now.deprived_since(armed))
-        self._report(clocks, self._take_evidence(last_tick, armed, suspect))
+        self._report(clocks, stall)
 
     def _take_evidence(self, last_tick: float, armed: CpuReading, suspect: object) -> Stall:
-        frame = thread_frame(self._monitor.thread_id)
+        frame, cause = self._frame(), ""
         task = asyncio.current_task(self._monitor.loop)
         same = self._running(frame) is suspect
+        if frame is not None and frame.f_code is GC_CALLBACK:
+            frame, cause = frame.f_back, "garbage_collection"
         stack = stack_lines(frame) if same else []
         request = self._describe_request(frame, task) if same and frame is not None else {}
         due = last_tick + self._monitor.tick_seconds
-        return Stall(last_tick, due, armed, stack, task.get_name() if task else "", request)
+        name = task.get_name() if task else ""
+        return Stall(last_tick, due, armed, stack, name, request, cause=cause)
+
+    def _frame(self) -> FrameType | None:
+        return thread_frame(self._monitor.thread_id)
 
     def _running(self, frame: FrameType | None) -> object:
         task = asyncio.current_task(self._monitor.loop)
@@ -148,7 +179,7 @@ class Watchdog:
             if self._stopped.wait(POLL_SECONDS):
                 break
         ended = self._monitor.last_tick != stall.last_tick
-        cause = clocks.read().cause_since(stall.armed) if stall.stack else "many_callbacks"
+        cause = stall.cause or clocks.read().cause_since(stall.armed)
         place = own_line(stall.stack)
         suppressed = self._suppressed(f"{route} {place}")
         if suppressed is None:
@@ -157,11 +188,12 @@ class Watchdog:
             "event_loop_blocked",
             blocked_seconds=round(self._length(stall), 3),
             ended=ended,
-            cause=cause,
+            cause=cause if stall.stack else "many_callbacks",
             location=place,
             stack="\n".join(stall.stack),
             task=stall.task,
             suppressed=suppressed,
+            **({"held_seconds": round(stall.held_seconds, 3)} if stall.held_seconds else {}),
             **stall.request,
         )
         if not ended:

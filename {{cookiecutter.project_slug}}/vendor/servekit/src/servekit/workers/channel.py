@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 FRAME = struct.Struct("!II")
 LIMIT_BYTES = 256 * 2**20
+BODY_BYTES_MAX = LIMIT_BYTES - 2**20  # the rest is for the head
 
 
 class Channel:
@@ -27,7 +28,16 @@ class Channel:
         return cls(*await asyncio.open_unix_connection(sock=end))
 
     def send(self, message: dict[str, Any], body: bytes = b"") -> None:
-        """Queue a message; never waits, and forgets it when the other end is gone."""
+        """Queue a message; never waits, and forgets it when the other end is gone.
+
+        Raises:
+            ValueError: It is longer than the other end takes.
+        """
+        if len(body) > BODY_BYTES_MAX:
+            mib = len(body) / 2**20
+            raise ValueError(
+                f"{mib:.0f} MiB are more than the {BODY_BYTES_MAX / 2**20:.0f} allowed"
+            )
         if not self._writer.is_closing():
             self._writer.write(encode(message, body))
 

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from servekit.workers.supervisor import Supervisor
 
 SCRAPE_SECONDS = 1.0
-COMMAND_SECONDS = 120.0
+COMMAND_SECONDS = 150.0
+"""Time for a worker's answer; a profile may take 120 s, and has to be written and sent then."""
+
 REASONS = ("crash", "hang", "signal", "start", "reload", "requests", "rss")
 
 

@@ -212,14 +212,15 @@ class Worker:
         self._request_drain(self._default_drain_request() | orphaned)
 
     async def _answer(self, request: dict[str, Any]) -> None:
-        answer = {"event": "answer", "id": request["id"], "ok": True}
+        answer = {"event": "answer", "id": request["id"]}
         try:
             body = await self._commands[request["command"]](request["arguments"])
+            self._channel.send(answer | {"ok": True}, body)
         except Exception as error:
             known = isinstance(error, (KeyError, ValueError))
             log.warning("command_failed", command=request["command"], exc_info=not known)
-            answer["ok"], body = False, f"{type(error).__name__}: {error}".encode()
-        self._channel.send(answer, body)
+            reason = f"{type(error).__name__}: {error}".encode()
+            self._channel.send(answer | {"ok": False}, reason)
 
     def _request_drain(self, request: dict[str, Any]) -> None:
         if not self._drain_requested.done():
