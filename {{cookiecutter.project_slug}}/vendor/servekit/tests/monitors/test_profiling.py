@@ -3,7 +3,10 @@ import json
 import time
 
 import pytest
+import uvloop
+from prometheus_client import CollectorRegistry
 
+from servekit.monitors.loop_monitor import LoopMonitor
 from servekit.monitors.profiling import Profiling
 
 
@@ -44,6 +47,19 @@ async def test_a_collapsed_profile_tells_idle_time_apart():
     text = (await Profiling().profile({"seconds": 0.2, "format": "collapsed"})).decode()
     [idle] = [line for line in text.splitlines() if line.startswith("(idle)")]
     assert int(idle.split()[1]) >= 5
+
+
+@pytest.mark.parametrize("factory", [uvloop.new_event_loop, asyncio.new_event_loop])
+def test_a_loop_that_waits_is_idle_as_a_worker_runs_it_and_with_its_monitor(factory):
+    async def profile():
+        async with LoopMonitor(registry=CollectorRegistry()):
+            return await Profiling().profile({"seconds": 0.5, "format": "collapsed"})
+
+    loop = factory()
+    lines = loop.run_until_complete(profile()).decode().splitlines()
+    loop.close()
+    counts = {line.rpartition(" ")[0]: int(line.rpartition(" ")[2]) for line in lines}
+    assert counts.pop("(idle)") > 5 + sum(counts.values())
 
 
 async def test_one_profile_at_a_time_and_sane_options_only():

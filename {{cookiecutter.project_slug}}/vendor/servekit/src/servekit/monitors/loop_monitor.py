@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Self
 
 from prometheus_client import CollectorRegistry
@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector
 
 from servekit.monitors.busy_clock import BusyClock, busy_clock
 from servekit.monitors.lag_histogram import LAG_BUCKETS, LagHistogram
+from servekit.monitors.stall_evidence import loop_frame
 
 SMOOTHING_SECONDS = 1.0
 PERIOD_SECONDS = 0.1
@@ -65,6 +66,8 @@ class LoopMonitor(Collector):
         self.listeners: list[PeriodListener] = []
         self.thread_id = 0
         self.native_thread_id = 0
+        self.loop_frame: FrameType | None = None
+        """What calls the loop, where the loop has no frame of its own."""
         self.loop: asyncio.AbstractEventLoop
         self._stall_seconds = stall_seconds
         self._stalled_seconds = 0.0
@@ -86,6 +89,7 @@ class LoopMonitor(Collector):
         self.loop = asyncio.get_running_loop()
         self.thread_id = threading.get_ident()
         self.native_thread_id = threading.get_native_id()
+        self.loop_frame = loop_frame()
         self._clock = busy_clock(self.loop)
         self.last_tick = self._period_start = time.monotonic()
         self._timer = self.loop.call_later(self.tick_seconds, self._tick)

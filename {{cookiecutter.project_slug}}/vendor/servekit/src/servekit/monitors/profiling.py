@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from servekit.monitors.stack_sampler import StackSampler
+from servekit.monitors.stall_evidence import loop_frame
 
 PROFILE_SECONDS_MAX = 120.0
 HERTZ_MAX = 1000.0
@@ -46,9 +47,8 @@ class Profiling:
         while another profile runs and `ValueError` for bad options.
         """
         seconds = number(options, "seconds", 5, PROFILE_SECONDS_MAX)
-        sampler = StackSampler(
-            threading.get_ident(), hertz=number(options, "hertz", 100, HERTZ_MAX)
-        )
+        hertz = number(options, "hertz", 100, HERTZ_MAX)
+        sampler = StackSampler(threading.get_ident(), loop_frame=loop_frame(), hertz=hertz)
         with self._alone():
             sampler.start()
             try:

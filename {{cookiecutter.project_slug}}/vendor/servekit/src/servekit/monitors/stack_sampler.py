@@ -10,7 +10,7 @@ from collections import Counter
 from types import CodeType, FrameType
 from typing import Any
 
-from servekit.monitors.stall_evidence import callback_frame, thread_frame
+from servekit.monitors.stall_evidence import is_waiting, thread_frame
 
 DEPTH_MAX = 200
 DEPTH_WHEN_FULL = 3
@@ -25,14 +25,17 @@ class StackSampler:
     """Count the stacks that a thread is seen in, `hertz` times a second, until stopped.
 
     Costs a few percent of a core at 100 Hz while it runs. Time in which the event loop waits for
-    something to do counts as idle.
+    something to do counts as idle; under uvloop its `loop_frame()` tells.
     """
 
-    def __init__(self, thread_id: int, *, hertz: float = 100) -> None:
+    def __init__(
+        self, thread_id: int, *, loop_frame: FrameType | None = None, hertz: float = 100
+    ) -> None:
         self.interval_seconds = 1 / hertz
         self.stacks: Counter[Stack] = Counter()
         self.idle = 0
         self._thread_id = thread_id
+        self._loop_frame = loop_frame
         self._switch_interval = sys.getswitchinterval()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._sample, name="stack-sampler", daemon=True)
@@ -53,7 +56,7 @@ class StackSampler:
         due = time.monotonic()
         while not self._stopped.wait(max(0.0, due - time.monotonic())):
             frame = thread_frame(self._thread_id)
-            if frame is not None and callback_frame(frame) is frame and is_waiting(frame):
+            if frame is not None and is_waiting(frame, self._loop_frame):
                 self.idle += 1
             elif frame is not None:
                 self._count(functions(frame))
@@ -104,8 +107,3 @@ def functions(frame: FrameType | None) -> Stack:
 def name(code: CodeType) -> str:
     """Return how a function is written in a collapsed stack."""
     return f"{code.co_qualname} ({code.co_filename}:{code.co_firstlineno})"
-
-
-def is_waiting(frame: FrameType) -> bool:
-    """Tell whether the loop itself is innermost: under uvloop its runner, else the selector."""
-    return "/asyncio/" in frame.f_code.co_filename or frame.f_code.co_name == "select"

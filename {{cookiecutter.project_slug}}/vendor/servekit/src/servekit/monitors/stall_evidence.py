@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import selectors
 import sys
 import sysconfig
 import time
 from dataclasses import dataclass
+from inspect import CO_COROUTINE
 from types import FrameType
 
 from servekit.monitors.busy_clock import RunQueueWait
 
 STACK_FRAMES_MAX = 30
+ASYNCIO = "/asyncio/"
 MOSTLY = 0.5
 NEARLY = 0.8
 LIBRARY_FOLDERS = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
@@ -74,12 +77,27 @@ def thread_frame(thread_id: int) -> FrameType | None:
     return sys._current_frames().get(thread_id)  # noqa: SLF001 - the documented way
 
 
-def callback_frame(frame: FrameType | None) -> FrameType | None:
+def loop_frame() -> FrameType | None:
+    """Return the frame that called uvloop, which has none of its own; for coroutines to call."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way
+    while frame is not None and frame.f_code.co_flags & CO_COROUTINE:
+        frame = frame.f_back
+    return None if frame is None or ASYNCIO in frame.f_code.co_filename else frame
+
+
+def callback_frame(frame: FrameType | None, loop: FrameType | None) -> FrameType | None:
     """Return the outermost frame of what the event loop called: its end gives the loop its turn."""
     inner = frame
-    while frame is not None and "/asyncio/" not in frame.f_code.co_filename:
+    while frame is not None and frame is not loop and ASYNCIO not in frame.f_code.co_filename:
         inner, frame = frame, frame.f_back
     return inner
+
+
+def is_waiting(frame: FrameType, loop: FrameType | None) -> bool:
+    """Tell whether the loop itself is innermost: it waits for something to do."""
+    return (
+        frame is loop or ASYNCIO in (file := frame.f_code.co_filename) or file == selectors.__file__
+    )
 
 
 def stack_lines(frame: FrameType | None) -> list[str]:

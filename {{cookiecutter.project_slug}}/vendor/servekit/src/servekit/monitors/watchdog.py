@@ -19,6 +19,7 @@ from servekit.monitors.stall_evidence import (
     CpuClocks,
     CpuReading,
     callback_frame,
+    is_waiting,
     own_line,
     stack_lines,
     thread_frame,
@@ -114,10 +115,12 @@ class Watchdog:
             self._monitor.woken.clear()
             last_tick = self._monitor.last_tick
             overdue = last_tick + self._monitor.tick_seconds + self._stall_seconds / 2
-            if (wait := overdue - time.monotonic()) > 0:  # else it was held up, and woke just now
-                slept = clocks.read()
-                if self._monitor.woken.wait(wait):
-                    continue
+            reading = clocks.read()
+            if reading.at < overdue:
+                slept = reading  # else it was held up already: from the reading before this one
+            wait = overdue - time.monotonic()
+            if wait > 0 and self._monitor.woken.wait(wait):
+                continue
             if self._monitor.last_tick == last_tick:
                 try:
                     self._look(clocks, last_tick, slept)
@@ -130,7 +133,8 @@ class Watchdog:
         if time.monotonic() - due >= self._stall_seconds:
             # Nobody got the interpreter until now. It is handed over right after the call that kept
             # it, so what runs is looked at before anything that lets the loop go on.
-            stall = self._take_evidence(last_tick, slept, self._running(self._frame()))
+            running = self._running(self._frame())
+            stall = self._take_evidence(last_tick, slept, running)
             now = clocks.read()
             if now.computed_since(slept, due) >= self._stall_seconds:
                 stall.held_seconds = now.at - due - self._stall_seconds / 2
@@ -169,7 +173,12 @@ class Watchdog:
 
     def _running(self, frame: FrameType | None) -> object:
         task = asyncio.current_task(self._monitor.loop)
-        return task if task is not None else callback_frame(frame)
+        if task is not None:
+            return task
+        loop = self._monitor.loop_frame
+        if frame is None or is_waiting(frame, loop):
+            return object()  # nobody, and not the one who ran before
+        return callback_frame(frame, loop)
 
     def _report(self, clocks: CpuClocks, stall: Stall) -> None:
         route = stall.request.get("route", "")
@@ -179,7 +188,9 @@ class Watchdog:
             if self._stopped.wait(POLL_SECONDS):
                 break
         ended = self._monitor.last_tick != stall.last_tick
-        cause = stall.cause or clocks.read().cause_since(stall.armed)
+        cause = stall.cause
+        if not cause:
+            cause = clocks.read().cause_since(stall.armed) if stall.stack else "many_callbacks"
         place = own_line(stall.stack)
         suppressed = self._suppressed(f"{route} {place}")
         if suppressed is None:
@@ -188,7 +199,7 @@ class Watchdog:
             "event_loop_blocked",
             blocked_seconds=round(self._length(stall), 3),
             ended=ended,
-            cause=cause if stall.stack else "many_callbacks",
+            cause=cause,
             location=place,
             stack="\n".join(stall.stack),
             task=stall.task,
