@@ -21,8 +21,10 @@ def usable_cpus(cgroup: Path = CGROUPS, own: Path = OWN_CGROUPS) -> int:
     return max(1, min([affinity, *(math.ceil(quota) for quota in quotas)]))
 
 
-def cgroup_folders(cgroup: Path = CGROUPS, own: Path = OWN_CGROUPS) -> list[Path]:
-    """Return the cgroup folders, v2 and v1, from our own up to the root."""
+def cgroup_folders(
+    cgroup: Path = CGROUPS, own: Path = OWN_CGROUPS, *, controller: str = "cpu"
+) -> list[Path]:
+    """Return the cgroup folders of a controller, v2 and v1, from our own up to the root."""
     try:
         lines = own.read_text().splitlines()
     except OSError:
@@ -30,9 +32,9 @@ def cgroup_folders(cgroup: Path = CGROUPS, own: Path = OWN_CGROUPS) -> list[Path
     folders: list[Path] = []
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
-        root = cgroup / "cpu" if controllers else cgroup
+        root = cgroup / controller if controllers else cgroup
         here = root / path.lstrip("/")
         folders += [folder for folder in (here, *here.parents) if folder.is_relative_to(root)]
         if root not in folders:

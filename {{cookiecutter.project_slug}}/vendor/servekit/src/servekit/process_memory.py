@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
+
+from servekit.cpus import cgroup_folders
+
+CGROUP_FILES = [
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+]
+"""Limit, usage, and what of that can be given back; for version 2 and 1."""
 
 
 def rss_bytes(pid: int) -> int:
@@ -34,3 +44,26 @@ def own_rss_bytes() -> int:
         return int(os.pread(file, 128, 0).split()[1]) * os.sysconf("SC_PAGE_SIZE")
     finally:
         os.close(file)
+
+
+def free_bytes(folders: Iterable[Path] | None = None) -> int | None:
+    """Return what memory can still be had within every cgroup's limit; None where nobody tells."""
+    folders = cgroup_folders(controller="memory") if folders is None else folders
+    free = [left for folder in folders if (left := _left(folder)) is not None]
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        free.append(_fields(Path("/proc/meminfo"))["MemAvailable:"] * 1024)
+    return min(free, default=None)
+
+
+def _left(folder: Path) -> int | None:
+    for limit, usage, unused in CGROUP_FILES:
+        with contextlib.suppress(OSError, ValueError):
+            used = int((folder / usage).read_text())
+            given_back = _fields(folder / "memory.stat").get(unused, 0)
+            return int((folder / limit).read_text()) - used + given_back
+    return None
+
+
+def _fields(file: Path) -> dict[str, int]:
+    lines = (line.split() for line in file.read_text().splitlines())
+    return {words[0]: int(words[1]) for words in lines}

@@ -97,6 +97,7 @@ class Service:
                     return response.read()
             except urllib.error.HTTPError as answer:
                 with answer:  # Python 3.14 warns of those that nobody closed
+                    answer.add_note(answer.read().decode(errors="replace"))
                     raise
 
         return await asyncio.to_thread(ask)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import json
-import sys
 import tempfile
 import threading
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from servekit.monitors.heap import count_heap
 from servekit.monitors.stack_sampler import StackSampler
 from servekit.monitors.stall_evidence import loop_frame
 
@@ -60,12 +58,10 @@ class Profiling:
         return json.dumps(sampler.speedscope()).encode()
 
     async def heap(self, options: dict[str, Any]) -> bytes:
-        """Return the `top` (50) types of objects that the collector tracks, frozen ones aside.
-
-        JSON with count and shallow bytes of each. Counted in a thread, so that requests go on.
-        """
+        """Return the `top` (50) types of all objects, by size; see `count_heap`."""
         top = int(number(options, "top", 50, 10_000))
-        return await asyncio.to_thread(heap_by_type, top)
+        with self._alone():
+            return await count_heap(top)
 
     async def memray(self, options: dict[str, Any]) -> bytes:
         """Record allocations for `seconds` (5) and return the file that `memray flamegraph` reads.
@@ -104,20 +100,3 @@ def number(options: dict[str, Any], name: str, default: float, most: float) -> f
     if not 0 < value <= most:
         raise ValueError(f"{name} must be above 0 and at most {most:g}.")
     return value
-
-
-def heap_by_type(top: int) -> bytes:
-    """Count the tracked objects by type, as JSON."""
-    counts: Counter[str] = Counter()
-    sizes: Counter[str] = Counter()
-    for held in gc.get_objects():
-        kind = type(held)
-        label = f"{kind.__module__}.{kind.__qualname__}"
-        counts[label] += 1
-        sizes[label] += sys.getsizeof(held, 0)
-    types = [
-        {"type": label, "count": count, "bytes": sizes[label]}
-        for label, count in counts.most_common(top)
-    ]
-    summary = {"objects": counts.total(), "frozen": gc.get_freeze_count(), "types": types}
-    return json.dumps(summary).encode()

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import functools
-import io
 import os
 import signal
 import socket
 import sys
-import threading
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +28,7 @@ from servekit.foreign.versions import fast_ways
 from servekit.workers.application import Application, StartFailedError
 from servekit.workers.background import Background
 from servekit.workers.channel import Channel
+from servekit.workers.stacks import all_stacks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -277,7 +276,7 @@ class Worker:
     # Commands
 
     async def _stacks(self, _arguments: dict[str, Any]) -> bytes:
-        return task_stacks().encode()
+        return all_stacks().encode()
 
     async def _requests(self, _arguments: dict[str, Any]) -> bytes:
         return "\n".join(self._connections.running()).encode()
@@ -286,14 +285,3 @@ class Worker:
 def has_debugger() -> bool:
     """Whether a debugger follows this process: its event loop may stand still for long."""
     return sys.gettrace() is not None or "pydevd" in sys.modules
-
-
-def task_stacks() -> str:
-    """Return the stack of every thread and of every task of the running loop."""
-    out = io.StringIO()
-    names = {thread.ident: thread.name for thread in threading.enumerate()}
-    for ident, frame in sys._current_frames().items():  # noqa: SLF001 - the documented way
-        out.write(f"Thread {names.get(ident, ident)}:\n{''.join(traceback.format_stack(frame))}\n")
-    for task in asyncio.all_tasks():
-        task.print_stack(file=out)
-    return out.getvalue()

@@ -1,0 +1,206 @@
+"""The heap by type, counted in a child: everything once, without harm to the process."""
+
+import asyncio
+import errno
+import gc
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from servekit import process_memory
+from servekit.monitors import heap
+from servekit.monitors.profiling import Profiling
+from servekit.testing import patience
+
+MODULE_LEVEL: list[object] = []
+
+
+class Leaked:
+    pass
+
+
+async def rows():
+    summary = json.loads(await Profiling().heap({"top": 10_000}))
+    return {row["type"]: row for row in summary["types"]}
+
+
+async def growth(hold):
+    """Return by how many of each type the heap grew."""
+    gc.collect()
+    before = await rows()
+    held = hold()
+    after = await rows()
+    del held
+    return {
+        kind: row["count"] - before.get(kind, {"count": 0})["count"] for kind, row in after.items()
+    }
+
+
+def shared_by_all():
+    name = str(time.time())
+    return [[name, name, (name,)] for _ in range(20_000)]
+
+
+def in_a_frozen_list():
+    MODULE_LEVEL.extend(b"%d" % number for number in range(20_000))
+
+
+LEAKS = {
+    "instances": (lambda: [Leaked() for _ in range(20_000)], f"{__name__}.Leaked", 20_000),
+    "bytes": (lambda: [b"%d" % number for number in range(20_000)], "builtins.bytes", 20_000),
+    "texts in plain dicts": (
+        lambda: [{"k": (str(number),)} for number in range(20_000)],
+        "builtins.str",
+        20_000,
+    ),
+    "plain dicts": (
+        lambda: [({"k": number},) for number in range(20_000)],
+        "builtins.dict",
+        20_000,
+    ),
+    "numbers": (lambda: {number * 1000 for number in range(1, 20_001)}, "builtins.int", 20_000),
+    "in what was frozen": (in_a_frozen_list, "builtins.bytes", 20_000),
+    "one text that all share": (shared_by_all, "builtins.str", 0),
+}
+
+
+@pytest.mark.parametrize("name", LEAKS)
+async def test_what_is_held_is_counted_once(name):
+    hold, kind, count = LEAKS[name]
+    gc.freeze()
+    try:
+        assert (await growth(hold))[kind] == pytest.approx(count, abs=2000)  # what reading it took
+    finally:
+        gc.unfreeze()
+        MODULE_LEVEL.clear()
+
+
+def test_a_million_objects_cost_the_loop_a_few_milliseconds(monkeypatch):
+    held = [[] for _ in range(1_000_000)]  # type: ignore[var-annotated]
+    pauses = []
+    fork = heap.fork
+
+    def timed():
+        began = time.monotonic()
+        pid = fork()
+        pauses.append(time.monotonic() - began)
+        return pid
+
+    monkeypatch.setattr(heap, "fork", timed)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        for _ in range(3):
+            counted = runner.run(rows())
+            assert counted["builtins.list"]["count"] > len(held)
+    assert min(pauses) < patience(0.01)
+
+
+def children():
+    return Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
+
+
+def open_fds():
+    return len([*Path("/proc/self/fd").iterdir()])
+
+
+async def refused(text):
+    before = children()
+    with pytest.raises(RuntimeError, match=text):
+        await Profiling().heap({})
+    assert children() == before
+
+
+async def test_where_no_process_can_start_it_says_so(monkeypatch):
+    def no_fork():
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(os, "fork", no_fork)
+    before = open_fds()
+    await refused("No process can be started: Resource temporarily unavailable")
+    assert open_fds() == before
+
+
+async def test_where_memory_is_short_it_is_not_tried(monkeypatch):
+    monkeypatch.setattr(heap, "free_bytes", lambda: 10 * 2**20)
+    await refused("MiB is made, 10 are free")
+
+
+async def test_a_child_that_needs_too_much_memory_says_so(monkeypatch):
+    monkeypatch.setattr(heap, "heap_by_type", lambda _: bytearray(2**40))
+    await refused("MemoryError")
+
+
+async def test_a_child_that_takes_too_long_is_killed(monkeypatch):
+    monkeypatch.setattr(heap, "COUNT_SECONDS", 1)
+    monkeypatch.setattr(heap, "heap_by_type", lambda _: time.sleep(60))
+    await refused("longer than 1 s|was killed")
+
+
+async def test_a_child_that_is_killed_is_no_answer(monkeypatch):
+    monkeypatch.setattr(heap, "heap_by_type", lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    await refused("was killed")
+
+
+async def test_who_gives_up_leaves_no_child(monkeypatch):
+    monkeypatch.setattr(heap, "heap_by_type", lambda _: time.sleep(60))
+    before = children()
+    asking = asyncio.create_task(Profiling().heap({}))
+    await asyncio.sleep(0.05)
+    asking.cancel()
+    await asyncio.wait([asking])
+    assert children() == before
+
+
+async def test_a_connection_that_is_closed_meanwhile_is_closed_for_its_client(monkeypatch):
+    monkeypatch.setattr(heap, "heap_by_type", lambda _: time.sleep(60))
+    ours, clients = socket.socketpair()
+    asking = asyncio.create_task(Profiling().heap({}))
+    await asyncio.sleep(0.1)
+    ours.close()
+    clients.settimeout(patience(5))
+    assert clients.recv(1) == b""
+    asking.cancel()
+    await asyncio.wait([asking])
+    clients.close()
+
+
+def allocate_until(done):
+    while not done.is_set():
+        [*range(1000)]
+
+
+async def test_threads_that_work_meanwhile_do_not_matter():
+    done = threading.Event()
+    allocating = threading.Thread(target=allocate_until, args=[done])
+    allocating.start()
+    try:
+        for _ in range(5):
+            assert "builtins.str" in await rows()
+    finally:
+        done.set()
+        allocating.join()
+
+
+def test_memory_that_can_be_had_is_the_least_of_every_limit(tmp_path):
+    new, old, none = tmp_path / "new", tmp_path / "old", tmp_path / "none"
+    for folder, files in {
+        new: {"memory.max": "1000", "memory.current": "700", "memory.stat": "inactive_file 100"},
+        old: {
+            "memory.limit_in_bytes": "900",
+            "memory.usage_in_bytes": "600",
+            "memory.stat": "total_inactive_file 50",
+        },
+        none: {"memory.max": "max", "memory.current": "700", "memory.stat": ""},
+    }.items():
+        folder.mkdir()
+        for name, text in files.items():
+            (folder / name).write_text(text)
+    assert process_memory.free_bytes([new, none]) == 400
+    assert process_memory.free_bytes([new, old]) == 350
+    assert (process_memory.free_bytes([none]) or 0) > 2**20  # the machine's
