@@ -40,7 +40,9 @@ class OffloadMetrics:
             buckets=SECONDS_BUCKETS,
         ).labels(pool)
         self.rejected = family(
-            Counter, "offload_rejected_total", "Calls refused, as pool and queue were full."
+            Counter,
+            "offload_rejected_total",
+            "Calls refused because pool and queue were full, or no thread could start.",
         ).labels(pool)
         self.timeouts = family(
             Counter, "offload_timeouts_total", "Calls that did not end within their time limit."
