@@ -6,6 +6,7 @@ import pytest
 import uvloop
 from prometheus_client import CollectorRegistry
 
+from servekit.monitors import stack_sampler
 from servekit.monitors.loop_monitor import LoopMonitor
 from servekit.monitors.profiling import Profiling
 
@@ -84,3 +85,14 @@ async def test_memray_records_what_is_allocated():
     pytest.importorskip("memray")
     recorded = await Profiling().memray({"seconds": 0.05})
     assert b"memray" in recorded[:64]
+
+
+def test_a_profile_of_ever_new_stacks_is_bounded(monkeypatch):
+    monkeypatch.setattr(stack_sampler, "STACKS_MAX", 5)
+    sampler = stack_sampler.StackSampler(0)
+    root = compile("", "root", "exec")
+    for number in range(500):
+        leaf = compile(f"x = {number}", "leaf", "exec")
+        sampler._count((root, root, root, leaf))
+    assert len(sampler.stacks) == 6
+    assert sampler.stacks.total() == 500
