@@ -31,7 +31,8 @@ class GcMonitor(Collector):
     async def __aenter__(self) -> Self:
         # Once, not at each scrape: it walks all of them, 13 ms in which no request is served.
         self._frozen = gc.get_freeze_count()
-        gc.callbacks.append(self.time_collection)
+        # The first, as a thread that waits for a long collection goes on when the first one begins.
+        gc.callbacks.insert(0, self.time_collection)
         return self
 
     async def __aexit__(
