@@ -1,12 +1,12 @@
-import asyncio
+"""What the cache of answers keeps, and what passes by it."""
+
 import gzip
 from email.utils import formatdate
-from typing import Annotated
 
 import httpx2
 import orjson
 import pytest
-from fastapi import APIRouter, Depends, FastAPI, Header, Request, Response
+from fastapi import Depends, FastAPI, Request
 from fastapi.responses import StreamingResponse
 
 from servekit.cache.cache import Cache
@@ -19,17 +19,6 @@ from servekit.sessions.store import SessionStore
 from tests.asgi import routes_of
 from tests.redis.patient import patient_clients
 from tests.response_cache.origin import LONG, Origin, is_hit, status_of, until, worker
-
-
-@pytest.fixture
-def origin():
-    return Origin()
-
-
-@pytest.fixture
-async def client(redis_url, origin):
-    async with worker(redis_url, origin.app) as client:
-        yield client
 
 
 async def test_a_second_request_does_not_run_the_route(client, origin):
@@ -250,182 +239,6 @@ async def test_only_if_cached_never_runs_the_route(client, origin):
     assert (answer.status_code, origin.runs) == (504, 0)
 
 
-async def test_the_query_is_part_of_the_key_but_not_the_order_of_its_names(client, origin):
-    await client.get("/page?a=1&b=2")
-    assert is_hit(await client.get("/page?b=2&a=1"))
-    for other in ("?a=1&b=3", "?a=1", "", "?a=1&a=2", "?a=2&a=1"):
-        assert not is_hit(await client.get("/page" + other))
-
-
-async def test_hosts_and_schemes_do_not_share_pages(client):
-    await client.get("/page")
-
-    assert not is_hit(await client.get("/page", headers={"host": "other.test"}))
-    assert not is_hit(await client.get("https://shop.test/page"))
-    assert is_hit(await client.get("/page", headers={"host": "SHOP.test"}))
-
-
-async def test_a_page_that_depends_on_a_declared_header_has_a_variant_for_each(redis_url):
-    app = FastAPI()
-    runs = []
-
-    @app.get("/", dependencies=[Depends(cache_response(ttl_seconds=30, vary=("x-region",)))])
-    async def page(request: Request, accept_language: Annotated[str, Header()] = "en") -> list[str]:
-        runs.append(1)
-        return [accept_language, request.headers.get("x-region", "-")]
-
-    async with worker(redis_url, app) as client:
-        for headers in ({}, {"accept-language": "de"}, {"x-region": "eu"}, {"x-region": ""}):
-            for _ in range(2):
-                answer = await client.get("/", headers=headers)
-                assert answer.json() == [
-                    headers.get("accept-language", "en"),
-                    headers.get("x-region", "-"),
-                ]
-            assert is_hit(answer)
-    assert len(runs) == 4
-    assert {"accept-language", "x-region"} <= set(answer.headers["vary"].split(", "))
-
-
-async def test_a_vary_on_what_the_route_does_not_see_makes_no_variants(client, origin):
-    """Nor a wrong one: the first answer of a worker used to be of the first client's language."""
-    origin.headers = {"vary": "accept-language"}
-    for language, hit in (("de", False), ("en", True), ("de", True)):
-        answer = await client.get("/page", headers={"accept-language": language})
-        assert is_hit(answer) == hit
-        assert "accept-language" in answer.headers["vary"]
-    assert ["accept-language" in headers for headers in origin.request_headers] == [False]
-
-
-async def test_headers_outside_the_key_cannot_shape_a_page(client, origin):
-    poison = {"x-forwarded-host": "evil.test", "x-original-url": "/admin", "referer": "evil"}
-    await client.get("/page", headers=poison)
-
-    assert not set(poison) & set(origin.request_headers[0])
-
-
-async def test_a_route_that_an_earlier_route_shadows_is_not_cached_in_its_name(redis_url):
-    app = FastAPI()
-    runs = []
-
-    @app.get("/items/mine")
-    async def mine() -> int:
-        runs.append(1)
-        return len(runs)
-
-    router = APIRouter(prefix="/items")
-
-    @router.get("/{name}", dependencies=[Depends(cache_response(ttl_seconds=30))])
-    async def item(name: str) -> str:
-        return name
-
-    app.include_router(router)
-    async with worker(redis_url, app) as client:
-        assert [(await client.get("/items/mine")).json() for _ in range(2)] == [1, 2]
-        assert "cache-status" not in (await client.get("/items/mine")).headers
-        for path, name in (("/items/a", "a"), ("/items/b", "b")):
-            assert (await client.get(path)).json() == name
-            assert is_hit(await client.get(path))
-
-
-async def test_what_another_layer_answers_in_a_routes_place_is_not_kept(redis_url, origin):
-    async def answer_for(scope, receive, send):
-        await Response("maintenance")(scope, receive, send)
-
-    async with worker(redis_url, origin.app, wrap=lambda _: answer_for) as client:
-        answers = [await client.get("/page") for _ in range(2)]
-
-    assert [answer.text for answer in answers] == ["maintenance"] * 2
-    assert not any(is_hit(answer) for answer in answers)
-
-
-async def test_deceiving_paths_do_not_reach_another_pages_entry(redis_url):
-    app = FastAPI()
-
-    @app.get("/p/{name:path}", dependencies=[Depends(cache_response(ttl_seconds=30))])
-    async def page(request: Request, name: str, q: str = "") -> list[str]:
-        return [name, request.url.query]
-
-    paths = [
-        "/p/a",
-        "/p/a%3Fq=1",
-        "/p/a?q=1",
-        "/p/a/",
-        "/p/A",
-        "/p/a;x.css",
-        "/p/a%2Fb",
-    ]
-    async with worker(redis_url, app) as client:
-        first = [(await client.get(path)).text for path in paths]
-        second = [await client.get(path) for path in paths]
-
-    assert len(set(first)) == len(paths)
-    assert [answer.text for answer in second] == first
-    assert all(is_hit(answer) for answer in second)
-
-
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
-async def test_a_write_ends_all_pages_of_its_path_everywhere(redis_url, client, origin, method):
-    paths = ("/page", "/page?a=1")
-    async with worker(redis_url, origin.app) as other:
-        for path in paths:
-            await client.get(path)
-            await other.get(path)
-        origin.body = "new"
-        await client.request(method, "/page")
-
-        # Here before the writer hears of the success, elsewhere soon (100 ms on an idle machine).
-        assert [(await client.get(path)).text for path in paths] == ["new", "new"]
-
-        async def renewed():
-            return [(await other.get(path)).text for path in paths] == ["new", "new"]
-
-        await until(renewed, seconds=1)
-
-
-async def test_tags_end_pages_and_may_name_path_parameters(redis_url):
-    app = FastAPI()
-    policy = cache_response(ttl_seconds=30, tags=("products", "product:{number}"))
-
-    @app.get("/products/{number}", dependencies=[Depends(policy)])
-    async def product(number: int) -> int:
-        return number
-
-    async with worker(redis_url, app) as client:
-        for tag, hits in (("product:1", [False, True]), ("products", [False, False])):
-            await client.get("/products/1")
-            await client.get("/products/2")
-            await client.cache.invalidate_tag(tag)
-            states = [is_hit(await client.get(f"/products/{number}")) for number in (1, 2)]
-            assert states == hits
-
-
-async def test_a_write_during_a_run_leaves_nothing_old_behind(client, origin):
-    origin.delay, origin.body = 0.1, "old"
-    slow = asyncio.create_task(client.get("/page"))
-    await asyncio.sleep(0.03)
-    origin.body = "new"
-    await client.post("/page")
-    await slow
-    origin.delay = 0
-
-    assert (await client.get("/page")).text == "new"
-    assert (await client.get("/page")).text == "new"
-
-
-async def test_one_run_answers_all_who_wait_for_a_cold_page_over_all_workers(redis_url, origin):
-    origin.delay = 0.1
-    async with worker(redis_url, origin.app) as one, worker(redis_url, origin.app) as two:
-        answers = await asyncio.gather(
-            *(one.get("/page") for _ in range(50)), *(two.get("/page") for _ in range(50))
-        )
-
-    assert {answer.text for answer in answers} == {LONG}
-    assert origin.runs == 1
-    collapsed = [answer for answer in answers if "collapsed" in status_of(answer)]
-    assert len(collapsed) == 99
-
-
 async def test_an_answer_that_read_a_session_is_stored_for_nobody(redis_url):
     app = FastAPI()
 
@@ -452,93 +265,6 @@ async def test_an_answer_that_read_a_session_is_stored_for_nobody(redis_url):
                     assert answer.headers["cache-control"] == "no-store"
             client.cookies.clear()
             assert (await client.get("/hello")).json() == "hello None"
-
-
-async def test_a_stale_page_is_served_at_once_and_renewed_behind(redis_url):
-    origin = Origin(ttl_seconds=0.05, stale_seconds=30)
-    async with worker(redis_url, origin.app) as client:
-        await client.get("/page")
-        await asyncio.sleep(0.08)
-        origin.body, origin.delay = "renewed", 0.3
-        started = asyncio.get_running_loop().time()
-        stale = await client.get("/page")
-
-        assert asyncio.get_running_loop().time() - started < origin.delay
-        assert stale.text == LONG
-        assert "detail=stale" in status_of(stale)
-
-        async def renewed():
-            return (await client.get("/page")).text == "renewed"
-
-        await until(renewed)
-
-
-async def test_while_the_route_fails_the_stale_page_stands_in(redis_url):
-    origin = Origin(ttl_seconds=0.05, stale_seconds=30)
-    async with worker(redis_url, origin.app) as client:
-        await client.get("/page")
-        for trouble in ({"status": 503}, {"error": ValueError("broken")}):
-            for name, value in trouble.items():
-                setattr(origin, name, value)
-            await asyncio.sleep(0.08)
-            answer = await client.get("/page")
-            assert (answer.status_code, answer.text) == (200, LONG)
-
-
-async def test_stale_if_error_alone_asks_the_route_first(redis_url):
-    origin = Origin(ttl_seconds=0.05, stale_seconds=30)
-    origin.headers = {"cache-control": "stale-while-revalidate=0, stale-if-error=30"}
-    async with worker(redis_url, origin.app) as client:
-        await client.get("/page")
-        await asyncio.sleep(0.08)
-        origin.body = "new"
-        assert (await client.get("/page")).text == "new"
-
-        await asyncio.sleep(0.08)
-        origin.status = 503
-        answer = await client.get("/page")
-        assert (answer.status_code, answer.text) == (200, "new")
-        assert "detail=stale" in status_of(answer)
-
-
-async def test_must_revalidate_is_never_served_stale(redis_url):
-    origin = Origin(ttl_seconds=0.05, stale_seconds=30)
-    origin.headers = {"cache-control": "must-revalidate"}
-    async with worker(redis_url, origin.app) as client:
-        await client.get("/page")
-        await asyncio.sleep(0.08)
-        origin.status = 503
-        assert (await client.get("/page")).status_code == 503
-
-
-async def test_a_page_that_is_gone_is_not_served_from_its_stale_copy_for_long(redis_url):
-    origin = Origin(ttl_seconds=0.05, stale_seconds=30)
-    async with worker(redis_url, origin.app) as client:
-        await client.get("/page")
-        origin.status = 404
-        await asyncio.sleep(0.08)
-
-        async def gone():
-            return (await client.get("/page")).status_code == 404
-
-        await until(gone)
-
-
-async def test_an_error_on_a_cold_page_is_shared_by_all_who_waited(client, origin):
-    origin.status, origin.delay = 503, 0.05
-    answers = await asyncio.gather(*(client.get("/page") for _ in range(20)))
-
-    assert {answer.status_code for answer in answers} == {503}
-    assert origin.runs == 1
-
-
-async def test_not_found_is_kept_if_the_author_says_so(redis_url):
-    origin = Origin(negative_ttl_seconds=10)
-    origin.status = 404
-    async with worker(redis_url, origin.app) as client:
-        await client.get("/page")
-        assert is_hit(await client.get("/page"))
-    assert origin.runs == 1
 
 
 async def test_a_body_over_the_limit_is_streamed_and_not_kept(redis_url):
