@@ -15,7 +15,7 @@ from chaos.traffic.client import Answer, Connection, Request
 LOG_SECONDS = 5.0
 PLACES = {
     "handler": "/chaos/raise",
-    "middleware": "/chaos/raise-early",
+    "middleware": "/chaos/raise-early/",
     "background task": "/chaos/raise-later",
     "stream": "/chaos/raise-midway",
 }

@@ -90,6 +90,6 @@ class FailingMiddleware:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == "/chaos/raise-early":
+        if scope["type"] == "http" and scope["path"] == "/chaos/raise-early/":
             await fail()
         await self.app(scope, receive, send)
