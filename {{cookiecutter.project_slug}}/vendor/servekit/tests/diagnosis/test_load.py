@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from servekit.diagnosis import load
+from servekit.diagnosis import doctor, load
 from servekit.testing import patience
 
 
@@ -38,3 +38,20 @@ async def test_answers_are_counted_by_status_and_the_query_is_sent():
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/a?b=1"
         assert await load.send_load(url, rate=100, seconds=0.05) == {"404": 5}
     assert heads[0].startswith(b"GET /a?b=1 HTTP/1.1\r\nHost: 127.0.0.1:")
+
+
+async def test_answers_that_come_after_the_sampling_are_waited_for():
+    async def late(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(2.5)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    def sent(url: str) -> dict[str, int]:
+        with doctor.load(doctor.Examination(seconds=0, url=url, rate=2)) as answers:
+            pass
+        return answers
+
+    server = await asyncio.start_server(late, "127.0.0.1", 0)
+    async with server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        assert await asyncio.to_thread(sent, url) == {"200": 2}

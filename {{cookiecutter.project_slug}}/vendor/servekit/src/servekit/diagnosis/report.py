@@ -45,7 +45,8 @@ def remarks(seen: Mapping[str, Any]) -> Iterator[str]:
         yield "healthy: nothing that clients would feel"
     if seen["sampled"].get("load"):
         ended = (f"{count} x {status}" for status, count in seen["sampled"]["load"].items())
-        yield f"own load ended with: {', '.join(ended)}"
+        url = seen["sampled"]["wanted"]["url"]
+        yield f"own load of {url} ended with: {', '.join(ended)}"
     yield from seen["sampled"]["failures"]
     yield f"not judged: {seen['not_judged']}"
 
