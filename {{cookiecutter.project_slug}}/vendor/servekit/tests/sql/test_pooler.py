@@ -94,3 +94,14 @@ async def test_where_it_does_not_no_answer_is_another_ones_and_the_error_names_t
     for error in told:
         assert isinstance(error, DBAPIError)
         assert "?pgbouncer=true" in str(error)
+
+
+async def test_no_two_processes_name_a_services_statements_alike(postgresql_url):
+    question = "SELECT name, statement FROM pg_prepared_statements"
+    async with (
+        Database(postgresql_url) as database,
+        database.engine.connect() as connection,
+    ):
+        found = await connection.execute(text(question))
+    [name] = [name for name, statement in found if statement == question]
+    assert not name.startswith("__asyncpg_stmt_")  # the driver counts, and so alike in each process
