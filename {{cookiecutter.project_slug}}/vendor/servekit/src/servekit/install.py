@@ -220,6 +220,9 @@ def without_idle_layers(stack: Any, app: FastAPI, *, fast: bool) -> ASGIApp:
             stack = stack.app
             if type(stack) is AppBodyLimitMiddleware and app.max_body_size is None:
                 stack = stack.app
+        from servekit.routing.innermost import innermost
+
+        stack = innermost(stack)
     inside: ASGIApp = stack
     return inside
 

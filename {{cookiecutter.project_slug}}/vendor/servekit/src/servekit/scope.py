@@ -17,3 +17,10 @@ SESSION_HEADERS_KEY = "servekit.session_headers"
 
 current_service: ContextVar[Any] = ContextVar("current_service", default=None)
 """The service whose request or lifespan runs here; tasks that these start inherit it."""
+
+
+class WholeStart(dict[str, Any]):
+    """The head of an answer whose body follows at once, so that both can leave in one piece.
+
+    A message like any other, and its copies are no more than that.
+    """

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from structlog.testing import capture_logs
 
+from servekit.edge.cycle import JOINED_BYTES
 from servekit.layers.errors import ErrorsMiddleware
+from servekit.scope import WholeStart
 from tests.edge.wire import CYCLES, Client, read_answer
 
 pytestmark = pytest.mark.parametrize("cycle", CYCLES.values(), ids=CYCLES)
@@ -185,11 +187,12 @@ async def test_a_head_does_not_wait_for_the_first_piece(cycle, fields):
     assert written[0].endswith(b"\r\n\r\n")
 
 
+@pytest.mark.parametrize("kind", [dict, WholeStart])
 @pytest.mark.parametrize("end", ["the body", "an error", "nothing more"])
-async def test_a_head_is_written_once_whatever_follows(cycle, end):
+async def test_a_head_is_written_once_whatever_follows(cycle, end, kind):
     async def app(scope, receive, send):
         fields = [(b"content-length", b"3")]
-        await send({"type": "http.response.start", "status": 200, "headers": fields})
+        await send(kind(type="http.response.start", status=200, headers=fields))
         if end == "an error":
             raise ValueError
         if end == "the body":
@@ -198,6 +201,26 @@ async def test_a_head_is_written_once_whatever_follows(cycle, end):
     data, _, _ = await asked(cycle, app)
     assert data.count(b"HTTP/1.1 200") == 1
     assert data.endswith(b"abc" if end == "the body" else b"\r\n\r\n")
+
+
+@pytest.mark.parametrize("kind", [dict, WholeStart])
+@pytest.mark.parametrize(("length", "writes"), [(3, 1), (JOINED_BYTES, 1), (JOINED_BYTES + 1, 2)])
+async def test_a_head_leaves_in_one_piece_with_a_body_that_follows_at_once(
+    cycle, kind, length, writes
+):
+    if cycle is not CYCLES["ours"]:
+        return
+    fields = [(b"content-length", b"%d" % length)]
+    start = kind(type="http.response.start", status=200, headers=fields)
+
+    async def app(scope, receive, send):
+        await send(start)
+        await send({"type": "http.response.body", "body": b"a" * length})
+
+    client = Client(app, cycle)
+    data = await client.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert len(read_answer("GET", data, closed=False)[1]) == length
+    assert client.wire.writes == writes
 
 
 async def test_a_client_that_knows_no_chunks_gets_none(cycle):

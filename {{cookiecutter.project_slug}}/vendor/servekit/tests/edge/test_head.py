@@ -1,6 +1,6 @@
 import pytest
 
-from servekit.edge.head import NAMES_LIMIT, HeadWriter
+from servekit.edge.head import LINES_LIMIT, NAMES_LIMIT, REPEATED_BYTES, HeadWriter
 
 
 def test_a_field_becomes_a_line_with_its_name_in_lower_case():
@@ -35,3 +35,15 @@ def test_names_that_never_come_again_do_not_fill_the_memory():
         writer.line(b"x-%d" % number, b"a")
 
     assert len(writer._names) == NAMES_LIMIT
+
+
+def test_lines_that_come_again_are_remembered_up_to_a_bound():
+    writer = HeadWriter([])
+    for number in range(2 * LINES_LIMIT):
+        field = (b"etag", b"%d" % number)
+        writer.remember(field, writer.line(*field))
+    writer.remember((b"vary", b"a" * REPEATED_BYTES), b"vary: " + b"a" * REPEATED_BYTES)
+
+    assert len(writer.lines) == LINES_LIMIT
+    assert writer.lines[b"etag", b"7"] == b"etag: 7\r\n"
+    assert all(len(line) <= REPEATED_BYTES for line in writer.lines.values())

@@ -25,10 +25,12 @@ class Wire:
 
     def __init__(self) -> None:
         self.written = bytearray()
+        self.writes = 0
         self.closed = False
 
     def write(self, data: bytes) -> None:
         self.written += memoryview(data)
+        self.writes += 1
 
     def close(self) -> None:
         self.closed = True

@@ -24,6 +24,12 @@ BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 LENGTH_DIGITS = 18
 LENGTH = re.compile(rb"[0-9]{1,%d}" % LENGTH_DIGITS)
 NAMES_LIMIT = 256
+REPEATED = frozenset(
+    {b"age", b"cache-control", b"cache-status", b"content-type", b"etag", b"last-modified", b"vary"}
+)
+"""Fields whose values come again."""
+LINES_LIMIT = 1024
+REPEATED_BYTES = 200
 
 Header = tuple[bytes, bytes]
 
@@ -36,7 +42,10 @@ COMMON_HEADERS: list[Header] = [
 
 
 class HeadWriter:
-    """Turn header fields into lines; those in `constant` are checked once, not on every answer."""
+    """Turn header fields into lines; those in `lines` were checked and are not again.
+
+    They are the fields in `constant`, and up to a bound those that came before.
+    """
 
     def __init__(self, constant: list[Header]) -> None:
         self._names: dict[bytes, bytes] = {}
@@ -52,6 +61,10 @@ class HeadWriter:
         if BAD_VALUE.search(value):
             raise UnsendableHead(f"Invalid value of the header {name!r}.")
         return prefix + value + b"\r\n"
+
+    def remember(self, field: Header, line: bytes) -> None:
+        if len(self.lines) < LINES_LIMIT and len(line) <= REPEATED_BYTES:
+            self.lines[tuple(field)] = line  # type: ignore[index] # of whatever was given
 
     def _prefix(self, name: bytes) -> bytes:
         if not FIELD_NAME.fullmatch(name):

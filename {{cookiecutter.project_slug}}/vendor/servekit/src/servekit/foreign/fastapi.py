@@ -9,6 +9,7 @@ from fastapi._compat import ModelField
 from fastapi.datastructures import DefaultPlaceholder
 from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import request_params_to_args
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.routing import (
     _apply_router_form_limits as apply_form_limits,
     _EffectiveRouteContext as EffectiveRoute,
@@ -21,9 +22,11 @@ from fastapi.telemetry._api import _route_selected as route_selected
 from fastapi.telemetry._asgi import ExceptionTelemetryMiddleware
 from starlette._exception_handler import wrap_app_handling_exceptions
 from starlette.applications import Starlette
+from starlette.middleware.exceptions import ExceptionMiddleware
 
 __all__ = [
     "AppBodyLimitMiddleware",
+    "AsyncExitStackMiddleware",
     "DefaultPlaceholder",
     "Dependant",
     "EffectiveRoute",
@@ -80,6 +83,11 @@ def tell_of_changes(router: APIRouter, listener: RoutesListener) -> None:
 def forget_candidates(included: IncludedRouter) -> None:
     """Have FastAPI build an included router's routes anew when they are asked for next."""
     included._effective_candidates_version = None  # noqa: SLF001
+
+
+def exception_handlers(layer: ExceptionMiddleware) -> tuple[object, object]:
+    """Return the handlers of a layer, by exception and by status, as they are from now on."""
+    return layer._exception_handlers, layer._status_handlers  # noqa: SLF001
 
 
 def is_own_answer(app: object) -> bool:

@@ -34,7 +34,6 @@ Headers = list[tuple[bytes, bytes]]
 STARTS = {"http": "http.response.start", "websocket": "websocket.http.response.start"}
 """What begins an answer; a WebSocket is answered only where it is refused."""
 
-OURS, TYPE, OTHER = "ours", "type", "other"
 REMEMBERED = 256
 
 HSTS = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
@@ -71,7 +70,8 @@ class SecurityHeadersMiddleware:
         self.app = app
         self.headers = list(headers)
         self.names = frozenset(name for name, _ in self.headers)
-        self.kinds: dict[bytes, str] = {}
+        self.others: set[bytes] = set()
+        """Names of fields that mean nothing to us, as they were written; up to a bound."""
         self.docs_paths = frozenset(docs_paths)
         self.docs_headers = self.with_policy(DOCS_CSP)
         self.page_headers = self.with_policy(PAGE_CSP)
@@ -87,14 +87,6 @@ class SecurityHeadersMiddleware:
             return send(message)
 
         return self.app(scope, receive, send_secured)
-
-    def kind(self, name: bytes) -> str:
-        """Return what a field is to us, and remember it, up to a bound."""
-        lower = name.lower()
-        kind = OURS if lower in self.names else TYPE if lower == b"content-type" else OTHER
-        if len(self.kinds) < REMEMBERED:
-            self.kinds[name] = kind
-        return kind
 
     def is_docs(self, scope: Scope) -> bool:
         """Return whether what answered is documentation: a mount has changed `root_path`."""
@@ -113,15 +105,18 @@ class SecurityHeadersMiddleware:
     def merged(self, given: Headers, scope: Scope) -> Headers:
         """Return both lists; what was given wins."""
         own = self.headers
-        taken, kinds = False, self.kinds
+        taken, others = False, self.others
         for name, value in given:
-            kind = kinds.get(name)
-            if kind is None:
-                kind = self.kind(name)
-            if kind is OURS:
+            if name in others:
+                continue
+            lower = name.lower()
+            if lower in self.names:
                 taken = True
-            elif kind is TYPE and value[:9].lower() == b"text/html":
-                own = self.docs_headers if self.is_docs(scope) else self.page_headers
+            elif lower == b"content-type":
+                if value[:9].lower() == b"text/html":
+                    own = self.docs_headers if self.is_docs(scope) else self.page_headers
+            elif len(others) < REMEMBERED:
+                others.add(name)
         if taken:
             names = {name.lower() for name, _ in given}
             own = [field for field in own if field[0] not in names]

@@ -9,6 +9,7 @@ from starlette.types import Message, Send
 from servekit.response_cache.exchange import Exchange
 from servekit.response_cache.rfc9111 import not_modified
 from servekit.response_cache.stored import StoredResponse
+from servekit.scope import WholeStart
 
 CONDITIONS = frozenset({b"if-none-match", b"if-modified-since"})
 
@@ -54,7 +55,7 @@ async def respond(  # noqa: PLR0913 - what an answer is made of
         own.append((b"age", b"%d" % age))
     code, headers, body = stored.status, stored.headers, stored.body
     if (
-        CONDITIONS & fields.keys()
+        not CONDITIONS.isdisjoint(fields)
         and code == 200  # noqa: PLR2004 - conditions are on a representation
         and not_modified(
             etag=stored.etag,
@@ -66,7 +67,7 @@ async def respond(  # noqa: PLR0913 - what an answer is made of
         code, headers, body = 304, stored.validators, b""
     elif method == "HEAD":
         body = b""
-    await send({"type": "http.response.start", "status": code, "headers": headers + own})
+    await send(WholeStart(type="http.response.start", status=code, headers=headers + own))
     await send({"type": "http.response.body", "body": body})
 
 

@@ -20,16 +20,19 @@ def page_key(scope: Scope, route: CacheableRoute, fields: dict[bytes, bytes], *p
 
     `place` says more of the path, where a middleware may have changed it.
     """
-    query = scope["query_string"]
-    cookie = fields.get(b"cookie", b"") if route.cookies else b""
-    return _key(
+    about_all = (
         scope["scheme"],
         fields.get(b"host", b""),
         scope.get("raw_path") or scope["path"].encode(),
         fields.get(b"accept-encoding", b""),
-        query if route.query else b"",
+    )
+    if route.has_one_page and not place:
+        return _key(*about_all)
+    return _key(
+        *about_all,
+        scope["query_string"] if route.query else b"",
         route.query,
-        cookie,
+        fields.get(b"cookie", b"") if route.cookies else b"",
         route.cookies,
         *place,
         *[part for name in route.key_headers for part in (name, fields.get(name, ABSENT))],
@@ -42,10 +45,10 @@ def _key(  # noqa: PLR0913, PLR0917 - what a key is made of
     host: bytes,
     path: bytes,
     codings: bytes,
-    query: bytes,
-    query_names: frozenset[str],
-    cookie: bytes,
-    cookie_names: frozenset[str],
+    query: bytes = b"",
+    query_names: frozenset[str] = frozenset(),
+    cookie: bytes = b"",
+    cookie_names: frozenset[str] = frozenset(),
     *headers: bytes,
 ) -> str:
     parts = [

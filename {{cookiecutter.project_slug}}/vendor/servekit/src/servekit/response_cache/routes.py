@@ -40,6 +40,8 @@ class CacheableRoute:
     key_headers: tuple[bytes, ...] = field(init=False)
     vary: frozenset[bytes] = field(init=False)
     visible: frozenset[bytes] = field(init=False)
+    has_one_page: bool = field(init=False)
+    """Whether its path, host and coding are all that its key is made of."""
 
     def __post_init__(self) -> None:
         self.query, self.cookies = self.declared.query, self.declared.cookies
@@ -47,6 +49,7 @@ class CacheableRoute:
         self.key_headers = tuple(sorted(headers - ALWAYS_IN_KEY))
         self.vary = frozenset(headers | ({b"cookie"} if self.cookies else set())) - ALWAYS_IN_KEY
         self.visible = self.vary | ALWAYS_IN_KEY | FOR_TRACES
+        self.has_one_page = not (self.query or self.cookies or headers - ALWAYS_IN_KEY)
 
     def __getattr__(self, name: str) -> Any:
         """Return what else `scope["route"]` is asked for."""

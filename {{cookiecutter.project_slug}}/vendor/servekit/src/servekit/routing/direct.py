@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from servekit.foreign.fastapi import (
     DefaultPlaceholder,
@@ -23,6 +23,8 @@ from servekit.foreign.fastapi import (
     request_params_to_args,
     wrap_app_handling_exceptions,
 )
+from servekit.routing.innermost import START, handle, has_exits
+from servekit.scope import WholeStart
 
 JSON = (b"content-type", b"application/json")
 NO_BODY = frozenset({204, 205, 304})
@@ -73,13 +75,12 @@ class Direct:
             return
         request = Request(scope, receive, send)
         if self._shows_scope:
-            answering = self._within_stacks(request)
-            await wrap_app_handling_exceptions(answering, request)(scope, receive, send)
+            await self._answer_within_stacks(request, scope, receive, send)
             return
         try:
             answer = await self._answer(request)
         except Exception as error:  # noqa: BLE001 - handled as FastAPI does, with this very request
-            await wrap_app_handling_exceptions(raising(error), request)(scope, receive, send)
+            await handle(error, request, send, started=False)
             return
         if isinstance(answer, Response):
             await wrap_app_handling_exceptions(answer, request)(scope, receive, send)
@@ -96,24 +97,39 @@ class Direct:
 
     async def _send(self, body: bytes, send: Send) -> None:
         headers = [(b"content-length", b"%d" % len(body)), JSON]
-        await send({"type": "http.response.start", "status": self._status, "headers": headers})
+        await send(WholeStart(type=START, status=self._status, headers=headers))
         await send({"type": "http.response.body", "body": body})
 
-    def _within_stacks(self, request: Request) -> ASGIApp:
-        """Return what answers while the exit stacks are open that FastAPI leaves in the scope."""
+    async def _answer_within_stacks(
+        self, request: Request, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Answer while the exit stacks are open that FastAPI leaves in the scope."""
+        outer = scope["fastapi_inner_astack"] = AsyncExitStack()
+        inner = scope["fastapi_function_astack"] = AsyncExitStack()
+        started = False
 
-        async def answering(scope: Scope, receive: Receive, send: Send) -> None:
-            async with AsyncExitStack() as request_stack:
-                scope["fastapi_inner_astack"] = request_stack
-                async with AsyncExitStack() as function_stack:
-                    scope["fastapi_function_astack"] = function_stack
-                    answer = await self._answer(request)
+        def send_tracked(message: Message) -> Awaitable[None]:
+            nonlocal started
+            started = started or message["type"] == START
+            return send(message)
+
+        try:
+            try:
+                answer = await self._answer(request)
+                if has_exits(inner):
+                    await inner.aclose()
                 if isinstance(answer, Response):
-                    await answer(scope, receive, send)
+                    await answer(scope, receive, send_tracked)
                 else:
+                    started = True
                     await self._send(answer, send)
-
-        return answering
+                if has_exits(outer):
+                    await outer.aclose()
+            except BaseException:
+                async with outer, inner:
+                    raise
+        except Exception as error:  # noqa: BLE001 - handled as FastAPI does, with this very request
+            await handle(error, request, send, started=started)
 
     def _serialize(self, answer: Any, scope: Scope) -> bytes:
         value, errors = self._field.validate(answer, {}, loc=("response",))
@@ -130,15 +146,6 @@ class Direct:
             prefix = scope.get("root_path", "").rstrip("/")
             place["path"] = f"{scope['method']} {prefix}{self._dependant.path}"
         return place
-
-
-def raising(error: Exception) -> ASGIApp:
-    """Return an application that raises an error again."""
-
-    async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
-        raise error
-
-    return app
 
 
 class Call:
