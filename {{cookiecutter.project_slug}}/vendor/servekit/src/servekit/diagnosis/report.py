@@ -6,6 +6,7 @@ import html
 from typing import TYPE_CHECKING, Any
 
 from servekit.diagnosis.flame_graph import flame_graph
+from servekit.diagnosis.plots import plots
 from servekit.diagnosis.readings import Window
 from servekit.diagnosis.stacks import Profile
 
@@ -59,8 +60,10 @@ def page(seen: Mapping[str, Any], profiles: Mapping[str, Profile]) -> str:
     windows = [Window(**window) for window in seen["windows"]]
     parts = [f"<h2>{n}. {heading(v)}" for n, v in enumerate(seen["verdicts"], 1)]
     parts += [f"<p>{html.escape(line)}" for line in remarks(seen)]
+    parts.append(plots(windows))
     parts.append(f"<details><summary>Second by second</summary>{table(windows)}</details>")
-    title = f"Doctor: {len(seen['verdicts'])} causes found"
+    count = len(seen["verdicts"])
+    title = f"Doctor: {count} cause{'s' * (count != 1)} found"
     told = f"Workers {', '.join(sorted(profiles))}; {seen['sampled']['wanted']['seconds']:g} s."
     return flame_graph(merged, title=title, told=told, findings="\n".join(parts))
 
