@@ -15,7 +15,7 @@ WAITS = {**SLOW, **BUSY, LOOP_CPU: 0.1}
 
 
 def report(*deltas):
-    sampled = {"wanted": {"seconds": 10, "url": ""}, "failures": []}
+    sampled = {"wanted": {"seconds": 10}, "failures": []}
     seen = document(seconds_of(*deltas), profiles(), complete=True, sampled=sampled)
     return json.loads(json.dumps(seen))
 

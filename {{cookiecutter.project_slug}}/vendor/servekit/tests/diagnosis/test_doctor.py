@@ -129,6 +129,11 @@ def test_without_requests_there_is_nothing_to_judge(doctor):
         (["--seconds", "0"], "5 to 100, not 0"),
         (["--url", "ftp://x/"], "a path or an http:// URL"),
         (["--rate", "-1"], "above 0"),
+        (["--url", "/", "--file", "x"], "not allowed with argument"),
+        (["--start", "--on-port", "1"], "not allowed with argument"),
+        (["--on-port", "1"], "with --start the doctor starts one"),
+        (["--file", "missing"], "missing: No such file or directory"),
+        (["--compare", "ailing.py"], "ailing.py: no doctor's report"),
         (["--json", "no/such/folder/p"], "cannot be written"),
         (["--output", "no/such/folder/p"], "cannot be written"),
     ],
@@ -148,3 +153,22 @@ def test_a_service_that_does_not_run_is_a_failure_of_the_tool(tmp_path):
     )
     assert done.returncode == 3
     assert "nothing answers" in done.stderr
+
+
+def test_it_starts_a_service_of_its_own_and_compares(tmp_path, monkeypatch):
+    (tmp_path / "ailing.py").write_text(APPLICATION)
+    (tmp_path / "requests").write_text("/waits\nGET /waits?again=1\n")
+    command = [sys.executable, "-m", "ailing", "doctor", "--start", "--seconds", "5"]
+    monkeypatch.chdir(tmp_path)
+    for more in ("--json seen.json", "--file requests --rate 8 --compare seen.json"):
+        done = subprocess.run(
+            [*command, *more.split()],
+            capture_output=True,
+            text=True,
+            timeout=patience(60),
+            check=False,
+        )
+        assert done.returncode in {0, 1, 2}, done.stderr
+    assert "call_slow_library ailing.py:" in done.stdout
+    assert "before and now: A call that waits blocks the event loop: new, now " in done.stdout
+    assert "/waits, /waits?again=1 ended with" in done.stdout

@@ -4,7 +4,14 @@ import asyncio
 import time
 
 from servekit.diagnosis import doctor, load
+from servekit.diagnosis.requests_file import Request
 from servekit.testing import patience
+
+GET = Request("GET", "/")
+
+
+def base_of(server: asyncio.Server) -> str:
+    return f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
 async def test_requests_do_not_wait_for_answers(monkeypatch):
@@ -18,26 +25,34 @@ async def test_requests_do_not_wait_for_answers(monkeypatch):
 
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
     async with server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-        ended = await load.send_load(url, rate=40, seconds=0.5)
+        ended = await load.send_load(load.Load(base_of(server), [GET], rate=40, seconds=0.5))
 
     assert ended == {"failed": 20}
     assert came[-1] - came[0] < patience(1)  # one after the other would take 20 times as long
 
 
-async def test_answers_are_counted_by_status_and_the_query_is_sent():
-    heads: list[bytes] = []
+async def test_requests_are_sent_in_turn_whole_and_answers_counted_by_status():
+    came: list[bytes] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heads.append(await reader.readuntil(b"\r\n\r\n"))
-        writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].split(b"\r")[0] or 0)
+        came.append(head + await reader.readexactly(length))
+        status = b"201 Created" if head.startswith(b"POST") else b"404 Not Found"
+        writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n")
         writer.close()
 
+    post = Request("POST", "/orders", (("X-Who", "ada"),), "ä")
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     async with server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/a?b=1"
-        assert await load.send_load(url, rate=100, seconds=0.05) == {"404": 5}
-    assert heads[0].startswith(b"GET /a?b=1 HTTP/1.1\r\nHost: 127.0.0.1:")
+        told = load.Load(base_of(server), [Request("GET", "/a?b=1"), post], rate=100, seconds=0.05)
+        ended = await load.send_load(load.read_load(told.written().decode()))
+
+    assert ended == {"404": 3, "201": 2}
+    host = told.base.removeprefix("http://").encode()
+    get = b"GET /a?b=1 HTTP/1.1\r\nHost: " + host + b"\r\nConnection: close\r\n\r\n"
+    assert came.count(get) == 3
+    assert b"X-Who: ada\r\nContent-Length: 2\r\n\r\n\xc3\xa4" in b"".join(came)
 
 
 async def test_answers_that_come_after_the_sampling_are_waited_for():
@@ -46,12 +61,12 @@ async def test_answers_that_come_after_the_sampling_are_waited_for():
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
         writer.close()
 
-    def sent(url: str) -> dict[str, int]:
-        with doctor.load(doctor.Examination(seconds=0, url=url, rate=2)) as answers:
+    def sent(base: str) -> dict[str, int]:
+        wanted = doctor.Examination(seconds=0, base=base, requests=(GET,), rate=2)
+        with doctor.load(wanted) as answers:
             pass
         return answers
 
     server = await asyncio.start_server(late, "127.0.0.1", 0)
     async with server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-        assert await asyncio.to_thread(sent, url) == {"200": 2}
+        assert await asyncio.to_thread(sent, base_of(server)) == {"200": 2}

@@ -10,19 +10,25 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from servekit.admin.client import AdminError
+from servekit.diagnosis.comparison import compare
 from servekit.diagnosis.judgement import document
+from servekit.diagnosis.load import Load
+from servekit.diagnosis.own_service import on_cpus
 from servekit.diagnosis.readings import Window, read_scrape, window_between
 from servekit.diagnosis.report import page, summary
 from servekit.diagnosis.stacks import Profile
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from servekit.admin.client import AdminClient
     from servekit.diagnosis.readings import Totals
+    from servekit.diagnosis.requests_file import Request
 
 HERTZ = 100
 PERIOD_SECONDS = 1.0
@@ -31,13 +37,16 @@ WARM_UP_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Examination:
-    """How long to sample, the load to make meanwhile, none without a URL, and files to write."""
+    """How long to sample, the load to make meanwhile, if any, and files to write and to compare."""
 
     seconds: float
-    url: str = ""
+    base: str = ""
+    requests: tuple[Request, ...] = ()
     rate: float = 0
     output: str = ""
     json: str = ""
+    before: Mapping[str, Any] | None = None
+    load_cpus: frozenset[int] = frozenset()
 
 
 def examine(client: AdminClient, wanted: Examination) -> tuple[int, str]:
@@ -59,6 +68,8 @@ def examine(client: AdminClient, wanted: Examination) -> tuple[int, str]:
     if wanted.json:
         write(wanted.json, json.dumps(seen))
     text = summary(seen)
+    if wanted.before is not None:
+        text += "".join(f"\nbefore and now: {line}" for line in compare(wanted.before, seen))
     if wanted.output:
         write(wanted.output, page(seen, sampler.profiles))
         text += f"\nwritten to {wanted.output}"
@@ -93,7 +104,15 @@ class Sampler:
 
     def document(self, **sampled: Any) -> dict[str, Any]:
         """Return all that was seen so far, judged."""
-        told = {"wanted": asdict(self._wanted), "failures": list(self.failures), **sampled}
+        given = self._wanted
+        wanted = {
+            "seconds": given.seconds,
+            "rate": given.rate,
+            "base": given.base,
+            # A report is shown to others: fields and bodies may hold secrets.
+            "requests": [[each.method, each.target] for each in given.requests],
+        }
+        told = {"wanted": wanted, "failures": list(self.failures), **sampled}
         profiles = dict(self.profiles)
         return document(self.windows, profiles, complete=self.complete, sampled=told)
 
@@ -139,13 +158,19 @@ class Sampler:
 def load(wanted: Examination) -> Iterator[dict[str, int]]:
     """Send requests from another process for as long as this is open; yields what ended how."""
     answers: dict[str, int] = {}
-    if not wanted.url:
+    if not wanted.requests:
         yield answers
         return
     seconds = wanted.seconds + WARM_UP_SECONDS
-    command = [sys.executable, "-m", "servekit.diagnosis.load", wanted.url]
-    command += [str(wanted.rate), str(seconds)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+    told = Load(wanted.base, wanted.requests, wanted.rate, seconds).written()
+    command = [sys.executable, "-m", "servekit.diagnosis.load"]
+    with on_cpus(wanted.load_cpus):
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with process:
+        assert process.stdin is not None  # noqa: S101 - as was asked for
+        process.stdin.write(told)
+        process.stdin.close()
+        process.stdin = None  # or `communicate` would want to flush it
         try:
             yield answers
             # It ends by itself: each of its requests has a time limit.

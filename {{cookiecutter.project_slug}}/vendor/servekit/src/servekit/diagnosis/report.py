@@ -13,6 +13,7 @@ from servekit.diagnosis.stacks import Profile
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+TOLD_MAX = 3
 COLUMNS = ("worker", "at", "busy", "stalled", "lag ms", "requests", "slow", "failed", "shed")
 
 
@@ -46,8 +47,11 @@ def remarks(seen: Mapping[str, Any]) -> Iterator[str]:
         yield "healthy: nothing that clients would feel"
     if seen["sampled"].get("load"):
         ended = (f"{count} x {status}" for status, count in seen["sampled"]["load"].items())
-        url = seen["sampled"]["wanted"]["url"]
-        yield f"own load of {url} ended with: {', '.join(ended)}"
+        wanted = seen["sampled"]["wanted"]
+        targets = list(dict.fromkeys(target for _, target in wanted["requests"]))
+        more = f" and {len(targets) - TOLD_MAX} more" if len(targets) > TOLD_MAX else ""
+        sent = f"{wanted['base']} {', '.join(targets[:TOLD_MAX])}{more}"
+        yield f"own load of {sent} ended with: {', '.join(ended)}"
     yield from seen["sampled"]["failures"]
     yield f"not judged: {seen['not_judged']}"
 

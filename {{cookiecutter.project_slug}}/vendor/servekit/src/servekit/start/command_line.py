@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from servekit.admin.client import AdminClient, AdminError
-from servekit.admin.operate import NotReachedError, Operator
+from servekit.admin.operate import Operator
 from servekit.configuration.environment import SettingsError, load_settings, remarks
 from servekit.configuration.spelling import example_file, spelled
 from servekit.configuration.variables import unknown_variables
-from servekit.edge.sockets import UNIX
 from servekit.import_string import find
+from servekit.start.asking import answered
+from servekit.start.diagnosing import add_profile, profile
+from servekit.start.doctor import FAILED as DOCTOR_FAILED, add_doctor, doctor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from servekit.admin.client import AdminClient
     from servekit.configuration.settings import Settings
 
 MARGIN_SECONDS = 10.0
-SECONDS_MIN, SECONDS_MAX = 5.0, 100.0
-DOCTOR_FAILED = 3
 
 
 def run_command(application: str, settings_class: str, arguments: list[str]) -> int:
@@ -42,11 +40,10 @@ def run_command(application: str, settings_class: str, arguments: list[str]) -> 
         from servekit.start.launch import run
 
         return run(settings, arguments=(application, settings_class), reload=options.reload)
-    if options.command == "settings":
-        return tell_settings(settings, options)
     if options.command == "doctor":
-        return doctor(settings, options)
-    return profile(settings, options) if options.command == "profile" else ask(settings, options)
+        return doctor(settings, options, (application, settings_class))
+    commands = {"settings": tell_settings, "profile": profile}
+    return commands.get(options.command, ask)(settings, options)
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -71,17 +68,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
             default=True,
             help="until it is done, with exit code 1 if that fails",
         )
-    profiling = commands.add_parser(
-        "profile", help="sample what keeps the running service busy, as a flame graph"
+    add_profile(
+        commands.add_parser(
+            "profile", help="sample what keeps the running service busy, as a flame graph"
+        )
     )
-    profiling.add_argument("--seconds", type=float, default=10, help="how long (10)")
-    profiling.add_argument("--hertz", type=float, default=100, help="samples a second (100)")
-    profiling.add_argument("--worker", type=worker_or_all, default=None, help="a slot, or all")
-    profiling.add_argument("--format", choices=["html", "speedscope", "collapsed"], default="html")
-    profiling.add_argument(
-        "--output", default="", help="the file; named after the time if not given"
-    )
-    add_doctor(commands.add_parser("doctor", help="find out what ails the running service"))
+    add_doctor(commands.add_parser("doctor", help="find out what ails the service"))
     shown = commands.add_parser(
         "settings", help="show every setting as a line of .env, secrets masked"
     )
@@ -95,87 +87,6 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     options.command = options.command or "run"
     return options
-
-
-def add_doctor(parser: argparse.ArgumentParser) -> None:
-    """Give the doctor its options; what it cannot read ends with the code of a tool that failed."""
-
-    def fail(message: str) -> NoReturn:
-        parser.print_usage(sys.stderr)
-        parser.exit(DOCTOR_FAILED, f"{parser.prog}: error: {message}\n")
-
-    parser.error = fail  # type: ignore[method-assign] # argparse's own code means "cannot judge"
-    parser.description = (
-        "Exit code: 0 healthy, 1 a cause found, 2 cannot judge, 3 it failed itself."
-    )
-    parser.add_argument("--seconds", type=doctor_seconds, default=15, help="how long (15)")
-    parser.add_argument("--url", type=load_url, default=None, help="send GET requests to this path")
-    parser.add_argument("--rate", type=positive, default=20, help="so many a second (20)")
-    parser.add_argument("--output", default="", help="write the report as one HTML page")
-    parser.add_argument("--json", default="", help="write all that was seen, while it is seen")
-
-
-def doctor_seconds(text: str) -> float:
-    """Return for how long the doctor may sample."""
-    seconds = float(text)
-    if not SECONDS_MIN <= seconds <= SECONDS_MAX:
-        raise argparse.ArgumentTypeError(f"{SECONDS_MIN:g} to {SECONDS_MAX:g}, not {text}")
-    return seconds
-
-
-def positive(text: str) -> float:
-    """Return a number above 0."""
-    number = float(text)
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"above 0, not {text}")
-    return number
-
-
-def load_url(text: str) -> str:
-    """Return a path of this service, or a URL."""
-    if not text.startswith(("/", "http://")) or not text.isprintable() or " " in text:
-        raise argparse.ArgumentTypeError(f"a path or an http:// URL, not {text!r}")
-    return text
-
-
-def worker_or_all(text: str) -> int | None:
-    """Return the slot of a worker, or None for all of them."""
-    return None if text == "all" else int(text)
-
-
-def profile(settings: Settings, options: argparse.Namespace) -> int:
-    """Profile the running service."""
-    from servekit.diagnosis.profile import Sampling, take_profile, write_profile
-
-    def take(client: AdminClient) -> str:
-        sampling = Sampling(options.seconds, options.hertz, options.worker)
-        taken = take_profile(client, sampling)
-        return write_profile(taken, options.format, options.output)
-
-    return answered(settings, take)
-
-
-def doctor(settings: Settings, options: argparse.Namespace) -> int:
-    """Examine the running service; the exit code is the doctor's."""
-    from servekit.diagnosis.doctor import Examination, examine  # loads the parser of metrics
-
-    url = options.url or ""
-    if url.startswith("/"):
-        host = settings.host.partition(",")[0].strip()
-        if host.startswith(UNIX):
-            print("--url needs a whole URL where the service is on a unix socket", file=sys.stderr)  # noqa: T201 - the answer
-            return DOCTOR_FAILED
-        url = f"{AdminClient(host, settings.port).address}{url}"
-    wanted = Examination(options.seconds, url, options.rate, options.output, options.json)
-    code = DOCTOR_FAILED
-
-    def take(client: AdminClient) -> str:
-        nonlocal code
-        code, text = examine(client, wanted)
-        return text
-
-    answered(settings, take)
-    return code
 
 
 def ask(settings: Settings, options: argparse.Namespace) -> int:
@@ -196,22 +107,6 @@ def ask(settings: Settings, options: argparse.Namespace) -> int:
                 return operator.stop()
 
     return answered(settings, operate)
-
-
-def answered(settings: Settings, ask: Callable[[AdminClient], str]) -> int:
-    """Print what the admin port answers to a question; 1 if it cannot be asked, or refuses."""
-    if not settings.admin_port:
-        print("ADMIN_PORT is 0: the service has no admin port to ask", file=sys.stderr)  # noqa: T201 - the answer
-        return 1
-    token = settings.admin_token.get_secret_value()
-    try:
-        answer = ask(AdminClient(settings.admin_host, settings.admin_port, token=token))
-    except (AdminError, NotReachedError) as error:
-        print(error, file=sys.stderr)  # noqa: T201 - the answer
-        return 1
-    if answer:
-        print(answer)  # noqa: T201 - the answer
-    return 0
 
 
 def tell_settings(settings: Settings, options: argparse.Namespace) -> int:

@@ -1,0 +1,46 @@
+"""The commands that look into the running service."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from servekit.start.asking import answered
+
+if TYPE_CHECKING:
+    from servekit.admin.client import AdminClient
+    from servekit.configuration.settings import Settings
+
+
+def add_profile(parser: argparse.ArgumentParser) -> None:
+    """Give the profile its options."""
+    parser.add_argument("--seconds", type=float, default=10, help="how long (10)")
+    parser.add_argument("--hertz", type=float, default=100, help="samples a second (100)")
+    parser.add_argument("--worker", type=worker_or_all, default=None, help="a slot, or all")
+    parser.add_argument("--format", choices=["html", "speedscope", "collapsed"], default="html")
+    parser.add_argument("--output", default="", help="the file; named after the time if not given")
+
+
+def positive(text: str) -> float:
+    """Return a number above 0."""
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"above 0, not {text}")
+    return number
+
+
+def worker_or_all(text: str) -> int | None:
+    """Return the slot of a worker, or None for all of them."""
+    return None if text == "all" else int(text)
+
+
+def profile(settings: Settings, options: argparse.Namespace) -> int:
+    """Profile the running service."""
+    from servekit.diagnosis.profile import Sampling, take_profile, write_profile
+
+    def take(client: AdminClient) -> str:
+        sampling = Sampling(options.seconds, options.hertz, options.worker)
+        taken = take_profile(client, sampling)
+        return write_profile(taken, options.format, options.output)
+
+    return answered(settings, take)
