@@ -18,6 +18,8 @@ SECONDS = st.floats(0, 3)
 COUNTS = st.floats(0, 500)
 LABELS = {"le": ["0.25", "+Inf"], "status": ["200", "500", "404"]}
 
+WANTED = {"seconds": 9, "base": "http://a", "requests": [["GET", "/"]]}
+
 
 def growth(name: str) -> st.SearchStrategy[dict[str, float]]:
     """What a counter may grow by: seconds or counts, by its label."""
@@ -102,9 +104,7 @@ def at_ease(window: Window) -> Window:
 
 @given(seen())
 def test_what_is_written_is_judged_again_alike(seen):
-    written = document(
-        *seen, complete=True, sampled={"wanted": {"seconds": 9, "base": "http://a/", "requests": [["GET", "/"]]}, "failures": []}
-    )
+    written = document(*seen, complete=True, sampled={"wanted": WANTED, "failures": []})
     read = json.loads(json.dumps(written))
 
     judged = judge(*seen)
@@ -132,7 +132,7 @@ def test_names_in_the_page_are_text():
     deltas = {STALLED: {"": 0.9}, "asyncio_eventloop_busy_seconds_total": {"": 1.0}, LOOP_CPU: {}}
     windows = [Window("<b>", float(at), 1.0, deltas) for at in range(1, 9)]
     sampled = {"<b>": profiles({evil: 50})["0"]}
-    told = {"wanted": {"seconds": 8, "base": "http://a/", "requests": [["GET", "/"]]}, "failures": ["<i>"], "load": {"<u>": 1}}
+    told = {"wanted": WANTED, "failures": ["<i>"], "load": {"<u>": 1}}
     text = page(document(windows, sampled, complete=True, sampled=told), sampled)
 
     assert "&lt;script&gt;alert(1)" in text
