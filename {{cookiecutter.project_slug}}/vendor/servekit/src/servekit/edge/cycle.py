@@ -200,7 +200,7 @@ class ResponseTransport:
         self.is_closing = transport.is_closing
         self.held = b""
         """A head that leaves in one piece with a body that follows at once, or else by itself."""
-        self._call_soon = loop.call_soon
+        self._loop = loop
         self._close = close
 
     def hold(self, head: bytes, *, whole: bool) -> None:
@@ -210,7 +210,7 @@ class ResponseTransport:
         """
         self.held = head
         if not whole:
-            self._call_soon(self.flush)
+            self._loop.call_later(0, self.flush)
 
     def write_body(self, data: bytes) -> None:
         """Write a piece of a body behind the head that is held, if any."""
