@@ -20,7 +20,7 @@ LEFT_OUT = {
 }
 """Metrics on no panel, and why."""
 
-FUNCTIONS = {"sum", "max", "quantile", "topk", "rate", "deriv", "histogram_quantile"}
+FUNCTIONS = {"sum", "max", "quantile", "topk", "rate", "deriv", "histogram_quantile", "clamp_min"}
 WORDS = FUNCTIONS | {"by", "or", "and"}
 UNITS = {"reqps", "ops", "s", "percentunit", "bytes", "none"}
 RECORDED = re.compile(r"\bjob:\w+:\w+")
@@ -128,6 +128,17 @@ def test_every_counter_is_read_by_its_rate_over_the_interval_of_the_board(querie
             assert before.endswith("rate("), query
             assert after.startswith("[$__rate_interval])"), query
         assert "rate(sum" not in query
+
+
+def test_a_quotient_of_nothing_is_left_out_and_an_axis_shows_the_first_line(panels):
+    for panel in panels:
+        for target in panel["targets"]:
+            if " / " in target["expr"] or "histogram_quantile" in target["expr"]:
+                assert ">= 0" in target["expr"], panel["title"]
+        if panel["type"] == "timeseries":
+            top = panel["fieldConfig"]["defaults"]["custom"]["axisSoftMax"]
+            (_, *lines) = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
+            assert top > (lines[0]["value"] if lines else 0), panel["title"]
 
 
 def test_every_panel_says_what_it_shows_and_in_which_unit(panels):

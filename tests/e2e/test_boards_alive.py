@@ -58,8 +58,7 @@ class Prometheus:
     def ask(self, query: str) -> list[Any]:
         answer = httpx2.post(f"{self.url}/query", data={"query": query}, timeout=patience(10))
         answer.raise_for_status()
-        found: list[Any] = answer.json()["data"]["result"]
-        return found
+        return [each for each in answer.json()["data"]["result"] if each["value"][1] != "NaN"]
 
 
 @pytest.fixture

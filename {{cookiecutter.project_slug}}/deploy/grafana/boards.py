@@ -17,6 +17,8 @@ FOLDER = Path(__file__).parent / "boards"
 TAG = "servekit"
 COLUMNS = 24
 SIZES = {"stat": (4, 4), "timeseries": (8, 8)}
+FLAT = {"reqps": 0.1, "ops": 0.1, "s": 0.01, "percentunit": 0.1, "bytes": 2**20, "none": 1}
+"""How high an axis is, by unit, while all is 0: Grafana's own choice is 100."""
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
 
@@ -84,7 +86,12 @@ def panel_of(panel: Panel, x: int, y: int) -> dict[str, Any]:
     """Return a panel as Grafana keeps it; its number, by which links name it, is its title's."""
     width, height = SIZES[panel.kind]
     style = "dashed" if panel.lines else "off"
-    custom = {"fillOpacity": 5, "showPoints": "never", "thresholdsStyle": {"mode": style}}
+    custom = {
+        "fillOpacity": 5,
+        "showPoints": "never",
+        "thresholdsStyle": {"mode": style},
+        "axisSoftMax": panel.lines[0] * 1.2 if panel.lines else FLAT[panel.unit],
+    }
     return {
         "id": crc32(panel.title.encode()) % 100_000,
         "type": panel.kind,
