@@ -130,8 +130,9 @@ def test_prometheus_scrapes_every_worker_and_knows_the_alerts(stack):
 
     found = "query?query=" + quote("process_resident_memory_bytes{worker!=''}")
     wait_for("two workers are scraped", lambda: len(asked(found)["result"]) >= 2, seconds=40)
-    (group,) = asked("rules")["groups"]
-    assert all(rule["health"] in {"ok", "unknown"} for rule in group["rules"])
+    rules = [rule for group in asked("rules")["groups"] for rule in group["rules"]]
+    assert {rule["type"] for rule in rules} == {"alerting", "recording"}
+    assert all(rule["health"] in {"ok", "unknown"} for rule in rules)
 
 
 def test_a_worker_that_the_kernel_ends_for_memory_is_replaced_and_the_service_goes_on(stack):

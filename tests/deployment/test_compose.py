@@ -1,5 +1,7 @@
 """What compose starts is confined, waits for its stores, and is reached by this machine only."""
 
+import subprocess
+
 import pytest
 import yaml
 from settings_source import CLOSE_SECONDS, settings_defaults
@@ -11,7 +13,7 @@ def services(project):
 
 
 def test_every_container_is_confined(services):
-    assert set(services) == {"service", "caddy", "prometheus", "redis", "postgres"}
+    assert set(services) == {"service", "caddy", "prometheus", "grafana", "redis", "postgres"}
     for name, service in services.items():
         # Into Prometheus' root compose writes the secret.
         assert service["read_only"] is (name != "prometheus")
@@ -54,13 +56,64 @@ def test_caddy_is_there_when_asked_for_and_then_alone_open_to_all(services):
 def test_prometheus_is_there_when_asked_for_and_reads_the_admin_port_with_its_token(
     project, services
 ):
-    assert services["prometheus"]["profiles"] == ["prometheus"]
+    assert services["prometheus"]["profiles"] == ["prometheus", "grafana"]
     assert all(port.startswith("127.0.0.1:") for port in services["prometheus"]["ports"])
     (secret,) = services["prometheus"]["secrets"]
     config = yaml.safe_load((project / "deploy/prometheus/prometheus.yaml").read_text())
     (job,) = config["scrape_configs"]
     assert job["authorization"]["credentials_file"] == f"/run/secrets/{secret}"
     assert job["static_configs"] == [{"targets": ["service:9100"]}]
+
+
+def test_prometheus_refuses_to_run_where_it_would_see_nothing(services, tmp_path):
+    shell, flag, script, name = services["prometheus"]["entrypoint"]
+    token = tmp_path / "token"
+    program = tmp_path / "prometheus"
+    program.write_text('#!/bin/sh\necho "runs $@"\n')
+    program.chmod(0o755)
+    script = script.replace("/run/secrets/admin_token", str(token)).replace("$$", "$")
+
+    def start() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [shell, flag, script, name, "--one", "--two"],
+            env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    token.touch()
+    refused = start()
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("ADMIN_TOKEN is not set")
+    token.write_text("t" * 32)
+    assert start().stdout == "runs --one --two\n"
+
+
+def test_grafana_is_there_when_asked_for_and_nobody_can_change_anything(project, services):
+    grafana = services["grafana"]
+    assert grafana["profiles"] == ["grafana"]
+    assert all(port.startswith("127.0.0.1:") for port in grafana["ports"])
+    assert grafana["depends_on"] == {"prometheus": {"condition": "service_healthy"}}
+    environment = grafana["environment"]
+    assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+    assert environment["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
+
+    mounted = dict(volume.removesuffix(":ro").split(":") for volume in grafana["volumes"])
+    provisioning = project / "deploy" / "grafana" / "provisioning"
+    assert mounted["./deploy/grafana/provisioning"] == "/etc/grafana/provisioning"
+    (provider,) = yaml.safe_load((provisioning / "dashboards/boards.yaml").read_text())["providers"]
+    assert provider["options"]["path"] == mounted["./deploy/grafana/boards"]
+    home = environment["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert home.startswith(f"{provider['options']['path']}/")
+    assert (project / "deploy/grafana/boards" / home.rsplit("/", 1)[1]).is_file()
+
+    (source,) = yaml.safe_load((provisioning / "datasources/prometheus.yaml").read_text())[
+        "datasources"
+    ]
+    assert source["url"] == "http://prometheus:9090"
+    config = yaml.safe_load((project / "deploy/prometheus/prometheus.yaml").read_text())
+    assert source["jsonData"]["timeInterval"] == config["global"]["scrape_interval"]
 
 
 def test_the_admin_port_is_open_to_others_only_with_a_token(services):

@@ -8,6 +8,7 @@ from starlette.middleware import Middleware
 
 from servekit.admission.importance import Importances
 from servekit.admission.layer import OverloadMiddleware
+from servekit.foreign.fastapi import telemetry_is_off
 from servekit.layers.body_limit import BodyLimitMiddleware
 from servekit.layers.compression import CompressionMiddleware
 from servekit.layers.cors import AllowedOrigins, CorsMiddleware, PreflightMiddleware
@@ -85,7 +86,7 @@ def layers(service: Composition, app: FastAPI) -> list[Middleware]:
             hops=settings.trusted_proxy_hops,
             dry_run=settings.pressure_dry_run,
         ),
-        Middleware(RequestIdMiddleware, service=service),
+        Middleware(RequestIdMiddleware, service=service, traced=not telemetry_is_off(app)),
         Middleware(
             TelemetryMiddleware,
             registry=registry,

@@ -1,10 +1,17 @@
 import os
 import warnings
 
+import httpx2
 import pytest
+from fastapi import FastAPI, Request
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from structlog.contextvars import bind_contextvars, get_contextvars, unbind_contextvars
 
+from servekit import Service, Settings
 from servekit.layers.request_id import RequestIdMiddleware
+from servekit.testing.lifespan import Lifespan
 from tests.asgi import answers, call, foreign, http_scope, passed
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -68,6 +75,29 @@ async def test_an_invalid_traceparent_is_ignored(parent):
 
     await call(RequestIdMiddleware(app), headers=[("x-request-id", "a"), ("traceparent", parent)])
     assert seen == [{"request_id": "a"}]
+
+
+@pytest.mark.parametrize("parent", [None, f"00-{TRACE}-00f067aa0ba902b7-01"])
+async def test_the_log_names_the_trace_that_the_collector_gets(make_settings, parent):
+    spans, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    app = FastAPI(telemetry={"tracing": True, "tracer_provider": provider})
+    Service(make_settings(Settings)).install(app)
+
+    @app.get("/slow")
+    async def slow(request: Request) -> list[str]:
+        return [request.state.trace_id, get_contextvars()["trace_id"]]
+
+    transport = httpx2.ASGITransport(app=app)
+    headers = {"traceparent": parent} if parent else {}
+    async with (
+        Lifespan(app),
+        httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client,
+    ):
+        said = (await client.get("/slow", headers=headers)).json()
+    (trace,) = {f"{span.context.trace_id:032x}" for span in spans.get_finished_spans()}
+    assert said == [trace, trace]
+    assert parent is None or trace == TRACE
 
 
 async def test_what_others_bound_survives():

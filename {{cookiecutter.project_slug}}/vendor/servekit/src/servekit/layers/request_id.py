@@ -33,13 +33,15 @@ class RequestIdMiddleware:
     An answer that has one keeps it.
 
     The id is in `scope["state"]["request_id"]` and bound to the log; so is, as `trace_id`, that of
-    a valid W3C `traceparent`. What runs for the request finds `service`, if it is given, as the
-    current one; a layer of its own for that would cost every request a frame more.
+    a valid W3C `traceparent`, or of the OpenTelemetry span around it all if `traced`. What runs for
+    the request finds `service`, if it is given, as the current one; a layer of its own for that
+    would cost every request a frame more.
     """
 
-    def __init__(self, app: ASGIApp, *, service: object = None) -> None:
+    def __init__(self, app: ASGIApp, *, service: object = None, traced: bool = False) -> None:
         self.app = app
         self.service = service
+        self.traced = traced
         self.process = 0
         self.prefix = ""
         self.count = count()
@@ -69,8 +71,8 @@ class RequestIdMiddleware:
         scope[SCOPE_KEY] = self.service
         token, outer = bound_request_id.set(request_id), current_service.set(self.service)
         tokens = None
-        if parent:
-            state["trace_id"] = trace_id = parent[1].decode()
+        if (parent or self.traced) and (trace_id := self.trace_id(parent)):
+            state["trace_id"] = trace_id
             tokens = bind_contextvars(trace_id=trace_id)
         try:
             await self.app(scope, receive, send_named)
@@ -89,3 +91,14 @@ class RequestIdMiddleware:
             self.process = process
             self.prefix = os.urandom(12).hex()
         return f"{self.prefix}{next(self.count) & 0xFFFFFFFF:08x}"
+
+    def trace_id(self, parent: re.Match[bytes] | None) -> str:
+        """Return what the collector calls the request's trace, "" where there is none."""
+        if self.traced:
+            # Costs nothing where nothing is traced.
+            from opentelemetry.trace import format_trace_id, get_current_span
+
+            context = get_current_span().get_span_context()
+            if context.is_valid:
+                return format_trace_id(context.trace_id)
+        return parent[1].decode() if parent else ""
