@@ -70,7 +70,8 @@ def set_structlog_level(level: int) -> None:
 
 def current_level() -> str:
     """Return the least severe level that is written."""
-    return logging.getLevelName(LiveLogger.get_effective_level(None)).lower()
+    name: str = logging.getLevelName(LiveLogger.get_effective_level(None)).lower()
+    return name
 
 
 def configure_structlog(level: int, processors: list[Processor]) -> None:

@@ -42,11 +42,8 @@ def run_command(application: str, settings_class: str, arguments: list[str]) -> 
         from servekit.start.launch import run
 
         return run(settings, arguments=(application, settings_class), reload=options.reload)
-    if options.command == "settings":
-        return tell_settings(settings, options)
-    if options.command == "doctor":
-        return doctor(settings, options)
-    return profile(settings, options) if options.command == "profile" else ask(settings, options)
+    others = {"settings": tell_settings, "doctor": doctor, "profile": profile, "top": top}
+    return others.get(options.command, ask)(settings, options)
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -58,6 +55,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     start.add_argument("--reload", action="store_true", help="reload when a source file changes")
     status = commands.add_parser("status", help="show the workers of the running service")
     status.add_argument("--json", action="store_true", help="as JSON")
+    watching = commands.add_parser("top", help="watch the running service; Ctrl-C ends it")
+    watching.add_argument("--once", action="store_true", help="print one moment and end")
     reload = commands.add_parser(
         "reload", help="load the code anew, worker by worker, losing no request"
     )
@@ -141,6 +140,13 @@ def load_url(text: str) -> str:
 def worker_or_all(text: str) -> int | None:
     """Return the slot of a worker, or None for all of them."""
     return None if text == "all" else int(text)
+
+
+def top(settings: Settings, options: argparse.Namespace) -> int:
+    """Watch the running service."""
+    from servekit.console.top import show
+
+    return answered(settings, lambda client: show(client, once=options.once))
 
 
 def profile(settings: Settings, options: argparse.Namespace) -> int:
