@@ -13,21 +13,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 ENTRIES = 200
-FACT_CHARACTERS = 100
+FACT_CHARACTERS = 200
 DETAIL_CHARACTERS = 400
 
 EVENTS = frozenset(
     {
         *("worker_started", "worker_ended", "worker_hung", "worker_start_failed"),
         *("worker_forced", "worker_did_not_stop", "worker_did_not_die", "worker_not_understood"),
-        *("scaled", "stop_begins", "reload_begins", "reloaded", "reload_failed", "zygote_died"),
-        *("recycle_failed", "recycle_postponed", "limit_below_fresh_worker", "restart_needed"),
+        *("scaled", "stop_begins", "reload_begins", "reload_done", "reload_failed"),
+        *(
+            "zygote_died",
+            "worker_replaced",
+            "recycle_failed",
+            "recycle_postponed",
+            "limit_below_fresh_worker",
+            "restart_needed",
+        ),
         *("log_level_changed", "requests_cancelled"),
         *("event_loop_blocked", "event_loop_unblocked"),
         *("overload_began", "overload_ended", "request_refused"),
         *("redis_breaker_opened", "redis_breaker_closed", "redis_primary_changed"),
         *("upstream_breaker_opened", "upstream_breaker_closed"),
-        *("invalidation_channel_down", "invalidation_channel_up", "database_unavailable"),
+        *("invalidation_channel_down", "database_unavailable"),
     }
 )
 """Events of the log that are noted: each is rare, or logged once in some seconds."""

@@ -8,6 +8,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from servekit.logs import terminal_safe
+
 if TYPE_CHECKING:
     from servekit.admin.client import AdminClient
 
@@ -15,9 +17,11 @@ STREAM = "/console/stream"
 ENTER, LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 HOME, END_OF_LINE, END_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
 BARS = "▁▂▃▄▅▆▇█"
-BARS_WIDTH = 20
+BARS_MOST, BARS_LEAST = 20, 5
+WIDTH_BESIDE_BARS = 92
 EVENTS_KEPT = 50
-WIDTH = 120
+WIDTH = 160
+"""Of a line where there is no terminal to ask."""
 GRAPHS = {"rate": "req/s", "lag_seconds": "lag ms", "utilization": "busy %"}
 SCALES = {"rate": 1.0, "lag_seconds": 1e3, "utilization": 1e2}
 LEAST_TOP = {"rate": 1.0, "lag_seconds": 50.0, "utilization": 100.0}
@@ -28,7 +32,7 @@ class Screen:
     """What is shown: the newest document, a minute of some figures, the last events."""
 
     def __init__(self) -> None:
-        self._past: dict[tuple[int, str], deque[float | None]] = {}
+        self._past: dict[tuple[int | None, str], deque[float | None]] = {}
         self._events: deque[dict[str, Any]] = deque(maxlen=EVENTS_KEPT)
         self._document: dict[str, Any] = {}
         self._about: dict[str, str] = {}
@@ -45,15 +49,19 @@ class Screen:
             return
         self._document = document
         self._events.extendleft(document["events"])
+        before, self._past = self._past, {}
         for row in document["workers"]:
             for name in GRAPHS:
-                past = self._past.setdefault((row["slot"], name), deque(maxlen=BARS_WIDTH))
-                past.append(row.get(name))
+                key = row["pid"], name
+                self._past[key] = before.get(key) or deque(maxlen=BARS_MOST)
+                self._past[key].append(row.get(name))
 
     def text(self, width: int, height: int = 0, *, bars: bool) -> str:
         """Return the screen as lines that fit; a height of 0 is as many as there are."""
         document = self._document
-        lines = [self._headline(document), "", *self._workers(document["workers"], bars=bars), ""]
+        room = min(BARS_MOST, (width - WIDTH_BESIDE_BARS) // len(GRAPHS) - 1) if bars else 0
+        workers = self._workers(document["workers"], room if room >= BARS_LEAST else 0)
+        lines = [self._headline(document), "", *workers, ""]
         lines += [f"RUNNING NOW ({len(document['running'])})"]
         lines += [
             f"{one['seconds']:8.1f} s  w{one['worker']:<3} {one['method']:<6} {one['route']}"
@@ -65,7 +73,7 @@ class Screen:
         lines += [event_line(event) for event in self._events]
         if height:
             lines = lines[:height]
-        return "\n".join(line[:width].rstrip() for line in lines)
+        return "\n".join(terminal_safe(line)[:width].rstrip() for line in lines)
 
     def _headline(self, document: dict[str, Any]) -> str:
         rows = document["workers"]
@@ -84,20 +92,20 @@ class Screen:
             parts.append("STOPPING")
         return "  ".join(parts)
 
-    def _workers(self, rows: list[dict[str, Any]], *, bars: bool) -> list[str]:
-        space = BARS_WIDTH + 1 if bars else 0
-        titles = "".join(f"{title:>8}{'':{space}}" for title in GRAPHS.values())
+    def _workers(self, rows: list[dict[str, Any]], room: int) -> list[str]:
+        space = " " * (room + 1) if room else ""
+        titles = "".join(f"{title:>8}{space}" for title in GRAPHS.values())
         head = f"slot      pid state     {titles}  p99 ms  MiB run press  restarts"
-        return [head, *(self._worker(row, bars=bars) for row in rows)]
+        return [head, *(self._worker(row, room) for row in rows)]
 
-    def _worker(self, row: dict[str, Any], *, bars: bool) -> str:
+    def _worker(self, row: dict[str, Any], room: int) -> str:
         cells = f"{row['slot']:>4} {row['pid'] or '-':>8} {state_of(row):<10}"
         for name, scale in SCALES.items():
             value = row.get(name)
             cells += f"{'-' if value is None else f'{value * scale:.0f}':>8}"
-            if bars:
-                past = [each and each * scale for each in self._past[row["slot"], name]]
-                cells += f" {graph(past, LEAST_TOP[name])}"
+            if room:
+                past = [each and each * scale for each in self._past[row["pid"], name]]
+                cells += f" {graph(past[-room:], LEAST_TOP[name]):>{room}}"
         restarts = " ".join(f"{reason}:{count}" for reason, count in row["restarts"].items())
         return (
             f"{cells}{milliseconds(row.get('p99_seconds')):>8}{row.get('rss_bytes', 0) >> 20:>5}"
@@ -149,7 +157,7 @@ def graph(values: list[float | None], least_top: float) -> str:
     top = max(least_top, *(value or 0 for value in values))
     last = len(BARS) - 1
     drawn = (" " if value is None else BARS[min(last, int(value / top * last))] for value in values)
-    return "".join(drawn).rjust(BARS_WIDTH)
+    return "".join(drawn)
 
 
 def state_of(row: dict[str, Any]) -> str:
