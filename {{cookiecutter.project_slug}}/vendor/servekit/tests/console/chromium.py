@@ -1,8 +1,9 @@
-"""A real Chromium, driven over its DevTools protocol: what it shows, and what it complains about."""
+"""A real Chromium, driven over its DevTools protocol: what it shows, what it complains about."""
 
 import asyncio
 import base64
 import contextlib
+import copy
 import itertools
 import json
 import shutil
@@ -73,6 +74,9 @@ class Page:
 
     async def open(self, url: str) -> None:
         await self.do("Page.navigate", url=url)
+        await self.until(
+            f"location.href === {json.dumps(url)} && document.readyState === 'complete'"
+        )
 
     async def resize(self, width: int, height: int) -> None:
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
@@ -88,7 +92,7 @@ class Page:
 
     async def value(self, expression: str) -> Any:
         """Return what an expression gives, a promise's result too."""
-        options = {"returnByValue": True, "awaitPromise": True}
+        options = {"returnByValue": True, "awaitPromise": True, "userGesture": True}
         answer = await self.do("Runtime.evaluate", expression=expression, **options)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
@@ -97,11 +101,25 @@ class Page:
         """Return the value of an expression once it is true."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience(seconds)):
-                while not (value := await self.value(expression)):
+                while not (value := await self.value(expression)):  # noqa: ASYNC110 - a browser's
                     await asyncio.sleep(0.05)
                 return value
         shown = await self.value("document.body.innerText")
         raise AssertionError(f"not within time: {expression}\n{shown}\n{self.complaints}")
+
+    async def tab(self, address: str) -> "Page":
+        """Return the tab that was opened with an address; what it complains of is ours too."""
+        found: list[str] = []
+        async with asyncio.timeout(patience(10)):
+            while not found:
+                targets = (await self.do("Target.getTargets"))["targetInfos"]
+                found = [each["targetId"] for each in targets if each["url"] == address]
+        other = copy.copy(self)
+        attached = await self.do("Target.attachToTarget", targetId=found[0], flatten=True)
+        other._session = attached["sessionId"]
+        for domain in ("Runtime", "Log", "Network", "Audits"):
+            await other.do(f"{domain}.enable")
+        return other
 
     async def press(self, key: str, text: str = "") -> None:
         code = {"Tab": 9, "Enter": 13, "Escape": 27}.get(key, 0)

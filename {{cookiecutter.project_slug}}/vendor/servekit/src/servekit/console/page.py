@@ -60,6 +60,7 @@ class Console:
         *,
         draw: Callable[[list[str], str], str],
         inline: tuple[str, str],
+        asks_token: bool,
     ) -> None:
         self._view = view
         self._feed = feed
@@ -73,7 +74,10 @@ class Console:
         ]
         for name, kind in FILES.items():
             path = "/" if name == "console.html" else f"/console/{name}"
-            self.routes.append(Route(path, served(name, {**headers, "content-type": kind})))
+            body = (resources.files("servekit.console") / "shell" / name).read_bytes()
+            if asks_token:  # else the page would find out by a refusal, which browsers log
+                body = body.replace(b'asks-token="no"', b'asks-token="yes"')
+            self.routes.append(Route(path, served(body, {**headers, "content-type": kind})))
         self.shell = frozenset(route.path for route in self.routes[3:])
 
     async def stream(self, _: Request) -> Response:
@@ -117,9 +121,8 @@ class Console:
         return HTMLResponse(await asyncio.to_thread(self._draw, stacks, told))
 
 
-def served(name: str, headers: dict[str, str]) -> Callable[[Request], Awaitable[Response]]:
-    """Return the endpoint of a file that stands in `shell/`, read now."""
-    body = (resources.files("servekit.console") / "shell" / name).read_bytes()
+def served(body: bytes, headers: dict[str, str]) -> Callable[[Request], Awaitable[Response]]:
+    """Return the endpoint of a file."""
 
     async def serve(_: Request) -> Response:
         return Response(body, headers=headers)

@@ -31,7 +31,8 @@ def make_console(
     about = {"name": project_name(package) or package, "environment": settings.environment}
     feed = Feed(view, journal, about)
     inline = digest(read("flame_graph.js")), digest(read("flame_graph.css"))
-    return Console(view, feed, draw=draw, inline=inline), feed
+    asks_token = bool(settings.admin_token.get_secret_value())
+    return Console(view, feed, draw=draw, inline=inline, asks_token=asks_token), feed
 
 
 def draw(stacks: list[str], told: str) -> str:

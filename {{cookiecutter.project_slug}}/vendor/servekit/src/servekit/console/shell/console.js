@@ -19,6 +19,7 @@ function withToken(path, options = {}) {
 
 async function follow() {
   running?.abort();
+  if (document.body.dataset.asksToken === "yes" && !sessionStorage.getItem(TOKEN)) return askForToken();
   const mine = running = new AbortController();
   try {
     const response = await withToken("console/stream", { signal: mine.signal });
@@ -166,7 +167,7 @@ function workers(rows) {
   const cell = (label, className = "") => element("td", { class: className, "data-label": label });
   fill(by("workers"), rows, (row) => `${row.slot}:${row.pid}`, (row) => [
     cell("worker"), cell("state"), ...GRAPHS.map(([, label]) => graphCell(label)),
-    cell("running"), cell("open"), cell("pressure"), cell("up"), cell("restarts"),
+    cell("running"), cell("conns"), cell("pressure"), cell("up"), cell("restarts"),
     element("td", { class: "buttons" }, ...(row.pid === null ? [] : buttonsFor(rowOf(row)))),
   ], (tr, row) => {
     const cells = tr.cells;
@@ -183,7 +184,7 @@ function workers(rows) {
     });
     say(cells[7], number(row.active));
     say(cells[8], number(row.connections));
-    say(cells[9], row.pressure > 0.005 ? `${number(100 * row.pressure)} % ${row.pressure_reason.replaceAll("_", " ")}` : "0 %");
+    say(cells[9], `${number(100 * (row.pressure ?? 0))} %${row.pressure > 0.1 ? ` ${row.pressure_reason.replaceAll("_", " ")}` : ""}`);
     mark(cells[9], row.pressure > PRESSURE_WARN && "warn");
     say(cells[10], duration(row.uptime_seconds));
     say(cells[11], Object.entries(row.restarts).map(([reason, count]) => `${count} ${reason}`).join(", ") || "0");
