@@ -40,7 +40,8 @@ MAY_IMPORT = {
     "diagnosis": {"admin"},
     "start": {
         "admin", "configuration", "console", "cpus", "diagnosis", "edge", "import_string",
-        "install", "layers", "logs", "monitors", "notation", "redis", "service", "sql", "workers",
+        "install", "layers", "logs", "monitors", "notation", "redis", "routing", "service", "sql",
+        "workers",
     },
     "testing": {"configuration", "cpus", "logs", "redis", "service", "sessions", "sql"},
 }  # fmt: skip

@@ -1,5 +1,6 @@
 """The page in a real browser: it works by keyboard, complains of nothing, and asks nobody else."""
 
+import asyncio
 import os
 import signal
 import time
@@ -89,6 +90,8 @@ async def test_a_hidden_tab_is_sent_nothing_and_goes_on_when_it_is_seen(start_lo
         "document.dispatchEvent(new Event('visibilitychange'))"
     )
     await page.until("document.getElementById('link').textContent.startsWith('Paused')")
+    await asyncio.sleep(1.5)  # a document would have come
+    assert await page.value("document.getElementById('link').textContent.startsWith('Paused')")
     streams = sum(url.endswith("/stream") for url in page.requests)
     await page.value(
         "delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))"

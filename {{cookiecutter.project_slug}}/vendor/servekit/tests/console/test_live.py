@@ -52,10 +52,13 @@ def service(start_looked_at):
 
 def test_a_request_that_waits_is_shown_with_route_age_and_own_line(service):
     with contextlib.closing(follow(service)) as stream, asked(service, "/wait/id-7"):
+        began = time.monotonic()
         document, _ = until(
             stream, lambda each: each["running"] and each["running"][0]["seconds"] > 1
         )
+        elapsed = time.monotonic() - began
     [request] = document["running"]
+    assert request["seconds"] < elapsed + 1
     assert (request["method"], request["route"]) == ("GET", "/wait/{what}")
     assert request["path"] == "/wait/id-7"
     assert request["place"].endswith(" create_app.<locals>.wait")

@@ -39,7 +39,13 @@ EVENTS = frozenset(
 )
 """Events of the log that are noted: each is rare, or logged once in some seconds."""
 
-LEFT_OUT = frozenset({"timestamp", "level", "event", "worker", "stack", "stacks", "trace", "task"})
+LEFT_OUT = frozenset(
+    {
+        *("timestamp", "level", "event", "worker", "stack", "stacks", "trace", "task"),
+        *("request_id", "ended", "suppressed"),
+    }
+)
+"""Facts that are told apart, too long, or for those who read the log itself."""
 
 
 class Journal:

@@ -162,32 +162,35 @@ function state(row) {
   return `${SIGNS[row.state] ?? ""} ${row.state}`;
 }
 
+function tell(cell, text, kind) { // what marks the text must not mark its label on a phone
+  say(cell.firstChild, text);
+  mark(cell.firstChild, kind);
+}
+
 function workers(rows) {
   const tops = GRAPHS.map(([name, , , least]) => Math.max(least, ...[...past.values()].flatMap((each) => each[name])));
-  const cell = (label, className = "") => element("td", { class: className, "data-label": label });
+  const cell = (label) => element("td", { "data-label": label }, element("span"));
   fill(by("workers"), rows, (row) => `${row.slot}:${row.pid}`, (row) => [
     cell("worker"), cell("state"), ...GRAPHS.map(([, label]) => graphCell(label)),
     cell("running"), cell("conns"), cell("pressure"), cell("up"), cell("restarts"),
     element("td", { class: "buttons" }, ...(row.pid === null ? [] : buttonsFor(rowOf(row)))),
   ], (tr, row) => {
     const cells = tr.cells;
-    say(cells[0], row.pid === null ? `${row.slot}` : `${row.slot} · pid ${row.pid}`);
-    say(cells[1], state(row));
-    mark(cells[1], row.answers === false || row.state === "waiting" ? "bad" : "");
+    tell(cells[0], row.pid === null ? `${row.slot}` : `${row.slot} · pid ${row.pid}`);
+    tell(cells[1], state(row), row.answers === false || row.state === "waiting" ? "bad" : "");
     tr.classList.toggle("ill", row.state !== "ready" || row.answers === false);
     GRAPHS.forEach(([name, label, format, , kind], index) => {
       const graph = cells[2 + index];
       const known = row[name] !== undefined && row[name] !== null;
-      say(graph.firstChild, known ? format(row[name]) : "–");
-      mark(graph.firstChild, known ? kind(row[name]) : "");
+      tell(graph, known ? format(row[name]) : "–", known && kind(row[name]));
       drawGraph(graph, row.pid === null ? [] : figures(row.pid)[name], tops[index], label, format);
     });
-    say(cells[7], number(row.active));
-    say(cells[8], number(row.connections));
-    say(cells[9], `${number(100 * (row.pressure ?? 0))} %${row.pressure > 0.1 ? ` ${row.pressure_reason.replaceAll("_", " ")}` : ""}`);
-    mark(cells[9], row.pressure > PRESSURE_WARN && "warn");
-    say(cells[10], duration(row.uptime_seconds));
-    say(cells[11], Object.entries(row.restarts).map(([reason, count]) => `${count} ${reason}`).join(", ") || "0");
+    tell(cells[7], number(row.active));
+    tell(cells[8], number(row.connections));
+    tell(cells[9], `${number(100 * (row.pressure ?? 0))} %${row.pressure > 0.1 ? ` ${row.pressure_reason.replaceAll("_", " ")}` : ""}`,
+      row.pressure > PRESSURE_WARN && "warn");
+    tell(cells[10], duration(row.uptime_seconds));
+    tell(cells[11], Object.entries(row.restarts).map(([reason, count]) => `${count} ${reason}`).join(", ") || "0");
   }, "No workers.");
 }
 
