@@ -36,10 +36,12 @@ MAY_IMPORT = {
         "tuning",
     },
     "admin": {"edge", "workers"},
+    "console": {"admin", "logs", "workers"},
     "diagnosis": {"admin"},
     "start": {
-        "admin", "configuration", "cpus", "diagnosis", "edge", "import_string", "install", "layers",
-        "logs", "monitors", "notation", "redis", "service", "sql", "workers",
+        "admin", "configuration", "console", "cpus", "diagnosis", "edge", "import_string",
+        "install", "layers", "logs", "monitors", "notation", "redis", "routing", "service", "sql",
+        "workers",
     },
     "testing": {"configuration", "cpus", "logs", "redis", "service", "sessions", "sql"},
 }  # fmt: skip

@@ -9,7 +9,7 @@ PRELUDE = """
 import logging, os, sys, warnings
 import structlog
 warnings.simplefilter('default')
-from servekit.logs import configure_logs, event_writer
+from servekit.logs import configure_logs, event_writer, listeners, set_level
 log = structlog.get_logger()
 """
 ATTACK = "a\r\n{}\x1b[2K\x9b31m\u2028\u2029\u202e\x00"
@@ -143,7 +143,7 @@ def test_a_forked_process_names_itself_even_through_loggers_used_before():
 
 
 def test_the_writer_heeds_the_level_and_lines_that_cannot_be_written_are_dropped():
-    assert run("configure_logs('warning', 'json')\nevent_writer('warning')([('info', {})])") == b""
+    assert run("configure_logs('warning', 'json')\nevent_writer()([('info', {})])") == b""
     run("configure_logs('info', 'json')\nos.close(1)\nlog.info('x'); os.open(os.devnull, 1)")
 
 
@@ -232,3 +232,28 @@ def test_no_extra_field_costs_a_record_or_forges_a_line(form, way):
     assert "\x1b[2K" not in text
     if form == "json":
         assert all(json.loads(line)["event"] == "still said" for line in lines)
+
+
+def test_a_level_that_changes_reaches_every_logger_in_use():
+    lines = lines_of(
+        "configure_logs('info', 'json')\n"
+        "write, record = event_writer(), logging.getLogger('x')\n"
+        "def all_say(level):\n"
+        "    getattr(log, level)('event'); getattr(record, level)('record')\n"
+        "    write([(level, {'event': 'written'})])\n"
+        "all_say('debug'); set_level('debug'); all_say('debug')\n"
+        "set_level('error'); all_say('warning'); all_say('error')"
+    )
+    assert [(line["level"], line["event"]) for line in lines] == [
+        (level, event) for level in ("debug", "error") for event in ("event", "record", "written")
+    ]
+
+
+def test_listeners_hear_what_is_written_and_nothing_else():
+    lines = lines_of(
+        "configure_logs('info', 'json', worker=2)\n"
+        "listeners.append(lambda fields: heard.append(dict(fields)))\n"
+        "heard = []\n"
+        "log.debug('hidden'); log.warning('seen', a=1); log.info(len(heard), w=heard[0]['worker'])"
+    )
+    assert [(line["event"], line.get("w")) for line in lines] == [("seen", None), (1, 2)]

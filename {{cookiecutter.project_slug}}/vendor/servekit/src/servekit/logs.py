@@ -34,6 +34,12 @@ JSON_CONTROLS = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 Event = tuple[str, EventDict]
 
+LiveLogger: Any = type("LiveLogger", (structlog.make_filtering_bound_logger(LEVELS["info"]),), {})
+"""The class of all loggers; another base is another level for those in use too."""
+
+listeners: list[Callable[[EventDict], None]] = []
+"""Called with each event of structlog's that is written, in the thread that logs it."""
+
 JSON_OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
 
 
@@ -47,8 +53,25 @@ def configure_logs(level: str = "info", format: str = "auto", worker: int | None
     console = format == "console" or (format == "auto" and sys.stdout.isatty())
     render: Processor = render_console() if console else render_json
     prepare: list[Processor] = [Stamp(worker)]
-    configure_structlog(LEVELS[level], [*prepare, render])
+    configure_structlog(LEVELS[level], [*prepare, tell_listeners, render])
     configure_stdlib(LEVELS[level], prepare, render)
+
+
+def set_level(level: str) -> None:
+    """Write events of this level and above from now on; loggers that are in use follow."""
+    set_structlog_level(LEVELS[level])
+    logging.getLogger().setLevel(LEVELS[level])
+
+
+def set_structlog_level(level: int) -> None:
+    """Have structlog's loggers write events of this level and above."""
+    LiveLogger.__bases__ = (structlog.make_filtering_bound_logger(level),)
+
+
+def current_level() -> str:
+    """Return the least severe level that is written."""
+    name: str = logging.getLevelName(LiveLogger.get_effective_level(None)).lower()
+    return name
 
 
 def configure_structlog(level: int, processors: list[Processor]) -> None:
@@ -56,25 +79,27 @@ def configure_structlog(level: int, processors: list[Processor]) -> None:
     # Loggers in use keep a reference to the list of processors: changing it in place reaches them.
     live = structlog.get_config()["processors"] if structlog.is_configured() else []
     live[:] = processors
+    set_structlog_level(level)
     structlog.configure(
         processors=live,
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=LiveLogger,
         logger_factory=Stdout,
         cache_logger_on_first_use=True,
     )
 
 
-def event_writer(level: str = "info") -> Callable[[Iterable[Event]], None]:
+def event_writer() -> Callable[[Iterable[Event]], None]:
     """Return what writes events, each a level and its fields, with one time and in one call.
 
     For the line that every request writes: a fifth of the time of `log.info`. What is bound to the
-    request is left out of the JSON line, so pass what matters. It follows `configure_logs`.
+    request is left out of the JSON line, so pass what matters. It follows `configure_logs` and
+    `set_level`.
     """
-    least = LEVELS[level]
     processors = structlog.get_config()["processors"]
     stdout = Stdout()
 
     def write(events: Iterable[Event]) -> None:
+        least = LiveLogger.get_effective_level(None)
         wanted = [event for event in events if LEVELS[event[0]] >= least]
         if processors[-1] is not render_json:
             lines = [processed(processors, method, fields) for method, fields in wanted]
@@ -148,6 +173,13 @@ class StdoutHandler(logging.Handler):
             Stdout().msg(self.format(record).encode("utf-8", "backslashreplace"))
         except Exception:  # noqa: BLE001 - the contract of logging: a log line never raises
             self.handleError(record)
+
+
+def tell_listeners(_: WrappedLogger, __: str, fields: EventDict) -> EventDict:
+    """Show an event to whoever listens."""
+    for listener in listeners:
+        listener(fields)
+    return fields
 
 
 class Stamp:

@@ -91,7 +91,7 @@ def layers(service: Composition, app: FastAPI) -> list[Middleware]:
             TelemetryMiddleware,
             registry=registry,
             metrics=service.requests,
-            write=event_writer(settings.log_level),
+            write=event_writer(),
         ),
         Middleware(SecurityHeadersMiddleware, headers=headers, docs_paths=docs_paths(service, app)),
         Middleware(ErrorsMiddleware, statuses=service.statuses),

@@ -54,7 +54,9 @@ ERRORS = [
 @pytest.fixture
 async def processes():
     told = Told()
-    processes = Processes(SupervisorConfig(program="any:thing"), [], tell=told.append)
+    processes = Processes(
+        SupervisorConfig(program="any:thing"), [], tell=told.append, note=lambda _: None
+    )
     yield processes, told
     await processes.end()
 

@@ -14,6 +14,8 @@ from starlette.routing import Route
 from servekit.workers.worker_process import CommandError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
     from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -25,10 +27,20 @@ OPEN_PATHS = frozenset({"/livez", "/readyz"})
 WORKERS_LIMIT = 512
 
 
-def create_admin(view: SupervisorView, *, token: str = "") -> Starlette:
-    """Return the application of the admin port; with a token, all but the probes demand it."""
+def create_admin(
+    view: SupervisorView,
+    *,
+    token: str = "",
+    routes: Sequence[Route] = (),
+    shell: Collection[str] = (),
+) -> Starlette:
+    """Return the application of the admin port; with a token, all but the probes demand it.
+
+    `shell` are the paths, among those of further `routes`, of what a browser has to load before
+    there is a token: it holds nothing of this service.
+    """
     admin = Admin(view)
-    routes = [
+    own = [
         Route("/metrics", admin.metrics),
         Route("/livez", admin.livez),
         Route("/readyz", admin.readyz),
@@ -39,7 +51,8 @@ def create_admin(view: SupervisorView, *, token: str = "") -> Starlette:
         Route("/stop", admin.stop, methods=["POST"]),
         Route("/debug/{command}", admin.debug),
     ]
-    return Starlette(routes=routes, middleware=[Middleware(AdminGuard, token=token)])
+    guard = Middleware(AdminGuard, token=token, shell=frozenset(shell))
+    return Starlette(routes=[*own, *routes], middleware=[guard])
 
 
 class Admin:
@@ -93,8 +106,11 @@ class Admin:
 class AdminGuard:
     """Refuses requests without the token, and those that a web page sent through a browser."""
 
-    def __init__(self, app: ASGIApp, *, token: str = "") -> None:
+    def __init__(
+        self, app: ASGIApp, *, token: str = "", shell: frozenset[str] = frozenset()
+    ) -> None:
         self.app = app
+        self.shell = shell
         self.expected = f"Bearer {token}".encode() if token else b""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -105,7 +121,7 @@ class AdminGuard:
         if not self.expected and not LOOPBACK_HOST.fullmatch(host):
             # Without a token the address is the guard, and a page can rebind its own name to it.
             response = refuse(403, "ask by a loopback address, or set ADMIN_TOKEN")
-        elif self.expected and not hmac.compare_digest(
+        elif self._wants_token(scope) and not hmac.compare_digest(
             headers.get(b"authorization", b""), self.expected
         ):
             response = refuse(401, "send the admin token: Authorization: Bearer ...")
@@ -115,6 +131,9 @@ class AdminGuard:
         else:
             return await self.app(scope, receive, send)
         return await response(scope, receive, send)
+
+    def _wants_token(self, scope: Scope) -> bool:
+        return bool(self.expected) and scope["path"] not in self.shell
 
 
 async def read_count(request: Request) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -87,6 +87,23 @@ class AdminClient:
         query = urlencode({**options, "worker": worker})
         return self._exchange("GET", f"/debug/{command}?{query}", seconds=seconds)
 
+    def follow(self, path: str) -> Iterator[Any]:
+        """Yield the lines of JSON of an endless answer as they come; raises `AdminError`."""
+        connection = self._connection(TIMEOUT_SECONDS)
+        try:
+            connection.request("GET", path, headers=self._headers)
+            response = connection.getresponse()
+            if response.status != http.client.OK:
+                raise AdminError(self._refusal(path, response.status, response.read()))
+            while line := response.readline():
+                yield json.loads(line)
+        except OSError as error:
+            raise AdminError(f"nothing answers at {self.address}: {error}") from None
+        except (http.client.HTTPException, ValueError):
+            raise AdminError(f"what answers at {self.address} is no admin port") from None
+        finally:
+            connection.close()
+
     def _ask(self, method: str, path: str, body: object = None) -> Any:
         """Send a request and return the JSON of the answer; raises `AdminError`."""
         try:
@@ -114,11 +131,14 @@ class AdminClient:
         finally:
             connection.close()
         if status >= http.client.BAD_REQUEST:
-            reason = detail_of(answer)
-            if not reason:
-                raise AdminError(f"what answers at {self.address} is no admin port")
-            raise AdminError(f"{self.address}{path.partition('?')[0]} answered {status}: {reason}")
+            raise AdminError(self._refusal(path, status, answer))
         return answer
+
+    def _refusal(self, path: str, status: int, answer: bytes) -> str:
+        """Return what an answer that is none says, in a line."""
+        if reason := detail_of(answer):
+            return f"{self.address}{path.partition('?')[0]} answered {status}: {reason}"
+        return f"what answers at {self.address} is no admin port"
 
     def _connection(self, seconds: float) -> http.client.HTTPConnection:
         if self._host.startswith(UNIX):

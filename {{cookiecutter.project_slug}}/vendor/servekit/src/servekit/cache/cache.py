@@ -131,7 +131,7 @@ class Cache(Values):
 
     def bind(self, declaration: Declaration[P, R]) -> Cached[P, R]:
         """Return a declared function, cached here."""
-        stats = self._metrics.stats(declaration.name)
+        stats = self.metrics.stats(declaration.name)
         return Cached(
             declaration,
             declaration.policy(
@@ -147,7 +147,7 @@ class Cache(Values):
     async def delete(self, *keys: str, name: str = "values") -> None:
         """Remove keys everywhere."""
         if self._enabled and keys:
-            self._metrics.stats(name).invalidations_redis += len(keys)
+            self.metrics.stats(name).invalidations_redis += len(keys)
             await self._writer.remove(keys)
 
     async def delete_pattern(self, pattern: str, *, name: str = "values") -> int:
@@ -159,13 +159,13 @@ class Cache(Values):
         if not self._enabled:
             return 0
         removed = await self._writer.remove_pattern(pattern)
-        self._metrics.stats(name).invalidations_redis += removed
+        self.metrics.stats(name).invalidations_redis += removed
         return removed
 
     async def invalidate_tag(self, *tags: str, name: str = "tags") -> None:
         """Make misses of all entries with a tag, in one command each, however many they are."""
         if self._enabled:
-            self._metrics.stats(name).invalidations_redis += len(tags)
+            self.metrics.stats(name).invalidations_redis += len(tags)
             for tag in tags:
                 await self._writer.remove_tag(tag)
 

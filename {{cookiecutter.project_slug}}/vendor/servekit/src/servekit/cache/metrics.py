@@ -41,6 +41,16 @@ class CacheMetrics(Collector):
         """Return the counters of the cache of this name."""
         return self._stats.setdefault(cache, CacheStats())
 
+    def counts(self) -> dict[str, dict[str, dict[str, int]]]:
+        """Return the counters by cache, tier and name."""
+        return {
+            cache: {
+                tier: {name: getattr(stats, f"{name}_{tier}") for name in COUNTERS}
+                for tier in ("local", "redis")
+            }
+            for cache, stats in self._stats.items()
+        }
+
     def collect(self) -> Iterator[Metric]:
         for name, text in COUNTERS.items():
             family = CounterMetricFamily(f"cache_{name}", text, labels=["cache", "tier"])

@@ -34,7 +34,7 @@ class Values:
         self._reader = reader
         self._writer = writer
         self._engine = engine
-        self._metrics = metrics
+        self.metrics = metrics
         self._enabled = enabled
         self._compress_bytes = compress_bytes
         self._bypassed: ContextVar[bool] = ContextVar("cache_bypassed", default=False)
@@ -179,7 +179,7 @@ class Values:
         return CachePolicy(
             name,
             codec_of(kind),
-            self._metrics.stats(name),
+            self.metrics.stats(name),
             ttl_seconds,
             stale_seconds,
             None,

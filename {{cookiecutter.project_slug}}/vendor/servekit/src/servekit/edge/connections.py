@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import heapq
 import socket
 from typing import TYPE_CHECKING, Any
 
 from servekit.edge.protocol import HttpProtocol
 
 if TYPE_CHECKING:
-    from servekit.foreign.uvicorn import ServerState
+    from servekit.foreign.uvicorn import RequestResponseCycle, ServerState
 
 STALLED_SECONDS = 1.0
 
@@ -64,6 +65,15 @@ class Connections:
             for connection in self.http_connections()
             if connection.answering
         ]
+
+    def oldest(self, now: float, count: int) -> list[tuple[float, RequestResponseCycle]]:
+        """Return the requests that have been under way for longest, with their age in seconds."""
+        answering = [
+            (connection.timeouts.request_seconds(now), connection.cycle)
+            for connection in self.http_connections()
+            if connection.answering
+        ]
+        return heapq.nlargest(count, answering, key=lambda entry: entry[0])
 
     def close_idle(self) -> None:
         """Close what waits for a next request, and say goodbye (1012) to every WebSocket."""

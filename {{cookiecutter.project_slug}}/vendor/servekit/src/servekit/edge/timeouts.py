@@ -57,12 +57,15 @@ class ConnectionTimeouts:
         self._limits = limits
         self._phase: tuple[str, int] = ("", 0)
         self._phase_began = 0.0
+        self._request_began = 0.0
         self._progress_at_start = 0
 
     def check(self, now: float) -> None:
         """Compare, and end the connection of a client that took too long."""
         phase = (self._current_phase(), self._connection.requests_begun)
         if phase != self._phase:
+            if phase[1] != self._phase[1]:
+                self._request_began = now
             self._phase, self._phase_began, self._progress_at_start = (
                 phase,
                 now,
@@ -83,6 +86,11 @@ class ConnectionTimeouts:
         if phase in ("headers", "idle") or (phase in ("body", "write") and self._is_slow(now)):
             return seconds
         return 0.0
+
+    def request_seconds(self, now: float) -> float:
+        """Return the age of the request under way, up to a sweep too little."""
+        seen = self._phase[1] == self._connection.requests_begun
+        return now - self._request_began if seen else 0.0
 
     def close_to_make_room(self) -> None:
         """End the connection early, because others wait for a place."""

@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 # The advised buckets of OpenTelemetry's HTTP conventions, in seconds.
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 BOUND_LABELS = [*map(str, BOUNDS), "+Inf"]
+SERVER_ERROR = 500
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -53,6 +54,20 @@ class RequestMetrics(Collector):
     def count_refusal(self, status: int) -> None:
         """Count a request that its connection refused: no layer has seen it."""
         self.refused[status] += 1
+
+    def by_duration(self) -> dict[str, int]:
+        """Return how many requests there were, by the upper bound of their time."""
+        columns = zip(*(series.buckets for series in list(self.series.values())), strict=True)
+        counts = [sum(column) for column in columns] or [0] * len(BOUND_LABELS)
+        return dict(zip(BOUND_LABELS, counts, strict=True))
+
+    def failed(self) -> int:
+        """Return how many requests ended with a server's error."""
+        return sum(
+            sum(series.buckets)
+            for (_, _, status), series in list(self.series.items())
+            if status >= SERVER_ERROR
+        )
 
     def collect(self) -> Iterator[Metric]:
         durations = HistogramMetricFamily(

@@ -12,7 +12,7 @@ from servekit.configuration.spelling import example_file, spelled
 from servekit.configuration.variables import unknown_variables
 from servekit.import_string import find
 from servekit.start.asking import answered
-from servekit.start.diagnosing import add_profile, profile
+from servekit.start.diagnosing import add_profile, add_top, profile, top
 from servekit.start.doctor import FAILED as DOCTOR_FAILED, add_doctor, doctor
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def run_command(application: str, settings_class: str, arguments: list[str]) -> 
         return run(settings, arguments=(application, settings_class), reload=options.reload)
     if options.command == "doctor":
         return doctor(settings, options, (application, settings_class))
-    commands = {"settings": tell_settings, "profile": profile}
-    return commands.get(options.command, ask)(settings, options)
+    others = {"settings": tell_settings, "profile": profile, "top": top}
+    return others.get(options.command, ask)(settings, options)
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -55,6 +55,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     start.add_argument("--reload", action="store_true", help="reload when a source file changes")
     status = commands.add_parser("status", help="show the workers of the running service")
     status.add_argument("--json", action="store_true", help="as JSON")
+    add_top(commands.add_parser("top", help="watch the running service; Ctrl-C ends it"))
     reload = commands.add_parser(
         "reload", help="load the code anew, worker by worker, losing no request"
     )

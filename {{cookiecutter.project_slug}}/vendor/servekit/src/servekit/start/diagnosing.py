@@ -21,6 +21,11 @@ def add_profile(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", default="", help="the file; named after the time if not given")
 
 
+def add_top(parser: argparse.ArgumentParser) -> None:
+    """Give `top` its options."""
+    parser.add_argument("--once", action="store_true", help="print one moment and end")
+
+
 def positive(text: str) -> float:
     """Return a number above 0."""
     number = float(text)
@@ -32,6 +37,13 @@ def positive(text: str) -> float:
 def worker_or_all(text: str) -> int | None:
     """Return the slot of a worker, or None for all of them."""
     return None if text == "all" else int(text)
+
+
+def top(settings: Settings, options: argparse.Namespace) -> int:
+    """Watch the running service."""
+    from servekit.console.top import show
+
+    return answered(settings, lambda client: show(client, once=options.once))
 
 
 def profile(settings: Settings, options: argparse.Namespace) -> int:

@@ -22,6 +22,7 @@ from servekit.edge.sockets import UNIX, listen, url
 from servekit.logs import configure_logs
 from servekit.notation.words import split_words
 from servekit.redis.embedded import EmbeddedServer, EmbeddedServerError
+from servekit.start.console import make_console, open_journal
 from servekit.start.systemd import Notifier, passed_sockets
 from servekit.workers.background import running
 from servekit.workers.code_watch import watch_code
@@ -77,15 +78,20 @@ def run(
             keep_listeners=bool(passed),
             renewed=lambda: renewed(settings, config, doubts),
         )
-        notifier = Notifier()
+        notifier, journal = Notifier(), open_journal()
 
         @contextlib.asynccontextmanager
         async def extra_services(supervisor: Supervisor) -> AsyncIterator[None]:
             async with contextlib.AsyncExitStack() as beside:
                 if admin is not None:
+                    view = SupervisorView(supervisor)
+                    console, feed = make_console(view, journal, settings)
                     token = settings.admin_token.get_secret_value()
-                    app = create_admin(SupervisorView(supervisor), token=token)
+                    app = create_admin(
+                        view, token=token, routes=console.routes, shell=console.shell
+                    )
                     await beside.enter_async_context(serve_admin(app, admin))
+                    await beside.enter_async_context(feed)
                 await beside.enter_async_context(running(notifier.keep_alive))
                 if reload:
                     folders = code_folders(arguments)
@@ -102,6 +108,7 @@ def run(
             extra_services=extra_services,
             on_start=started,
             on_event=notifier.happened,
+            on_note=journal.add,
         )
         return asyncio.run(supervisor.run())
 

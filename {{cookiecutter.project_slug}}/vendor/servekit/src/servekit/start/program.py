@@ -18,11 +18,14 @@ from prometheus_client import (
 
 from servekit.configuration.environment import load_settings
 from servekit.configuration.settings import Settings
+from servekit.console.journal import note_events
+from servekit.console.vitals import Vitals
 from servekit.import_string import find
 from servekit.install import entrance
 from servekit.layers.cors import AllowedOrigins
-from servekit.logs import configure_logs
+from servekit.logs import configure_logs, set_level
 from servekit.monitors.profiling import Profiling
+from servekit.routing.template import route_template
 from servekit.service import Service
 from servekit.workers.program import Program
 
@@ -66,6 +69,10 @@ def program_of(app: FastAPI, settings: Settings, *, made_by: str = "create_app")
             "utilization": service.monitor.utilization,
         }
 
+    vitals = Vitals(
+        service.registry, service.requests, service.pressure, service.cache.metrics.counts
+    )
+
     def enter_worker(slot: int) -> None:
         configure_logs(settings.log_level, settings.log_format, slot)
         for hook in service.start_hooks:
@@ -82,6 +89,10 @@ def program_of(app: FastAPI, settings: Settings, *, made_by: str = "create_app")
         draining=service.draining,
         commands={"metrics": metrics, **Profiling().commands},
         status=status,
+        vitals=vitals.read,
+        listen=note_events,
+        set_log_level=set_level,
+        route_of=route_template,
         enter_worker=enter_worker,
         begin_drain=begin_drain,
         leave_worker=leave_worker,

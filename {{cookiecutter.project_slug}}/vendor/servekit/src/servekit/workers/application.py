@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import importlib
@@ -38,6 +39,15 @@ def import_early(app: ASGIApp) -> None:
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
     Application(app, keep_alive=1)
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """Return a uvloop where there is one."""
+    try:
+        import uvloop  # an extra of uvicorn's, absent on some platforms
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
 
 
 class StartFailedError(Exception):

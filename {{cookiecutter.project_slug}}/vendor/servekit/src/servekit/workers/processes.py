@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -43,15 +43,19 @@ class Processes:
         listeners: list[socket.socket],
         *,
         tell: Callable[[events.Event], None],
+        note: Callable[[dict[str, Any]], None],
     ) -> None:
         self.workers: dict[int, WorkerProcess] = {}
         self.reaper = Reaper()
         self.reaper.on_orphan = self._note_exit
         self.config = config
         """What code that is loaded from now on is told."""
+        self.log_level = ""
+        """What an operator asked for, which workers that start from now on follow."""
         self._listeners = listeners
         self._counts = ConnectionCounts.create()
         self._tell = tell
+        self._note = note
         self._launchers: dict[int, Launcher] = {}
         self._loads: dict[int, asyncio.Task[None]] = {}
         self._tasks = Background()
@@ -113,7 +117,11 @@ class Processes:
 
     def _launch(self, action: events.Launch) -> None:
         worker = WorkerProcess(
-            action.worker, slot=action.slot, generation=action.generation, tell=self._tell
+            action.worker,
+            slot=action.slot,
+            generation=action.generation,
+            tell=self._tell,
+            note=self._note,
         )
         self.workers[action.worker] = worker
         worker.exited.add_done_callback(lambda _: self.workers.pop(action.worker))
@@ -123,7 +131,7 @@ class Processes:
         try:
             entry = self._counts.reserve()
             worker.exited.add_done_callback(lambda _: self._counts.release(entry))
-            await worker.start(self._launchers[worker.generation], entry)
+            await worker.start(self._launchers[worker.generation], entry, self.log_level)
         except Exception as error:  # noqa: BLE001 - whatever it is, the slot is to be filled
             self._tell(events.StartFailed(worker.number, *told(error)))
             worker.end_without_process()

@@ -34,6 +34,13 @@ class Program:
     """What the supervisor may ask of a worker, by name; `metrics` answers Prometheus text."""
     status: Status = dict
     """Small numbers that go with every heartbeat."""
+    vitals: Callable[[], dict[str, Any]] = dict
+    """What a console shows of a worker: asked for once a second, while somebody looks."""
+    listen: Callable[[Callable[[dict[str, Any]], None]], None] = lambda _tell: None
+    """Called once in every worker, with what takes the events that operators are shown."""
+    set_log_level: Callable[[str], None] = lambda _level: None
+    route_of: Callable[[Any], str] = lambda scope: scope["path"]
+    """Return what a request's scope is called: its route's template."""
     enter_worker: Callable[[int], None] = lambda _slot: None
     """Called first in every worker, with its slot number."""
     begin_drain: Callable[[str], None] = lambda _reason: None
@@ -98,6 +105,8 @@ class Assignment:
     slot: int
     count_entry: int
     generation: int
+    log_level: str
+    """The level that an operator asked for; empty for that of the settings."""
     channel: int
     stacks: int
     counts: int

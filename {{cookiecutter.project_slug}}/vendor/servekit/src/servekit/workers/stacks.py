@@ -9,6 +9,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 DEPTH_MAX = 100
@@ -37,16 +38,23 @@ def task_stack(task: asyncio.Task[Any]) -> Iterator[str]:
     `Task.get_stack` ends at the first coroutine.
     """
     awaited: Any = task.get_coro()
-    for _ in range(DEPTH_MAX):
-        frame, inner = suspension(awaited)
+    for awaited, frame in awaits(task):  # noqa: B007 - the last one is told apart
         if frame is not None:
             summary = traceback.StackSummary.extract([(frame, frame.f_lineno)])
             yield from summary.format()
-        if inner is None:
-            break
-        awaited = inner
     if isinstance(awaited, asyncio.Future):
         yield f"  waits for {awaited!r}\n"
+
+
+def awaits(task: asyncio.Task[Any]) -> Iterator[tuple[Any, FrameType | None]]:
+    """Yield a task's coroutine, what it awaits, what that awaits…, each with its frame, if any."""
+    awaited: Any = task.get_coro()
+    for _ in range(DEPTH_MAX):
+        frame, inner = suspension(awaited)
+        yield awaited, frame
+        if inner is None:
+            return
+        awaited = inner
 
 
 def suspension(awaited: Any) -> tuple[Any, Any]:

@@ -35,10 +35,11 @@ log = structlog.get_logger()
 class Supervisor:
     """Tells `Decisions` what happens, and has `Processes` carry out what follows.
 
-    `on_event` is called with the name of each decision that is logged.
+    `on_event` is called with the name of each decision that is logged, `on_note` with what a worker
+    wants operators to see.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a hook of its own
         self,
         config: SupervisorConfig,
         listeners: list[socket.socket],
@@ -46,6 +47,7 @@ class Supervisor:
         extra_services: Callable[[Supervisor], AbstractAsyncContextManager[object]] | None = None,
         on_start: Callable[[], None] = lambda: None,
         on_event: Callable[[str], None] = lambda _: None,
+        on_note: Callable[[dict[str, Any]], None] = lambda _: None,
     ) -> None:
         self.config = config
         self._listeners = listeners
@@ -53,7 +55,7 @@ class Supervisor:
         self._on_start = on_start
         self._on_event = on_event
         self._decisions = Decisions(config)
-        self._processes = Processes(config, listeners, tell=self.tell)
+        self._processes = Processes(config, listeners, tell=self.tell, note=on_note)
         self._tasks = Background()
         self._events: deque[events.Event] = deque()
         self._deciding = False
@@ -167,6 +169,12 @@ class Supervisor:
     def reload_state(self) -> dict[str, Any]:
         """Which code runs, which was asked for, and what failed last; see `Rollout.state`."""
         return self._decisions.rollout.state
+
+    def set_log_level(self, level: str) -> None:
+        """Have every worker, and those that come after it, write events of this level and above."""
+        self._processes.log_level = level
+        for worker in self._processes.workers.values():
+            worker.set_log_level(level)
 
     # Signals
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import faulthandler
 import functools
+import json
 import os
 import signal
 import socket
@@ -25,9 +27,10 @@ from servekit.edge.refusals import Refusals
 from servekit.edge.timeouts import SWEEP_SECONDS
 from servekit.foreign.uvicorn import RequestResponseCycle
 from servekit.foreign.versions import fast_ways
-from servekit.workers.application import Application, StartFailedError
+from servekit.workers.application import Application, StartFailedError, new_event_loop
 from servekit.workers.background import Background
 from servekit.workers.channel import Channel
+from servekit.workers.running import OLDEST, running_requests
 from servekit.workers.stacks import all_stacks
 
 if TYPE_CHECKING:
@@ -56,19 +59,12 @@ def run_worker(program: Program, assignment: Assignment) -> int:
     faulthandler.register(signal.SIGUSR1, file=assignment.stacks, all_threads=True)
     os.environ["WORKER_SLOT"] = str(assignment.slot)
     program.enter_worker(assignment.slot)
+    if assignment.log_level:
+        program.set_log_level(assignment.log_level)
     loop = new_event_loop()
     asyncio.set_event_loop(loop)
     # The loop stays open: the process ends right after, and a stuck thread must not hold it.
     return loop.run_until_complete(Worker(program, assignment).run())
-
-
-def new_event_loop() -> asyncio.AbstractEventLoop:
-    """Return a uvloop where there is one."""
-    try:
-        import uvloop  # an extra of uvicorn's, absent on some platforms
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
 
 
 def cycle_factory(constant_headers: Sequence[Header]) -> Callable[..., RequestResponseCycle]:
@@ -94,6 +90,7 @@ class Worker:
         self._commands: dict[str, Command] = {
             "stacks": self._stacks,
             "requests": self._requests,
+            "vitals": self._vitals,
             **program.commands,
         }
         self._options = ProtocolOptions(
@@ -114,6 +111,7 @@ class Worker:
         self._loop.add_signal_handler(
             signal.SIGTERM, self._request_drain, self._default_drain_request()
         )
+        self._program.listen(self._note)
         self._tasks.keep(self._receive_requests)
         start = self._loop.create_task(self._start())
         both: list[asyncio.Future[Any]] = [start, self._drain_requested]
@@ -197,15 +195,23 @@ class Worker:
             for listener in self._listeners:
                 listener.connection_closed()
 
+    def _note(self, entry: dict[str, Any]) -> None:
+        """Tell the supervisor of an event, from whatever thread it was logged in."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._channel.send, {"event": "noted", "entry": entry})
+
     # What the supervisor asks
 
     async def _receive_requests(self) -> None:
         while (message := await self._channel.receive()) is not None:
             request, _ = message
-            if request["request"] == "drain":
-                self._request_drain(request)
-            else:
-                self._tasks.spawn(self._answer(request))
+            match request["request"]:
+                case "drain":
+                    self._request_drain(request)
+                case "log_level":
+                    self._program.set_log_level(request["level"])
+                case _:
+                    self._tasks.spawn(self._answer(request))
         # The supervisor is gone: nobody would notice if this worker hung from now on.
         orphaned = {"delay": 0, "seconds": ORPHAN_SECONDS, "reason": "orphaned"}
         self._request_drain(self._default_drain_request() | orphaned)
@@ -280,6 +286,11 @@ class Worker:
 
     async def _requests(self, _arguments: dict[str, Any]) -> bytes:
         return "\n".join(self._connections.running()).encode()
+
+    async def _vitals(self, _arguments: dict[str, Any]) -> bytes:
+        oldest = self._connections.oldest(self._loop.time(), OLDEST)
+        running = running_requests(oldest, self._application.state.tasks, self._program.route_of)
+        return json.dumps({**self._program.vitals(), "running": running}).encode()
 
 
 def has_debugger() -> bool:

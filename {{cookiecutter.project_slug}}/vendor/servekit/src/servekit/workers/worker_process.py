@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 EXIT_REPORT_SECONDS = 1.0
 QUIET_SECONDS = 0.05
+HISTORY = 61
+"""Heartbeats that are kept: the ends of a minute's seconds."""
 
 log = structlog.get_logger()
 
@@ -36,7 +39,13 @@ class WorkerProcess:
     """One worker process, from its start to its end; `tell` hears of what it does by itself."""
 
     def __init__(
-        self, number: int, *, slot: int, generation: int, tell: Callable[[events.Event], None]
+        self,
+        number: int,
+        *,
+        slot: int,
+        generation: int,
+        tell: Callable[[events.Event], None],
+        note: Callable[[dict[str, Any]], None] = lambda _: None,
     ) -> None:
         self.number = number
         self.slot = slot
@@ -45,9 +54,12 @@ class WorkerProcess:
         self.started_at = time.monotonic()
         self.heartbeat_at = self.started_at
         self.status: dict[str, Any] = {}
+        self.history: deque[dict[str, Any]] = deque(maxlen=HISTORY)
+        """Its status at the last heartbeats, a second apart."""
         loop = asyncio.get_running_loop()
         self.exited: asyncio.Future[int | None] = loop.create_future()
         self._tell = tell
+        self._note = note
         self._killed = False
         self._call_ids = itertools.count()
         self._pending_calls: dict[int, asyncio.Future[tuple[bool, bytes]]] = {}
@@ -55,7 +67,7 @@ class WorkerProcess:
         self._channel: Channel | None = None
         self._receiving: asyncio.Task[None] | None = None
 
-    async def start(self, launcher: Launcher, count_entry: int) -> None:
+    async def start(self, launcher: Launcher, count_entry: int, log_level: str = "") -> None:
         """Have the process started; when it is ready, it says so.
 
         Raises:
@@ -67,6 +79,7 @@ class WorkerProcess:
             "slot": self.slot,
             "count_entry": count_entry,
             "generation": self.generation,
+            "log_level": log_level,
         }
         try:
             fds = [theirs.fileno(), stacks_end]
@@ -98,6 +111,10 @@ class WorkerProcess:
         """Tell the worker to end, and why; it may accept until the delay is over."""
         limits = {"accept": accept, "delay": delay, "seconds": seconds}
         self._send({"request": "drain", "reason": reason, **limits})
+
+    def set_log_level(self, level: str) -> None:
+        """Have the worker write events of this level and above."""
+        self._send({"request": "log_level", "level": level})
 
     def kill(self) -> None:
         """End the process at once, or as soon as there is one."""
@@ -192,6 +209,7 @@ class WorkerProcess:
             case "heartbeat":
                 self.heartbeat_at = time.monotonic()
                 self.status = message["status"]
+                self.history.append(self.status)
             case "ready":
                 self.heartbeat_at = time.monotonic()
                 self._tell(events.Ready(self.number))
@@ -200,6 +218,8 @@ class WorkerProcess:
                 self._tell(events.StartFailed(self.number, *failure))
             case "draining":
                 self._tell(events.Draining(self.number))
+            case "noted":
+                self._note(message["entry"])
             case "answer":
                 future = self._pending_calls.get(message["id"])
                 if future is not None and not future.done():
