@@ -10,6 +10,7 @@ from servekit.console import feed as module
 from servekit.console.feed import WINDOW, Feed
 from servekit.console.journal import Journal
 from servekit.testing import patience
+from servekit.workers import background
 
 TOTALS = {"durations": {"0.1": 0, "+Inf": 0}, "caches": {}, "pools": {}, "running": []}
 
@@ -135,3 +136,26 @@ async def test_streams_end_when_the_service_does(looked_at):
     await looked_at.feed.__aexit__()
     async with asyncio.timeout(patience(5)):
         assert [json.loads(line)["ready"] async for line in lines] in ([], [True])
+
+
+async def test_a_worker_that_ends_this_moment_does_not_end_the_stream(looked_at, monkeypatch):
+    rows = looked_at.view.workers(pss=False)
+    monkeypatch.setattr(looked_at.view, "workers", lambda pss: rows[:1])
+    async with contextlib.aclosing(looked_at.feed.lines()) as lines:
+        *_, last = await documents(lines, 3)
+    assert [row["slot"] for row in last["workers"]] == [0]
+
+
+async def test_a_reading_that_fails_is_tried_again(looked_at, monkeypatch):
+    monkeypatch.setattr(background, "AGAIN_SECONDS", 0.01)
+    failures = iter([RuntimeError("once")])
+
+    def reload_state():
+        for error in failures:
+            raise error
+        return {"current": 1}
+
+    monkeypatch.setattr(looked_at.view, "reload_state", reload_state)
+    async with contextlib.aclosing(looked_at.feed.lines()) as lines:
+        _, first = await documents(lines, 2)
+    assert first["reload"] == {"current": 1}

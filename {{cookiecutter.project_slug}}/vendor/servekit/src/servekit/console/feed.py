@@ -9,6 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Self
 
 from servekit.console import figures
+from servekit.workers.background import Background
 from servekit.workers.worker_process import CommandError
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Feed:
         self._asked: dict[int, asyncio.Task[None]] = {}
         self._latest: dict[str, Any] = {}
         self._changed = asyncio.Event()
+        self._background = Background()
         self._sampling: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -56,8 +58,7 @@ class Feed:
         """End every stream, so that none keeps the admin port from its end."""
         self._closed = True
         self._changed.set()
-        if self._sampling is not None:
-            self._sampling.cancel()
+        await self._background.cancel()
 
     @property
     def full(self) -> bool:
@@ -70,7 +71,7 @@ class Feed:
         seen = 0
         try:
             if self._sampling is None or self._sampling.done():
-                self._sampling = asyncio.create_task(self._sample())
+                self._sampling = self._background.keep(self._sample)
             yield line({"about": self._about, "history": self._history()})
             while not self._closed:
                 await self._changed.wait()
@@ -97,7 +98,7 @@ class Feed:
             del self._readings[number]
         for number, worker in serving.items():
             if number not in self._asked:
-                self._asked[number] = asyncio.create_task(self._read(worker))
+                self._asked[number] = self._background.spawn(self._read(worker))
         if self._asked:
             await asyncio.wait(self._asked.values(), timeout=ANSWER_SECONDS)
 
@@ -113,9 +114,12 @@ class Feed:
 
     def _document(self) -> dict[str, Any]:
         rows = self._view.workers(pss=False)
+        by_pid = {row["pid"]: row for row in rows}
         running: list[dict[str, Any]] = []
         for worker in self._view.serving.values():
-            row = next(row for row in rows if row["pid"] == worker.pid)
+            row = by_pid.get(worker.pid)
+            if row is None:
+                continue  # it has ended, and is about to be noticed
             readings = self._readings.get(worker.number)
             row["answers"] = bool(readings) and worker.number not in self._asked
             if readings and row["answers"]:
