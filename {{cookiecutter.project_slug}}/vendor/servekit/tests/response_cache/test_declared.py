@@ -131,6 +131,16 @@ def test_nor_is_a_websocket():
         refuse_uncacheable(read_routes(app))
 
 
+def test_a_policy_that_was_not_called_is_refused():
+    app = FastAPI()
+
+    @app.get("/page", dependencies=[Depends(cache_response)])
+    async def page() -> None: ...
+
+    with pytest.raises(UncacheableRoute, match=r"^GET /page: .* lacks the call"):
+        refuse_uncacheable(read_routes(app))
+
+
 def test_a_tag_that_names_no_parameter_of_the_path_is_refused():
     app = FastAPI()
     policy = cache_response(ttl_seconds=60, tags=("all", "page:{id}", "page:{number}"))

@@ -40,7 +40,7 @@ log = structlog.get_logger()
 class Unstorable(Exception):  # noqa: N818 - an outcome, not a failure
     """A route's answer is not for all: `response` is for the `exchange` that ran it, only.
 
-    Without a response it was too long to hold, and the route is to run again, or it raised `error`.
+    Without a response it raised `error`, or it cannot be kept, and the `capture` hands it over.
     """
 
     def __init__(
@@ -48,12 +48,14 @@ class Unstorable(Exception):  # noqa: N818 - an outcome, not a failure
         exchange: Exchange,
         response: StoredResponse | None,
         error: Exception | None = None,
+        capture: Capture | None = None,
     ) -> None:
         status = response.status if response is not None else error or "more than is kept"
         super().__init__(f"{exchange.route.path} answered {status}")
         self.exchange = exchange
         self.response = response
         self.error = error
+        self.capture = capture
 
     @property
     def is_error(self) -> bool:
@@ -159,8 +161,11 @@ class Exchange:
         finally:
             if not capture.complete.done() or capture.complete.cancelled():
                 self.rest.cancel()
-        if capture.too_long:
-            raise Unstorable(self, None)
+        if capture.unkept:
+            self.sight.tell_unkept(capture.unkept, capture.remedy)
+            if self.in_background:
+                self.rest.cancel()
+            raise Unstorable(self, None, capture=capture)
         GOING_ON.follow(self)
         self.is_private = seen.is_personal()
         return self._judge(capture)

@@ -183,6 +183,9 @@ class ResponseCacheMiddleware:
             raise outcome.error
         if response is not None and (own or outcome.is_shared):
             await answer(send, response, exchange, b"fwd=uri-miss")
+        elif own and outcome.capture is not None and exchange.rest is not None:
+            run, exchange.rest = exchange.rest, None
+            await outcome.capture.hand_over(run, with_cache_status(send, b"fwd=uri-miss"))
         else:
             await self._pass(exchange, receive, send)
 

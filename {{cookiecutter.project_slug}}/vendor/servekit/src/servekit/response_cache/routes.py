@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.types import Scope
 
-from servekit.cache.dependencies import CacheResponse
+from servekit.cache.dependencies import CacheResponse, cache_response
 from servekit.response_cache.declared import Declared, declared_by, problems, walk
 from servekit.routing.routes import Entry, Routes, route_path
 
@@ -156,8 +156,20 @@ def refuse_uncacheable(
     found = [
         f"{'/'.join(sorted(entry.methods)) or 'WebSocket'} {path}: {problem}."
         for entry, path in all_entries(routes)
-        if (policy := policy_of(entry)) is not None
-        for problem in problems(entry, policy, kept)
+        for problem in [*uncalled(entry), *problems_of(entry, kept)]
     ]
     if found:
         raise UncacheableRoute("\n".join(dict.fromkeys(found)))
+
+
+def problems_of(entry: Entry, never_kept: tuple[Callable[..., Any], ...]) -> Iterable[str]:
+    """Return why the answers of a route that is to be cached cannot be."""
+    policy = policy_of(entry)
+    return () if policy is None else problems(entry, policy, never_kept)
+
+
+def uncalled(entry: Entry) -> Iterator[str]:
+    """Yield what is wrong with `Depends(cache_response)`, whose arguments clients would give."""
+    parts = walk(entry.dependant) if entry.dependant is not None else ()
+    if any(part.call is cache_response for part in parts):
+        yield "`Depends(cache_response)` lacks the call: `Depends(cache_response(ttl_seconds=30))`"

@@ -80,17 +80,15 @@ class Sight:
         return {key: value for key, value in narrowed.items() if key in scope}
 
     def tell(self, what: str, remedy: str, read_at: str = "") -> None:
-        """Say in the log, once for each thing, why the route's answers are not kept."""
-        if what in self._told or len(self._told) >= TOLD_MAX:
-            return
-        self._told.add(what)
-        log.warning(
-            "response_not_cached",
-            route=self.route.path,
-            reason=f"{what} is not in its key",
-            read_at=read_at,
-            remedy=f"{remedy}, or drop cache_response",
-        )
+        """Say in the log, once for each thing, that the route's answers are made of more."""
+        self.tell_unkept(f"{what} is not in its key", f"{remedy}, or drop cache_response", read_at)
+
+    def tell_unkept(self, reason: str, remedy: str, read_at: str = "") -> None:
+        """Say in the log, once for each reason, why the route's answers are not kept."""
+        if reason not in self._told and len(self._told) < TOLD_MAX:
+            self._told.add(reason)
+            facts = {"reason": reason, "read_at": read_at, "remedy": remedy}
+            log.warning("response_not_cached", route=self.route.path, **facts)
 
 
 class View:
