@@ -132,23 +132,23 @@ async def test_where_memory_is_short_it_is_not_tried(monkeypatch):
 
 
 async def test_a_child_that_needs_too_much_memory_says_so(monkeypatch):
-    monkeypatch.setattr(heap, "heap_by_type", lambda _: bytearray(2**40))
+    monkeypatch.setattr(heap, "snapshot", lambda *_: bytearray(2**40))
     await refused("MemoryError")
 
 
 async def test_a_child_that_takes_too_long_is_killed(monkeypatch):
     monkeypatch.setattr(heap, "COUNT_SECONDS", 1)
-    monkeypatch.setattr(heap, "heap_by_type", lambda _: time.sleep(60))
+    monkeypatch.setattr(heap, "snapshot", lambda *_: time.sleep(60))
     await refused("longer than 1 s|was killed")
 
 
 async def test_a_child_that_is_killed_is_no_answer(monkeypatch):
-    monkeypatch.setattr(heap, "heap_by_type", lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(heap, "snapshot", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     await refused("was killed")
 
 
 async def test_who_gives_up_leaves_no_child(monkeypatch):
-    monkeypatch.setattr(heap, "heap_by_type", lambda _: time.sleep(60))
+    monkeypatch.setattr(heap, "snapshot", lambda *_: time.sleep(60))
     before = children()
     asking = asyncio.create_task(Profiling().heap({}))
     await asyncio.sleep(0.05)
@@ -158,7 +158,7 @@ async def test_who_gives_up_leaves_no_child(monkeypatch):
 
 
 async def test_a_connection_that_is_closed_meanwhile_is_closed_for_its_client(monkeypatch):
-    monkeypatch.setattr(heap, "heap_by_type", lambda _: time.sleep(60))
+    monkeypatch.setattr(heap, "snapshot", lambda *_: time.sleep(60))
     ours, clients = socket.socketpair()
     asking = asyncio.create_task(Profiling().heap({}))
     await asyncio.sleep(0.1)

@@ -24,9 +24,10 @@ Command = Callable[[dict[str, Any]], Awaitable[bytes]]
 
 
 class Profiling:
-    """The commands `profile`, `heap` and `memray`; one profile at a time."""
+    """The commands `profile`, `heap` and `memray`, one at a time; `served` counts requests."""
 
-    def __init__(self) -> None:
+    def __init__(self, served: Callable[[], int] = int) -> None:
+        self._served = served
         self._running = False
 
     @property
@@ -58,10 +59,10 @@ class Profiling:
         return json.dumps(sampler.speedscope()).encode()
 
     async def heap(self, options: dict[str, Any]) -> bytes:
-        """Return the `top` (50) types of all objects, by size; see `count_heap`."""
-        top = int(number(options, "top", 50, 10_000))
+        """Return the `top` (50) types of all objects, and who holds them; see `count_heap`."""
+        top = int(number(options, "top", 50, 100_000))
         with self._alone():
-            return await count_heap(top)
+            return await count_heap(top, self._served())
 
     async def memray(self, options: dict[str, Any]) -> bytes:
         """Record allocations for `seconds` (5) and return the file that `memray flamegraph` reads.

@@ -21,6 +21,20 @@ def add_profile(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", default="", help="the file; named after the time if not given")
 
 
+def add_heap(parser: argparse.ArgumentParser) -> None:
+    """Give the heap its options."""
+    parser.add_argument("--worker", type=int, default=None, help="a slot; the largest if not given")
+    parser.add_argument("--top", type=int, default=15, help="lines of each list (15)")
+    parser.add_argument("--out", default="", help="keep the snapshot, for --diff")
+    growth = parser.add_mutually_exclusive_group()
+    growth.add_argument(
+        "--growth", type=positive, default=None, metavar="SECONDS", help="count twice, and compare"
+    )
+    growth.add_argument(
+        "--diff", nargs=2, default=None, metavar=("A", "B"), help="compare two files of --out"
+    )
+
+
 def positive(text: str) -> float:
     """Return a number above 0."""
     number = float(text)
@@ -44,3 +58,10 @@ def profile(settings: Settings, options: argparse.Namespace) -> int:
         return write_profile(taken, options.format, options.output)
 
     return answered(settings, take)
+
+
+def heap(settings: Settings, options: argparse.Namespace) -> int:
+    """Show what a worker holds, or what grew."""
+    from servekit.diagnosis.heap import answer
+
+    return answered(settings, lambda client: answer(client, options))

@@ -80,7 +80,7 @@ def program_of(app: FastAPI, settings: Settings, *, made_by: str = "create_app")
     return Program(
         asgi=entrance(app),
         draining=service.draining,
-        commands={"metrics": metrics, **Profiling().commands},
+        commands={"metrics": metrics, **Profiling(lambda: service.requests.total).commands},
         status=status,
         enter_worker=enter_worker,
         begin_drain=begin_drain,
