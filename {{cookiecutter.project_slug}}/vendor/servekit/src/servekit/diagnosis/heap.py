@@ -23,7 +23,7 @@ Snapshot = dict[str, Any]
 
 SCHEMA = 1
 ALL = 100_000
-SECONDS = 60.0
+SECONDS = 150.0
 NEW_MIN = 20
 NOBODY = "(no name)"
 WEAK = "weakref.ReferenceType"

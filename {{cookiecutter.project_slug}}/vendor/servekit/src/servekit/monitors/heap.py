@@ -18,9 +18,9 @@ from typing import Any, NoReturn
 
 from servekit.monitors.holders import Walk
 from servekit.monitors.names import place_of, type_name
-from servekit.process_memory import free_bytes, pss_bytes, rss_bytes
+from servekit.process_memory import free_bytes, rss_bytes
 
-COUNT_SECONDS = 60
+COUNT_SECONDS = 120
 REAP_PAUSE_SECONDS = 0.002
 NICE = 10
 SCHEMA = 1
@@ -64,12 +64,7 @@ async def count_heap(top: int, requests: int = 0) -> bytes:
 
 
 def look_before() -> tuple[int, int | None]:
-    """Return the memory that a child may need, and what is free of it.
-
-    The kernel looks at every page for PSS, as it does for a fork: the fork finds them in the
-    processor's cache, and takes two thirds of the time.
-    """
-    pss_bytes(os.getpid())
+    """Return the memory that a child may need, and what is free: a millisecond of small files."""
     return rss_bytes(os.getpid()) * 3 // 2, free_bytes()
 
 

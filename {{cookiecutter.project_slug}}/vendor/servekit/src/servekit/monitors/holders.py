@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import Context
 from functools import partial
 from types import FunctionType, ModuleType
@@ -30,7 +29,7 @@ NOBODY = "(no name)"
 class Holder:
     """A place in memory: one object with a name, or all of a type that are one step further in."""
 
-    __slots__ = ("bytes", "count", "inner", "is_container", "kind", "name", "outer")
+    __slots__ = ("bytes", "count", "inner", "is_container", "is_late", "kind", "name", "outer")
 
     def __init__(self, name: str, kind: type, outer: Holder | None = None) -> None:
         self.name = name
@@ -40,6 +39,7 @@ class Holder:
         self.bytes = 0
         self.inner: dict[str | type, Holder] = {}
         self.is_container = bool(kind.__flags__ & TYPE_HAS_GC)
+        self.is_late = issubclass(kind, LATE)
 
     def named(self, name: str, kind: type) -> Holder:
         """Return the place of an object that this single one has under a name.
@@ -116,15 +116,19 @@ class Walk:
         self._walk()
 
     def _tasks(self) -> Iterator[tuple[str, Any]]:
-        for held in self._tracked:
-            if isinstance(held, asyncio.Task) and not held.done():
-                yield self._called("task", held.get_coro()), held
+        for task in self._of(lambda kind: issubclass(kind, asyncio.Task)):
+            if not task.done():
+                yield self._called("task", task.get_coro()), task
 
     def _timers(self) -> Iterator[tuple[str, Any]]:
-        for held in self._tracked:
-            if type_name(type(held)) in TIMERS:
-                for called in filter(callable, gc.get_referents(held)):
-                    yield self._called("timer", called), held
+        for timer in self._of(lambda kind: type_name(kind) in TIMERS):
+            for called in filter(callable, gc.get_referents(timer)):
+                yield self._called("timer", called), timer
+
+    def _of(self, matches: Callable[[type], bool]) -> list[Any]:
+        # By type: `isinstance` may run code of an object that says to be something else.
+        kinds = {kind for kind in set(map(type, self._tracked)) if matches(kind)}
+        return [held for held in self._tracked if type(held) in kinds]
 
     def _called(self, what: str, called: Any) -> str:
         name = f"{what} {code_name(called)}"
@@ -151,21 +155,23 @@ class Walk:
             if holder.name:
                 for held in objects:
                     self._look_by_name(holder, held)
-            else:
-                for start in range(0, len(objects), BATCH):
-                    for held in gc.get_referents(*objects[start : start + BATCH]):
-                        if self._is_new(held):
-                            self._count(holder.typed(type(held)), held)
+            for start in range(0, len(objects), BATCH):
+                self._take(holder, gc.get_referents(*objects[start : start + BATCH]))
 
     def _look_by_name(self, holder: Holder, single: Any) -> None:
         for name, held in names(single):
+            kind = type(held)
+            if not kind.__flags__ & TYPE_HAS_GC or is_plain(held):
+                self._take(holder, [held])
+            elif self._is_new(held):
+                self._count(holder.named(name, kind), held)
+
+    def _take(self, holder: Holder, found: list[Any]) -> None:
+        places = holder.inner
+        for held in found:
             if self._is_new(held):
                 kind = type(held)
-                plain = not kind.__flags__ & TYPE_HAS_GC or is_plain(held)
-                self._count(holder.typed(kind) if plain else holder.named(name, kind), held)
-        for held in gc.get_referents(single):
-            if self._is_new(held):
-                self._count(holder.typed(type(held)), held)
+                self._count(places.get(kind) or holder.typed(kind), held)
 
     def _is_new(self, held: object) -> bool:
         # A byte for each 16 of the heap: a set of ids would take as much as what it is of.
@@ -180,8 +186,15 @@ class Walk:
         if not place.count:
             self.holders.append(place)
         place.count += 1
-        with contextlib.suppress(Exception):  # a class may say of its size what it likes
-            place.bytes += sys.getsizeof(held, 0)
+        place.bytes += size_of(held)
         if place.is_container:
-            later = self._postpones and isinstance(held, LATE)
+            later = place.is_late and self._postpones
             (self._postponed if later else self._next)[place].append(held)
+
+
+def size_of(held: object) -> int:
+    """Return the shallow bytes of an object, 0 if its class fails to say."""
+    try:
+        return sys.getsizeof(held, 0)
+    except Exception:  # noqa: BLE001 - a class may say of its size what it likes
+        return 0

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import ast
 
 KEYS_MAX = 20
-PLAIN = (CodeType, BuiltinFunctionType, property, staticmethod, classmethod)
+PLAIN = frozenset({CodeType, BuiltinFunctionType, property, staticmethod, classmethod})
 TIMERS = frozenset({"asyncio.events.TimerHandle", "uvloop.loop.TimerHandle"})
 """What holds a callback that is due later."""
 DESCRIPTORS = (GetSetDescriptorType, MemberDescriptorType)
@@ -35,7 +35,7 @@ DESCRIPTORS = (GetSetDescriptorType, MemberDescriptorType)
 def is_plain(held: object) -> bool:
     """Tell whether it is code without any state, of which a program has a hundred thousand."""
     if type(held) is not FunctionType:
-        return isinstance(held, PLAIN)
+        return type(held) in PLAIN
     return not (held.__closure__ or held.__defaults__ or held.__kwdefaults__ or held.__dict__)
 
 
@@ -54,7 +54,7 @@ def names(holder: Any) -> Iterator[tuple[str, Any]]:
     else:
         if type(holder) is FunctionType:
             yield from variables(holder)
-        elif isinstance(holder, asyncio.Task):
+        elif issubclass(type(holder), asyncio.Task):
             yield from locals_of(holder)
         yield from attributes(holder)
 
