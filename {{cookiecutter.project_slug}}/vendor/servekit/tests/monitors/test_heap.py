@@ -103,7 +103,7 @@ async def longest_pause():
 
 def test_a_million_objects_cost_the_loop_a_few_milliseconds():
     held = [[] for _ in range(1_000_000)]  # type: ignore[var-annotated]
-    pauses = []
+    pauses: list[float] = []
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         while len(pauses) < 3 and min(pauses, default=1) > patience(0.01):
             count, pause = runner.run(longest_pause())

@@ -21,6 +21,34 @@ Stack = tuple[CodeType, ...]
 """The functions of a stack, outermost first."""
 
 
+class Switching:
+    """Threads take turns sooner while any sampler runs.
+
+    At the usual 5 ms many a sample would wait until the loop polls, and be counted as idle.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._samplers = 0
+        self._usual = 0.0
+
+    def begin(self) -> None:
+        with self._lock:
+            if not self._samplers:
+                self._usual = sys.getswitchinterval()
+                sys.setswitchinterval(SWITCH_SECONDS)
+            self._samplers += 1
+
+    def end(self) -> None:
+        with self._lock:
+            self._samplers -= 1
+            if not self._samplers:
+                sys.setswitchinterval(self._usual)
+
+
+SWITCHING = Switching()
+
+
 class StackSampler:
     """Count the stacks that a thread is seen in, `hertz` times a second, until stopped.
 
@@ -36,21 +64,19 @@ class StackSampler:
         self.idle = 0
         self._thread_id = thread_id
         self._loop_frame = loop_frame
-        self._switch_interval = sys.getswitchinterval()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._sample, name="stack-sampler", daemon=True)
 
     def start(self) -> None:
         """Begin to sample; a computing thread is interrupted sooner until `stop`."""
         self._thread.start()
-        # At the usual 5 ms many a sample would wait until the loop polls, and be counted as idle.
-        sys.setswitchinterval(SWITCH_SECONDS)
+        SWITCHING.begin()
 
     def stop(self) -> None:
         """End the sampling; returns after the last sample."""
         self._stopped.set()
         self._thread.join()
-        sys.setswitchinterval(self._switch_interval)
+        SWITCHING.end()
 
     def _sample(self) -> None:
         due = time.monotonic()
