@@ -21,6 +21,7 @@ from servekit.configuration.settings import Settings
 from servekit.import_string import find
 from servekit.install import entrance
 from servekit.layers.cors import AllowedOrigins
+from servekit.layers.running_request import running_request
 from servekit.logs import configure_logs
 from servekit.monitors.profiling import Profiling
 from servekit.service import Service
@@ -54,6 +55,8 @@ def program_of(app: FastAPI, settings: Settings, *, made_by: str = "create_app")
             "a service, `Service(settings).install(app)`."
         )
 
+    profiling = Profiling(lambda: service.requests.total, running_request)
+
     async def metrics(_: dict[str, Any]) -> bytes:
         # In a thread: some of the figures are files of /proc.
         return await asyncio.to_thread(exposition, service)
@@ -80,7 +83,7 @@ def program_of(app: FastAPI, settings: Settings, *, made_by: str = "create_app")
     return Program(
         asgi=entrance(app),
         draining=service.draining,
-        commands={"metrics": metrics, **Profiling(lambda: service.requests.total).commands},
+        commands={"metrics": metrics, **profiling.commands},
         status=status,
         enter_worker=enter_worker,
         begin_drain=begin_drain,
