@@ -113,7 +113,7 @@ async def always():
 
 async def test_a_request_that_could_go_on_waits_for_its_turn():
     async def handler():
-        while True:
+        async for _ in always():
             await asyncio.sleep(0)
 
     stacks = await sampled(asyncio.create_task(request(handler)))
