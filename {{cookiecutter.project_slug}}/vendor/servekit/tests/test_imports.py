@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "redis": {"context", "errors", "foreign", "notation", "resilience"},
     "routing": {"foreign", "scope"},
     "foreign": set(),
-    "monitors": {"cpus", "process_memory"},
+    "monitors": {"awaits", "cpus", "process_memory"},
     "layers": {
         "draining", "errors", "foreign", "hang_up", "notation", "problems", "redis",
         "refusal_log", "resilience", "routing", "scope", "unsendable",
@@ -32,8 +32,8 @@ MAY_IMPORT = {
     "admission": {"layers", "monitors", "problems", "process_memory", "refusal_log", "routing"},
     "edge": {"foreign", "hang_up", "refusal_log", "scope", "unsendable"},
     "workers": {
-        "draining", "edge", "foreign", "import_string", "parent", "process_memory", "resilience",
-        "tuning",
+        "awaits", "draining", "edge", "foreign", "import_string", "parent", "process_memory",
+        "resilience", "tuning",
     },
     "admin": {"edge", "workers"},
     "console": {"admin", "logs", "workers"},

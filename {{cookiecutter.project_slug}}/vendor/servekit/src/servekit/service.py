@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from fastapi import FastAPI
@@ -22,6 +25,7 @@ from servekit.install import install
 from servekit.layers.request_metrics import RequestMetrics
 from servekit.layers.running_request import running_request
 from servekit.layers.security_headers import default_security_headers
+from servekit.monitors.bad_minute import BadMinute
 from servekit.monitors.cpu_monitor import CpuMonitor
 from servekit.monitors.gc_monitor import GcMonitor
 from servekit.monitors.loop_monitor import LoopMonitor
@@ -81,6 +85,9 @@ class Service:
             stall_seconds=settings.loop_stall_ms / 1000,
             describe_request=running_request,
         )
+        self.bad_minute = BadMinute(
+            self.monitor, folder=partial(profile_folder, settings), files=settings.profile_files
+        )
         self.pressure = Pressure(
             self.monitor,
             loop_lag_seconds=settings.pressure_loop_lag_ms / 1000,
@@ -137,6 +144,7 @@ class Service:
         self.parts: list[AbstractAsyncContextManager[Any]] = [
             self.monitor,
             self.watchdog,
+            self.bad_minute,
             self.pressure,
             GcMonitor(registry=self.registry),
             MemoryMonitor(registry=self.registry),
@@ -220,6 +228,13 @@ class Service:
         """Call a function last in every worker, after its parts are closed: a place to flush."""
         self.exit_hooks.append(hook)
         return hook
+
+
+def profile_folder(settings: Settings) -> Path:
+    """Return where profiles of bad minutes are kept."""
+    if settings.profile_folder:
+        return Path(settings.profile_folder)
+    return Path(tempfile.gettempdir()) / f"{default_namespace(settings)}-profiles"
 
 
 def default_namespace(settings: Settings) -> str:

@@ -3,7 +3,7 @@
 import json
 import re
 
-from servekit.diagnosis.flame_graph import digest, flame_graph
+from servekit.diagnosis.flame_graph import View, digest, flame_graph
 from servekit.diagnosis.stacks import IDLE, Frame, Profile
 
 PAY = Frame("<script>alert(1)</script>", "/srv/</script>.py", 3)
@@ -13,7 +13,7 @@ def page() -> str:
     profile = Profile()
     dumps = Frame("dumps", "/x/site-packages/j.py", 1)
     profile.stacks.update({(PAY, dumps): 3, (dumps,): 1, (Frame(IDLE),): 1})
-    return flame_graph(profile, title="a & b", told="10 s")
+    return flame_graph(profile, View("a & b"), told="10 s")
 
 
 def test_its_policy_allows_its_own_script_and_style_and_nothing_else():

@@ -11,6 +11,7 @@ import pytest
 from servekit.testing import patience
 
 APPLICATION = """
+import asyncio
 import time
 from fastapi import FastAPI
 from servekit import Service, Settings, main
@@ -24,7 +25,14 @@ def create_app(settings: Settings) -> FastAPI:
     async def work() -> None:
         burn()
 
+    @app.get("/wait/{number}")
+    async def wait(number: int) -> None:
+        await query()
+
     return app
+
+async def query():
+    await asyncio.sleep(0.1)
 
 def burn():
     ends = time.monotonic() + 0.02
@@ -43,11 +51,11 @@ def profile(start_service, tmp_path):
     service = start_service("busy", folder=tmp_path, WORKERS=2)
     over = threading.Event()
 
-    def ask() -> None:
+    def ask(path: str) -> None:
         while not over.is_set():
-            urllib.request.urlopen(service.url, timeout=patience(10)).close()
+            urllib.request.urlopen(f"{service.url}{path}", timeout=patience(10)).close()
 
-    asking = [threading.Thread(target=ask) for _ in range(4)]
+    asking = [threading.Thread(target=ask, args=[path]) for path in ("/", "/", "/", "/wait/1")]
     for each in asking:
         each.start()
 
@@ -80,9 +88,31 @@ def test_the_line_that_keeps_the_workers_busy_is_named(profile, tmp_path):
     assert "burn" in {frame["name"] for frame in document["shared"]["frames"]}
 
 
+def test_where_requests_wait_is_told_by_route_and_line(profile, tmp_path):
+    done = profile("--mode", "waits", "--seconds", "2", "--output", "w.html")
+    assert done.returncode == 0, done.stderr
+    line = APPLICATION.splitlines().index("    await asyncio.sleep(0.1)") + 1
+    assert "s of requests, of which they waited" in done.stdout.splitlines()[0]
+    assert f"query  busy.py:{line}" in done.stdout
+    page = (tmp_path / "w.html").read_text()
+    assert "Where requests wait" in page
+    assert "/wait/{number}" in page
+
+
+def test_time_that_is_computed_is_told_apart_and_a_kept_profile_can_be_drawn(profile, tmp_path):
+    done = profile("--mode", "cpu", "--seconds", "1", "--format", "collapsed", "--output", "c")
+    assert done.returncode == 0, done.stderr
+    assert "burn  busy.py:" in done.stdout.splitlines()[1]
+    done = profile("--from", "c", "--output", "c.html")
+    assert done.returncode == 0, done.stderr
+    assert "From c." in (tmp_path / "c.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
+        (["--from", "none"], "none cannot be read"),
+        (["--from", "busy.py"], "busy.py is no profile of collapsed stacks"),
         (["--worker", "7"], "there is no worker 7"),
         (["--seconds", "0"], "seconds must be above 0"),
         (["--seconds", "1", "--output", "no/such/folder/p"], "cannot be written"),

@@ -96,3 +96,26 @@ def test_a_profile_of_ever_new_stacks_is_bounded(monkeypatch):
         sampler._count((root, root, root, leaf))
     assert len(sampler.stacks) == 6
     assert sampler.stacks.total() == 500
+
+
+def wait():
+    time.sleep(0.02)
+
+
+async def test_the_mode_cpu_counts_no_call_that_waits():
+    async def block():
+        ends = time.monotonic() + 0.4
+        while time.monotonic() < ends:
+            wait()
+            await asyncio.sleep(0)
+
+    shares = {}
+    for mode in ("wall", "cpu"):
+        profile = asyncio.ensure_future(
+            Profiling().profile({"seconds": 0.4, "mode": mode, "format": "collapsed"})
+        )
+        await block()
+        lines = (await profile).decode().splitlines()
+        counts = {line.rpartition(" ")[0]: int(line.rpartition(" ")[2]) for line in lines}
+        shares[mode] = 1 - counts["(idle)"] / sum(counts.values())
+    assert shares["cpu"] < shares["wall"] / 2

@@ -21,7 +21,6 @@ from servekit.notation.words import decode, split_words
 
 HANG_SECONDS_MIN = 4
 DEVELOPMENT_SECRET = "development-only-secret-never-use-in-production"  # noqa: S105 - refused in production
-
 MOST = 1_000_000_000  # as seconds 31 years: clocks and sizes beyond it overflow somewhere
 
 
@@ -274,12 +273,17 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = "auto"
     """`auto` writes readable lines on a terminal and JSON elsewhere."""
 
+    profile_files: int = Field(default=10, ge=0, le=10_000)
+    """Profiles kept of minutes in which a worker was late or busy, of all workers; 0 takes none."""
+
+    profile_folder: str = ""
+    """Where they are kept; empty: a folder of the service's in the system's temporary one."""
+
     otel_exporter_otlp_endpoint: CollectorUrl = ""
     """Collector for OpenTelemetry traces; empty keeps tracing off and off the hot path."""
 
     @property
-    def secret_keys(self) -> list[str]:
-        """The signing keys, newest first."""
+    def secret_keys(self) -> list[str]:  # newest first
         return split_words(self.secret_key.get_secret_value())
 
     @property

@@ -1,5 +1,5 @@
 "use strict";
-const { frames, tree } = JSON.parse(document.getElementById("data").textContent);
+const { frames, tree, unit } = JSON.parse(document.getElementById("data").textContent);
 const graph = document.getElementById("graph");
 const detail = document.getElementById("detail");
 const find = document.getElementById("find");
@@ -12,7 +12,7 @@ const sought = ([number]) => find.value !== "" &&
 
 function describe([number, count]) {
   const [name, place] = frames[number];
-  return `${name}${place ? ` (${place})` : ""}: ${share(count)}, ${count} samples`;
+  return `${name}${place ? ` (${place})` : ""}: ${share(count)}, ${count} ${unit}`;
 }
 
 function bar(node, left, width, depth, above, way) {
@@ -60,7 +60,7 @@ function count(node) { // a function below itself counts once
 }
 
 find.addEventListener("input", () => {
-  document.getElementById("found").textContent = find.value ? `on ${share(count(tree))} of busy samples` : "";
+  document.getElementById("found").textContent = find.value ? `on ${share(count(tree))} of the whole` : "";
   draw(false);
 });
 document.querySelector("form").addEventListener("submit", (event) => event.preventDefault());

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import html
 import json
+from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -17,20 +18,35 @@ SMALLEST_SHARE = 0.0005
 ROWS_MAX = 40
 
 
-def flame_graph(profile: Profile, *, title: str, told: str, findings: str = "") -> str:
+@dataclass(frozen=True)
+class View:
+    """What a picture is called, what a width is, what is counted, and what stands above all."""
+
+    title: str
+    legend: str = (
+        "Busy: {busy:.1%} of the time. A bar is as wide as the share of busy samples in which its "
+        "function was on the stack; below it are those that it called."
+    )
+    unit: str = "samples"
+    root: str = "event loop"
+
+
+def flame_graph(profile: Profile, view: View, *, told: str, findings: str = "") -> str:
     """Return the page; `told` says what was sampled; `findings` is HTML to show before it."""
     script, style = read("flame_graph.js"), read("flame_graph.css")
     policy = f"default-src 'none'; script-src {digest(script)}; style-src {digest(style)}"
     busy = profile.samples - profile.idle
+    data = drawn(profile.tree(view.root)) | {"unit": view.unit}
     parts = {
         "policy": policy,
-        "title": html.escape(title),
+        "title": html.escape(view.title),
         "told": html.escape(told),
         "findings": findings,
-        "busy": f"{busy / max(1, profile.samples):.1%}",
+        "legend": html.escape(view.legend.format(busy=busy / max(1, profile.samples))),
+        "unit": html.escape(view.unit),
         "style": style,
         "script": script,
-        "data": json.dumps(drawn(profile.tree())).replace("<", "\\u003c"),
+        "data": json.dumps(data).replace("<", "\\u003c"),
         "own": rows(profile.own_lines().most_common(ROWS_MAX), busy),
         "innermost": rows(innermost(profile), busy),
     }

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from servekit.admin.client import AdminError
-from servekit.diagnosis.flame_graph import flame_graph
+from servekit.diagnosis.flame_graph import View, flame_graph
 from servekit.diagnosis.stacks import Profile
 
 if TYPE_CHECKING:
@@ -21,13 +21,32 @@ ENDINGS = {"html": "html", "speedscope": "json", "collapsed": "txt"}
 LINES = 5
 
 
+COMPUTING = View("Where the event loops spend their time")
+VIEWS = {
+    "wall": COMPUTING,
+    "cpu": View(
+        "What the event loops compute",
+        "Computing: {busy:.1%} of the time. A bar is as wide as its function's share of that; "
+        "below it are those that it called.",
+    ),
+    "waits": View(
+        "Where requests wait",
+        "A bar is as wide as its share of the seconds of all requests: route, then the lines that "
+        "await each other. A request that waits for several tasks is followed into the first.",
+        "ms",
+        "requests",
+    ),
+}
+
+
 @dataclass(frozen=True)
 class Sampling:
-    """How long, how often a second, and which worker is sampled; None is all of them."""
+    """How long, how often a second, what, and which worker is sampled; None is all of them."""
 
     seconds: float
     hertz: float
     worker: int | None = None
+    mode: str = "wall"
 
 
 @dataclass
@@ -37,6 +56,7 @@ class Taken:
     profile: Profile
     told: str
     failures: list[str]
+    view: View = COMPUTING
 
 
 def take_profile(client: AdminClient, sampling: Sampling) -> Taken:
@@ -49,9 +69,9 @@ def take_profile(client: AdminClient, sampling: Sampling) -> Taken:
     if sampling.worker is not None:
         slots = [sampling.worker]
     seconds, hertz = sampling.seconds, sampling.hertz
-    options = {"seconds": seconds, "hertz": hertz, "format": "collapsed"}
-    told = f"Workers {', '.join(map(str, slots))}; {seconds:g} s, {hertz:g} samples a second."
-    taken = Taken(Profile(), told, [])
+    options = {"seconds": seconds, "hertz": hertz, "mode": sampling.mode, "format": "collapsed"}
+    told = f"Workers {', '.join(map(str, slots))}; {seconds:g} s, up to {hertz:g} samples a second."
+    taken = Taken(Profile(), told, [], VIEWS[sampling.mode])
     with ThreadPoolExecutor(max(1, len(slots))) as threads:
         calls = [
             threads.submit(client.debug, "profile", slot, seconds=seconds, options=options)
@@ -64,7 +84,24 @@ def take_profile(client: AdminClient, sampling: Sampling) -> Taken:
             except AdminError as error:
                 taken.failures.append(f"worker {slot}: {error}")
     if not taken.profile.samples:
-        raise AdminError("; ".join(taken.failures) or "no worker is ready")
+        nothing = "no request was waiting" if slots else "no worker is ready"
+        raise AdminError("; ".join(taken.failures) or nothing)
+    return taken
+
+
+def read_profile(name: str) -> Taken:
+    """Return a profile that a worker kept.
+
+    Raises:
+        AdminError: The file cannot be read, or holds something else.
+    """
+    taken = Taken(Profile(), f"From {name}.", [])
+    try:
+        taken.profile.add(Path(name).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise AdminError(f"{name} cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise AdminError(f"{name} is no profile of collapsed stacks") from None
     return taken
 
 
@@ -76,27 +113,30 @@ def write_profile(taken: Taken, form: str, output: str) -> str:
     """
     path = Path(output or f"profile-{time.strftime('%Y%m%d-%H%M%S')}.{ENDINGS[form]}")
     try:
-        path.write_text(rendered(taken.profile, form, taken.told), encoding="utf-8")
+        path.write_text(rendered(taken, form), encoding="utf-8")
     except OSError as error:
         raise AdminError(f"{path} cannot be written: {error.strerror}") from None
-    return "\n".join([*taken.failures, *summary(taken.profile), f"written to {path}"])
+    return "\n".join([*taken.failures, *summary(taken), f"written to {path}"])
 
 
-def rendered(profile: Profile, form: str, told: str) -> str:
+def rendered(taken: Taken, form: str) -> str:
     """Return a profile as the text of a file."""
     if form == "collapsed":
-        return profile.collapsed()
+        return taken.profile.collapsed()
     if form == "speedscope":
-        return json.dumps(profile.speedscope())
-    return flame_graph(profile, title="Where the event loops spend their time", told=told)
+        return json.dumps(taken.profile.speedscope())
+    return flame_graph(taken.profile, taken.view, told=taken.told)
 
 
-def summary(profile: Profile) -> list[str]:
-    """Return how busy the loops were, and the lines of the service's own code that kept them so."""
+def summary(taken: Taken) -> list[str]:
+    """Return how much it is, and the lines of the service's own code that most of it is at."""
+    profile = taken.profile
     busy = profile.samples - profile.idle
-    lines = [f"busy {busy / profile.samples:.1%} of the time"]
+    lines = [f"busy {busy / max(1, profile.samples):.1%} of the time"]
+    if taken.view.unit == "ms":
+        lines = [f"{busy / 1000:.1f} s of requests, of which they waited"]
     for frame, count in profile.own_lines().most_common(LINES):
-        lines.append(f"{count / busy:6.1%}  {frame.name}  {frame.place}")
+        lines.append(f"{count / max(1, busy):6.1%}  {frame.name}  {frame.place}")
     return lines
 
 

@@ -82,9 +82,9 @@ NEXT = {
     "overload": "profile --seconds 30",
     "cpu_starvation": "status, and `top` on the host",
     "cpu_quota": "cat /sys/fs/cgroup/cpu.stat in the container",
-    "gc": "curl 'localhost:9100/debug/heap?worker=0'",
+    "gc": "heap --growth 30",
     "offload_full": "curl 'localhost:9100/debug/threads?worker=0'",
-    "upstream_slow": "curl 'localhost:9100/debug/requests?worker=0'",
+    "upstream_slow": "profile --mode waits",
 }
 ELSE_NEXT = "curl localhost:9100/metrics"
 

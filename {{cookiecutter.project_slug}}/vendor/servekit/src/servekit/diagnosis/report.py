@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING, Any
 
-from servekit.diagnosis.flame_graph import flame_graph
+from servekit.diagnosis.flame_graph import View, flame_graph
 from servekit.diagnosis.plots import plots
 from servekit.diagnosis.readings import Window
 from servekit.diagnosis.stacks import Profile
@@ -69,7 +69,7 @@ def page(seen: Mapping[str, Any], profiles: Mapping[str, Profile]) -> str:
     count = len(seen["verdicts"])
     title = f"Doctor: {count} cause{'s' * (count != 1)} found"
     told = f"Workers {', '.join(sorted(profiles))}; {seen['sampled']['wanted']['seconds']:g} s."
-    return flame_graph(merged, title=title, told=told, findings="\n".join(parts))
+    return flame_graph(merged, View(title), told=told, findings="\n".join(parts))
 
 
 def heading(verdict: Mapping[str, Any]) -> str:

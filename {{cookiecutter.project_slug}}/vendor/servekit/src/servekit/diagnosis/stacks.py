@@ -71,11 +71,11 @@ class Profile:
         """Return how many of them saw a loop with nothing to do."""
         return self.stacks[(Frame(IDLE),)]
 
-    def tree(self) -> Node:
+    def tree(self, name: str = "event loop") -> Node:
         """Return the stacks as a tree, from where they part; idle time is left out."""
         busy = {stack: count for stack, count in self.stacks.items() if stack != (Frame(IDLE),)}
         shared = common(list(busy))
-        root = Node(Frame("event loop"))
+        root = Node(Frame(name))
         for stack, count in busy.items():
             node = root
             node.count += count

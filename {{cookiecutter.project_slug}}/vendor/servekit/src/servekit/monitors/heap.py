@@ -1,42 +1,44 @@
-"""What a process holds, by type: counted in a forked child, so that the process goes on."""
+"""What a process holds, and by which names: counted in a forked child, so that it goes on."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import json
 import os
 import resource
 import signal
-import sys
+import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+from servekit.monitors.holders import Walk
+from servekit.monitors.names import place_of, type_name
 from servekit.process_memory import free_bytes, rss_bytes
 
-COUNT_SECONDS = 60
+COUNT_SECONDS = 120
 REAP_PAUSE_SECONDS = 0.002
 NICE = 10
-BATCH = 1000
-TYPE_HAS_GC = 1 << 14
-"""The flag of types whose objects may refer to others, as `Py_TPFLAGS_HAVE_GC` has it."""
+SCHEMA = 1
+COUNT_MIN = 20
+BYTES_MIN = 65_536
 
 
-async def count_heap(top: int) -> bytes:
-    """Return the `top` types by size as JSON, with count and shallow bytes of each.
+async def count_heap(top: int, requests: int = 0) -> bytes:
+    """Return as JSON the `top` types and holders by size, with count and shallow bytes of each.
 
     The process pauses for the fork, a few milliseconds. The child writes to what it looks at, and
-    so may take as much memory as the process once more.
+    so may take as much memory as the process once more, and half of that for its own notes.
+    `requests` is what the process has served, to be told with it.
 
     Raises:
         RuntimeError: There is no memory for it, or no process, or it took too long.
     """
-    # Read before the fork: of no more than this the child may make a copy.
-    needed, free = rss_bytes(os.getpid()), free_bytes()
+    needed, free = await asyncio.to_thread(look_before)
     if free is not None and needed > free:
         raise RuntimeError(f"A copy of up to {needed >> 20} MiB is made, {free >> 20} are free.")
     ours, theirs = os.pipe()
@@ -47,7 +49,7 @@ async def count_heap(top: int) -> bytes:
         os.close(theirs)
         raise RuntimeError(f"No process can be started: {error.strerror}.") from None
     if pid == 0:
-        answer_and_exit(theirs, needed, top)
+        answer_and_exit(theirs, needed, top, requests)
     os.close(theirs)
     try:
         async with asyncio.timeout(COUNT_SECONDS):
@@ -59,6 +61,11 @@ async def count_heap(top: int) -> bytes:
     if not body.startswith(b"{"):
         raise RuntimeError(body.decode(errors="replace") or "The child that counts was killed.")
     return body
+
+
+def look_before() -> tuple[int, int | None]:
+    """Return the memory that a child may need, and what is free: a millisecond of small files."""
+    return rss_bytes(os.getpid()) * 3 // 2, free_bytes()
 
 
 def fork() -> int:
@@ -90,11 +97,11 @@ async def end(pid: int) -> None:
 # In the child
 
 
-def answer_and_exit(fd: int, memory: int, top: int) -> NoReturn:
+def answer_and_exit(fd: int, memory: int, top: int, requests: int) -> NoReturn:
     """Write what was counted, or why it was not, and end without any clean-up."""
     try:
         become_nobody(fd, memory)
-        body = json.dumps(heap_by_type(top)).encode()
+        body = json.dumps(snapshot(top, requests)).encode()
     except BaseException as error:  # noqa: BLE001 - nothing but the pipe is left to tell it
         body = f"{type(error).__name__}: {error}".encode()
     with contextlib.suppress(OSError):
@@ -121,63 +128,42 @@ def become_nobody(fd: int, memory: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
-def heap_by_type(top: int) -> dict[str, Any]:
-    """Count all objects by type, those that were frozen too: for a process that ends after it."""
+def snapshot(top: int, requests: int) -> dict[str, Any]:
+    """Count all objects, those that were frozen too: for a process that ends after it."""
     frozen = gc.get_freeze_count()
     gc.unfreeze()
-    counts: Counter[type] = Counter()
-    sizes: Counter[type] = Counter()
-    for held in everything():
-        kind = type(held)
-        counts[kind] += 1
-        try:
-            sizes[kind] += sys.getsizeof(held, 0)
-        except Exception:  # noqa: BLE001, S112 - a class may say of its size what it likes
-            continue
-    types = [
-        {"type": f"{kind.__module__}.{kind.__qualname__}", "count": counts[kind], "bytes": size}
-        for kind, size in sizes.most_common(top)
-    ]
-    totals = {"objects": counts.total(), "bytes": sizes.total(), "frozen": frozen}
-    return {**totals, "types": types}
+    walk = Walk()
+    walk.run()
+    counts: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
+    for holder in walk.holders:
+        kind = type_name(holder.kind)
+        counts[kind] += holder.count
+        sizes[kind] += holder.bytes
+    return {
+        "schema": SCHEMA,
+        "pid": os.getppid(),
+        "at": time.time(),
+        "requests": requests,
+        "objects": counts.total(),
+        "bytes": sizes.total(),
+        "frozen": frozen,
+        "types": [
+            {"type": kind, "count": counts[kind], "bytes": size}
+            for kind, size in sizes.most_common(top)
+        ],
+        "holders": holders(walk, top),
+    }
 
 
-def everything() -> Iterator[Any]:
-    """Yield what the collector tracks, and what only that refers to: bytes, str, int, plain dicts.
-
-    Each once. What has a single reference cannot come twice, which saves remembering most.
-    """
-    tracked = gc.get_objects()
-    yield from tracked
-    seen: set[int] = set()
-    for start in range(0, len(tracked), BATCH):
-        inner = tracked[start : start + BATCH]
-        while inner:
-            found = new_untracked(inner, seen)
-            yield from found
-            inner = [held for held in found if type(held).__flags__ & TYPE_HAS_GC]
-
-
-def new_untracked(holders: list[Any], seen: set[int]) -> list[Any]:
-    """Return what `holders` refer to, is not tracked and was not `seen` yet, which it is now."""
-    found: list[Any] = []
-    for held in gc.get_referents(*holders):
-        if gc.is_tracked(held):
-            continue
-        if sys.getrefcount(held) > ONCE:
-            if id(held) in seen:
-                continue
-            seen.add(id(held))
-        found.append(held)
-    return found
-
-
-def references_of_one() -> int:
-    """Return what `getrefcount` says in the loop above of an object with one reference."""
-    holder = [[b"%d" % 123_456]]
-    for held in gc.get_referents(*holder):
-        return sys.getrefcount(held)
-    raise AssertionError
-
-
-ONCE = references_of_one()
+def holders(walk: Walk, top: int) -> list[dict[str, Any]]:
+    """Return who holds many objects, or large ones: its name, and the types on the way in."""
+    many = [one for one in walk.holders if one.count >= COUNT_MIN or one.bytes >= BYTES_MIN]
+    many.sort(key=lambda one: -one.bytes)
+    place = functools.cache(place_of)
+    rows = []
+    for one in many[:top]:
+        name, through = one.path()
+        row = {"held_by": name, "through": through, "count": one.count, "bytes": one.bytes}
+        rows.append(row | {"place": walk.places.get(one.root) or place(name)})
+    return rows

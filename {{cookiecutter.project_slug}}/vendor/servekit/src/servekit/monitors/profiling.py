@@ -14,19 +14,27 @@ from typing import Any
 from servekit.monitors.heap import count_heap
 from servekit.monitors.stack_sampler import StackSampler
 from servekit.monitors.stall_evidence import loop_frame
+from servekit.monitors.wait_sampler import DescribeRequest, WaitSampler
 
 PROFILE_SECONDS_MAX = 120.0
 HERTZ_MAX = 1000.0
 RECORD_MIB_MAX = 64
+MODES = ("wall", "cpu", "waits")
 
 Command = Callable[[dict[str, Any]], Awaitable[bytes]]
 """Answers an operator, who may give options by name."""
 
 
 class Profiling:
-    """The commands `profile`, `heap` and `memray`; one profile at a time."""
+    """The commands `profile`, `heap` and `memray`, one at a time; `served` counts requests."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        served: Callable[[], int] = int,
+        describe_request: DescribeRequest = lambda _frame, _task: {},
+    ) -> None:
+        self._served = served
+        self._describe_request = describe_request
         self._running = False
 
     @property
@@ -41,12 +49,21 @@ class Profiling:
     async def profile(self, options: dict[str, Any]) -> bytes:
         """Sample the event loop for `seconds` (5) at `hertz` (100).
 
-        `format` is `speedscope` (JSON, the default) or `collapsed` (text). Raises `RuntimeError`
-        while another profile runs and `ValueError` for bad options.
+        `mode` is `wall` (the default: what its thread does), `cpu` (the same while it computes) or
+        `waits` (where requests wait). `format` is `speedscope` (JSON, the default) or `collapsed`
+        (text; the only one for `waits`). Raises `RuntimeError` while another profile runs and
+        `ValueError` for bad options.
         """
         seconds = number(options, "seconds", 5, PROFILE_SECONDS_MAX)
         hertz = number(options, "hertz", 100, HERTZ_MAX)
-        sampler = StackSampler(threading.get_ident(), loop_frame=loop_frame(), hertz=hertz)
+        mode = options.get("mode", "wall")
+        if mode not in MODES:
+            raise ValueError(f"mode is one of {', '.join(MODES)}, not {mode}.")
+        if mode == "waits":
+            return await self._waits(seconds, hertz, options.get("format", "collapsed"))
+        sampler = StackSampler(
+            threading.get_ident(), loop_frame=loop_frame(), hertz=hertz, cpu_only=mode == "cpu"
+        )
         with self._alone():
             sampler.start()
             try:
@@ -57,11 +74,19 @@ class Profiling:
             return sampler.collapsed().encode()
         return json.dumps(sampler.speedscope()).encode()
 
-    async def heap(self, options: dict[str, Any]) -> bytes:
-        """Return the `top` (50) types of all objects, by size; see `count_heap`."""
-        top = int(number(options, "top", 50, 10_000))
+    async def _waits(self, seconds: float, hertz: float, form: str) -> bytes:
+        if form != "collapsed":
+            raise ValueError("waits are given collapsed; the command profile writes other formats.")
+        sampler = WaitSampler(self._describe_request, hertz=hertz)
         with self._alone():
-            return await count_heap(top)
+            await sampler.run(seconds)
+        return sampler.collapsed().encode()
+
+    async def heap(self, options: dict[str, Any]) -> bytes:
+        """Return the `top` (50) types of all objects, and who holds them; see `count_heap`."""
+        top = int(number(options, "top", 50, 100_000))
+        with self._alone():
+            return await count_heap(top, self._served())
 
     async def memray(self, options: dict[str, Any]) -> bytes:
         """Record allocations for `seconds` (5) and return the file that `memray flamegraph` reads.

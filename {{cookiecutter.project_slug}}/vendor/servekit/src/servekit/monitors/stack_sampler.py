@@ -16,47 +16,90 @@ DEPTH_MAX = 200
 DEPTH_WHEN_FULL = 3
 STACKS_MAX = 10_000
 SWITCH_SECONDS = 0.0005
+COMPUTES = 0.5
+"""Of the time since the last sample: less, and the thread rested."""
 
 Stack = tuple[CodeType, ...]
 """The functions of a stack, outermost first."""
+
+
+class Switching:
+    """Threads take turns sooner while any sampler runs.
+
+    At the usual 5 ms many a sample would wait until the loop polls, and be counted as idle.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._samplers = 0
+        self._usual = 0.0
+
+    def begin(self) -> None:
+        with self._lock:
+            if not self._samplers:
+                self._usual = sys.getswitchinterval()
+                sys.setswitchinterval(SWITCH_SECONDS)
+            self._samplers += 1
+
+    def end(self) -> None:
+        with self._lock:
+            self._samplers -= 1
+            if not self._samplers:
+                sys.setswitchinterval(self._usual)
+
+
+SWITCHING = Switching()
 
 
 class StackSampler:
     """Count the stacks that a thread is seen in, `hertz` times a second, until stopped.
 
     Costs a few percent of a core at 100 Hz while it runs. Time in which the event loop waits for
-    something to do counts as idle; under uvloop its `loop_frame()` tells.
+    something to do counts as idle; under uvloop its `loop_frame()` tells. `cpu_only` counts as idle
+    all time in which the thread did not compute, too.
+
+    Raises:
+        ValueError: The system has no clock for that.
     """
 
     def __init__(
-        self, thread_id: int, *, loop_frame: FrameType | None = None, hertz: float = 100
+        self,
+        thread_id: int,
+        *,
+        loop_frame: FrameType | None = None,
+        hertz: float = 100,
+        cpu_only: bool = False,
     ) -> None:
         self.interval_seconds = 1 / hertz
         self.stacks: Counter[Stack] = Counter()
         self.idle = 0
         self._thread_id = thread_id
         self._loop_frame = loop_frame
-        self._switch_interval = sys.getswitchinterval()
+        self._clock = thread_clock(thread_id) if cpu_only else None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._sample, name="stack-sampler", daemon=True)
 
     def start(self) -> None:
         """Begin to sample; a computing thread is interrupted sooner until `stop`."""
         self._thread.start()
-        # At the usual 5 ms many a sample would wait until the loop polls, and be counted as idle.
-        sys.setswitchinterval(SWITCH_SECONDS)
+        SWITCHING.begin()
 
     def stop(self) -> None:
         """End the sampling; returns after the last sample."""
         self._stopped.set()
         self._thread.join()
-        sys.setswitchinterval(self._switch_interval)
+        SWITCHING.end()
 
     def _sample(self) -> None:
-        due = time.monotonic()
+        due = sampled = time.monotonic()
+        computed, rests = 0.0, False
         while not self._stopped.wait(max(0.0, due - time.monotonic())):
             frame = thread_frame(self._thread_id)
-            if frame is not None and is_waiting(frame, self._loop_frame):
+            if self._clock is not None:
+                before, computed = computed, time.clock_gettime(self._clock)
+                since, sampled = sampled, time.monotonic()
+                rests = computed - before < COMPUTES * (sampled - since)
+            if frame is not None and (rests or is_waiting(frame, self._loop_frame)):
                 self.idle += 1
             elif frame is not None:
                 self._count(functions(frame))
@@ -93,6 +136,19 @@ class StackSampler:
             "shared": {"frames": frames},
             "profiles": [profile],
         }
+
+
+def thread_clock(thread_id: int) -> int:
+    """Return the clock of a thread's CPU time.
+
+    Raises:
+        ValueError: There is none, as on macOS.
+    """
+    clock_of = getattr(time, "pthread_getcpuclockid", None)
+    if clock_of is None:
+        raise ValueError("mode cpu needs a clock of each thread, which this system has not: wall.")
+    clock: int = clock_of(thread_id)
+    return clock
 
 
 def functions(frame: FrameType | None) -> Stack:

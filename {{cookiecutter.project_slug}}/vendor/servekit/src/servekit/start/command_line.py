@@ -12,7 +12,7 @@ from servekit.configuration.spelling import example_file, spelled
 from servekit.configuration.variables import unknown_variables
 from servekit.import_string import find
 from servekit.start.asking import answered
-from servekit.start.diagnosing import add_profile, add_top, profile, top
+from servekit.start.diagnosing import add_heap, add_profile, add_top, heap, profile, top
 from servekit.start.doctor import FAILED as DOCTOR_FAILED, add_doctor, doctor
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def run_command(application: str, settings_class: str, arguments: list[str]) -> 
         return run(settings, arguments=(application, settings_class), reload=options.reload)
     if options.command == "doctor":
         return doctor(settings, options, (application, settings_class))
-    others = {"settings": tell_settings, "profile": profile, "top": top}
+    others = {"settings": tell_settings, "profile": profile, "heap": heap, "top": top}
     return others.get(options.command, ask)(settings, options)
 
 
@@ -74,6 +74,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
             "profile", help="sample what keeps the running service busy, as a flame graph"
         )
     )
+    add_heap(commands.add_parser("heap", help="show what a worker of the running service holds"))
     add_doctor(commands.add_parser("doctor", help="find out what ails the service"))
     shown = commands.add_parser(
         "settings", help="show every setting as a line of .env, secrets masked"

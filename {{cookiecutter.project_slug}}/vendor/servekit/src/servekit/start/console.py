@@ -8,7 +8,7 @@ from servekit.configuration.identity import project_name
 from servekit.console.feed import Feed
 from servekit.console.journal import Journal, note_events
 from servekit.console.page import Console
-from servekit.diagnosis.flame_graph import digest, flame_graph, read
+from servekit.diagnosis.flame_graph import View, digest, flame_graph, read
 from servekit.diagnosis.stacks import Profile
 
 if TYPE_CHECKING:
@@ -40,4 +40,4 @@ def draw(stacks: list[str], told: str) -> str:
     profile = Profile()
     for collapsed in stacks:
         profile.add(collapsed)
-    return flame_graph(profile, title="Where the event loops spend their time", told=told)
+    return flame_graph(profile, View("Where the event loops spend their time"), told=told)

@@ -15,8 +15,16 @@ if TYPE_CHECKING:
 def add_profile(parser: argparse.ArgumentParser) -> None:
     """Give the profile its options."""
     parser.add_argument("--seconds", type=float, default=10, help="how long (10)")
-    parser.add_argument("--hertz", type=float, default=100, help="samples a second (100)")
+    parser.add_argument("--hertz", type=float, default=100, help="samples a second, at most (100)")
     parser.add_argument("--worker", type=worker_or_all, default=None, help="a slot, or all")
+    parser.add_argument(
+        "--mode",
+        choices=["wall", "cpu", "waits"],
+        default="wall",
+        help="what the loop's thread does (wall), does while it computes (cpu), or where requests "
+        "wait (waits)",
+    )
+    parser.add_argument("--from", dest="file", default="", help="draw a profile that was kept")
     parser.add_argument("--format", choices=["html", "speedscope", "collapsed"], default="html")
     parser.add_argument("--output", default="", help="the file; named after the time if not given")
 
@@ -24,6 +32,20 @@ def add_profile(parser: argparse.ArgumentParser) -> None:
 def add_top(parser: argparse.ArgumentParser) -> None:
     """Give `top` its options."""
     parser.add_argument("--once", action="store_true", help="print one moment and end")
+
+
+def add_heap(parser: argparse.ArgumentParser) -> None:
+    """Give the heap its options."""
+    parser.add_argument("--worker", type=int, default=None, help="a slot; the largest if not given")
+    parser.add_argument("--top", type=int, default=15, help="lines of each list (15)")
+    parser.add_argument("--out", default="", help="keep the snapshot, for --diff")
+    growth = parser.add_mutually_exclusive_group()
+    growth.add_argument(
+        "--growth", type=positive, default=None, metavar="SECONDS", help="count twice, and compare"
+    )
+    growth.add_argument(
+        "--diff", nargs=2, default=None, metavar=("A", "B"), help="compare two files of --out"
+    )
 
 
 def positive(text: str) -> float:
@@ -48,11 +70,20 @@ def top(settings: Settings, options: argparse.Namespace) -> int:
 
 def profile(settings: Settings, options: argparse.Namespace) -> int:
     """Profile the running service."""
-    from servekit.diagnosis.profile import Sampling, take_profile, write_profile
+    from servekit.diagnosis.profile import Sampling, read_profile, take_profile, write_profile
 
     def take(client: AdminClient) -> str:
-        sampling = Sampling(options.seconds, options.hertz, options.worker)
+        if options.file:
+            return write_profile(read_profile(options.file), options.format, options.output)
+        sampling = Sampling(options.seconds, options.hertz, options.worker, options.mode)
         taken = take_profile(client, sampling)
         return write_profile(taken, options.format, options.output)
 
     return answered(settings, take)
+
+
+def heap(settings: Settings, options: argparse.Namespace) -> int:
+    """Show what a worker holds, or what grew."""
+    from servekit.diagnosis.heap import answer
+
+    return answered(settings, lambda client: answer(client, options))

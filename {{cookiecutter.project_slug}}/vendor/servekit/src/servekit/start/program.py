@@ -23,6 +23,7 @@ from servekit.console.vitals import Vitals
 from servekit.import_string import find
 from servekit.install import entrance
 from servekit.layers.cors import AllowedOrigins
+from servekit.layers.running_request import running_request
 from servekit.logs import configure_logs, set_level
 from servekit.monitors.profiling import Profiling
 from servekit.routing.template import route_template
@@ -57,6 +58,8 @@ def program_of(app: FastAPI, settings: Settings, *, made_by: str = "create_app")
             "a service, `Service(settings).install(app)`."
         )
 
+    profiling = Profiling(lambda: service.requests.total, running_request)
+
     async def metrics(_: dict[str, Any]) -> bytes:
         # In a thread: some of the figures are files of /proc.
         return await asyncio.to_thread(exposition, service)
@@ -87,7 +90,7 @@ def program_of(app: FastAPI, settings: Settings, *, made_by: str = "create_app")
     return Program(
         asgi=entrance(app),
         draining=service.draining,
-        commands={"metrics": metrics, **Profiling().commands},
+        commands={"metrics": metrics, **profiling.commands},
         status=status,
         vitals=vitals.read,
         listen=note_events,

@@ -7,7 +7,7 @@ import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from servekit.workers.stacks import awaits
+from servekit.awaits import awaits
 
 if TYPE_CHECKING:
     import asyncio
