@@ -140,5 +140,5 @@ def test_top_prints_one_moment_for_a_pipe(service, tmp_path):
         timeout=patience(20), check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "2 of 2 workers ready" in done.stdout
+    assert "2 of 2 workers answer" in done.stdout
     assert "\x1b" not in done.stdout

@@ -44,7 +44,7 @@ def shown(document, width=200, height=0, *, bars=True):
 def test_it_says_what_the_page_says_without_colours():
     text = shown(DOCUMENT)
     head, _, titles, row, *_ = text.splitlines()
-    assert "1 of 2 workers ready  12 req/s  p99 12.5 ms" in head
+    assert "1 of 2 workers answer  12 req/s  p99 12.5 ms" in head
     assert row.split()[:4] == ["0", "42", "ready", "12"]
     assert row.split()[-5:] == ["12.5", "128", "3", "25%", "crash:2"]
     assert titles.index("p99 ms") + 6 == row.index("12.5") + 4

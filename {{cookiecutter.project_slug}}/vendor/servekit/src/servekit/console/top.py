@@ -77,12 +77,12 @@ class Screen:
 
     def _headline(self, document: dict[str, Any]) -> str:
         rows = document["workers"]
-        ready = sum(row["state"] == "ready" for row in rows)
+        ready = sum(row["state"] == "ready" and row.get("answers", True) for row in rows)
         p99 = max((row["p99_seconds"] for row in rows if row.get("p99_seconds")), default=None)
         parts = [
             self._about.get("name", ""),
             time.strftime("%H:%M:%S", time.localtime(document["at"])),
-            f"{ready} of {document['wanted']} workers ready",
+            f"{ready} of {document['wanted']} workers answer",
             f"{total(rows, 'rate'):.0f} req/s",
             f"p99 {milliseconds(p99)} ms",
             f"errors {total(rows, 'errors_rate'):.1f}/s",

@@ -123,11 +123,11 @@ const sum = (rows, name) => rows.reduce((all, row) => all + (row[name] ?? 0), 0)
 const most = (rows, name) => rows.reduce((top, row) => Math.max(top, row[name] ?? 0), 0);
 
 function summary({ workers: rows, wanted }) {
-  const ready = rows.filter((row) => row.state === "ready").length;
+  const ready = rows.filter((row) => row.state === "ready" && row.answers !== false).length;
   const slow = rows.some((row) => typeof row.p99_seconds === "number") ? most(rows, "p99_seconds") : null;
   const [errors, shed, lag] = [sum(rows, "errors_rate"), sum(rows, "shed_rate"), most(rows, "lag_seconds")];
   const shown = {
-    "workers ready": [`${ready} of ${wanted}`, ready < wanted && "bad"],
+    "workers answer": [`${ready} of ${wanted}`, ready < wanted && "bad"],
     "requests/s": [number(sum(rows, "rate"))],
     "p99 ms, worst": [milliseconds(slow)],
     "errors/s": [number(errors, 1), errors > 0 && "bad"],
