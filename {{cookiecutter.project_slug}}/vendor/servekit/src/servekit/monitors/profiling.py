@@ -7,12 +7,13 @@ import contextlib
 import json
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from servekit.monitors.heap import count_heap
-from servekit.monitors.stack_sampler import StackSampler
+from servekit.monitors.stack_sampler import StackSampler, name
 from servekit.monitors.stall_evidence import loop_frame
 
 PROFILE_SECONDS_MAX = 120.0
@@ -41,12 +42,19 @@ class Profiling:
     async def profile(self, options: dict[str, Any]) -> bytes:
         """Sample the event loop for `seconds` (5) at `hertz` (100).
 
-        `format` is `speedscope` (JSON, the default) or `collapsed` (text). Raises `RuntimeError`
-        while another profile runs and `ValueError` for bad options.
+        `format` is `speedscope` (JSON, the default) or `collapsed` (text), which `around` follows
+        with other threads that compute and the tasks that there are at the end. Raises
+        `RuntimeError` while another profile runs and `ValueError` for bad options.
         """
+        around = "around" in options
         seconds = number(options, "seconds", 5, PROFILE_SECONDS_MAX)
         hertz = number(options, "hertz", 100, HERTZ_MAX)
-        sampler = StackSampler(threading.get_ident(), loop_frame=loop_frame(), hertz=hertz)
+        sampler = StackSampler(
+            threading.get_ident(),
+            loop_frame=loop_frame(),
+            hertz=hertz,
+            native_thread_id=threading.get_native_id() if around else 0,
+        )
         with self._alone():
             sampler.start()
             try:
@@ -54,7 +62,7 @@ class Profiling:
             finally:
                 sampler.stop()
         if options.get("format") == "collapsed":
-            return sampler.collapsed().encode()
+            return (sampler.collapsed() + (collapsed_tasks() if around else "")).encode()
         return json.dumps(sampler.speedscope()).encode()
 
     async def heap(self, options: dict[str, Any]) -> bytes:
@@ -92,6 +100,13 @@ class Profiling:
             yield
         finally:
             self._running = False
+
+
+def collapsed_tasks() -> str:
+    """Return how many tasks run which coroutine, as lines of a collapsed profile."""
+    codes = (getattr(task.get_coro(), "cr_code", None) for task in asyncio.all_tasks())
+    counts = Counter(code for code in codes if code is not None)
+    return "".join(f"(tasks);{name(code)} {count}\n" for code, count in counts.items())
 
 
 def number(options: dict[str, Any], name: str, default: float, most: float) -> float:

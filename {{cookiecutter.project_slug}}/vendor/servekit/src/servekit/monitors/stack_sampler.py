@@ -10,30 +10,35 @@ from collections import Counter
 from types import CodeType, FrameType
 from typing import Any
 
+from servekit.monitors.other_threads import OtherThreads, Stack, functions
 from servekit.monitors.stall_evidence import is_waiting, thread_frame
 
-DEPTH_MAX = 200
 DEPTH_WHEN_FULL = 3
 STACKS_MAX = 10_000
 SWITCH_SECONDS = 0.0005
-
-Stack = tuple[CodeType, ...]
-"""The functions of a stack, outermost first."""
 
 
 class StackSampler:
     """Count the stacks that a thread is seen in, `hertz` times a second, until stopped.
 
     Costs a few percent of a core at 100 Hz while it runs. Time in which the event loop waits for
-    something to do counts as idle; under uvloop its `loop_frame()` tells.
+    something to do counts as idle; under uvloop its `loop_frame()` tells. With the
+    kernel's number of the thread the other threads are looked at too.
     """
 
     def __init__(
-        self, thread_id: int, *, loop_frame: FrameType | None = None, hertz: float = 100
+        self,
+        thread_id: int,
+        *,
+        loop_frame: FrameType | None = None,
+        hertz: float = 100,
+        native_thread_id: int = 0,
     ) -> None:
         self.interval_seconds = 1 / hertz
         self.stacks: Counter[Stack] = Counter()
         self.idle = 0
+        self.others: OtherThreads | None = None
+        self._native_thread_id = native_thread_id
         self._thread_id = thread_id
         self._loop_frame = loop_frame
         self._switch_interval = sys.getswitchinterval()
@@ -54,14 +59,23 @@ class StackSampler:
 
     def _sample(self) -> None:
         due = time.monotonic()
+        others = None
+        if self._native_thread_id:
+            others = self.others = OtherThreads(
+                self._thread_id, self._native_thread_id, self.interval_seconds
+            )
         while not self._stopped.wait(max(0.0, due - time.monotonic())):
             frame = thread_frame(self._thread_id)
             if frame is not None and is_waiting(frame, self._loop_frame):
                 self.idle += 1
             elif frame is not None:
                 self._count(functions(frame))
+            if others is not None:
+                others.look(due)
             # Irregular, or it would see always the same part of work that comes at regular times.
             due = time.monotonic() + self.interval_seconds * random.uniform(0.5, 1.5)  # noqa: S311
+        if others is not None:
+            others.close()
 
     def _count(self, stack: Stack) -> None:
         if stack not in self.stacks and len(self.stacks) >= STACKS_MAX:
@@ -70,7 +84,11 @@ class StackSampler:
 
     def collapsed(self) -> str:
         """Return `outer;inner count` lines, as flame-graph tools read them."""
-        lines = [f"{';'.join(map(name, stack))} {count}" for stack, count in self.stacks.items()]
+        lines = [written(stack, count) for stack, count in self.stacks.items()]
+        if self.others is not None:
+            held = self.others.held.items()
+            lines += [written(stack, count, "(interpreter held)") for stack, count in held]
+            lines.append(f"(interpreter free) {self.others.free}")
         return "\n".join([*lines, f"(idle) {self.idle}", ""])
 
     def speedscope(self) -> dict[str, Any]:
@@ -95,13 +113,9 @@ class StackSampler:
         }
 
 
-def functions(frame: FrameType | None) -> Stack:
-    """Return the functions of a stack, outermost first."""
-    codes: list[CodeType] = []
-    while frame is not None and len(codes) < DEPTH_MAX:
-        codes.append(frame.f_code)
-        frame = frame.f_back
-    return tuple(reversed(codes))
+def written(stack: Stack, count: int, *outermost: str) -> str:
+    """Return a line of a collapsed profile."""
+    return f"{';'.join([*outermost, *map(name, stack)])} {count}"
 
 
 def name(code: CodeType) -> str:
