@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import doctor_matrix.ailing  # noqa: F401 - registers the cases
@@ -29,6 +31,8 @@ class Outcome:
     named: tuple[str, ...] = ()
     place: str = ""
     seconds: float = 0.0
+    cannot: str = ""
+    """What could not be judged."""
     skipped: str = ""
     """Why it could not be injected."""
 
@@ -51,10 +55,11 @@ class Outcome:
         """Return it for a table."""
         named = ", ".join(self.named) or "-"
         told = self.wrong or (f"skipped: {self.skipped}" if self.skipped else "right")
-        return f"{self.case.name:22} {named:40} {self.seconds:5.1f} s  {told}  {self.place}"
+        line = f"{self.case.name:22} {named:40} {self.seconds:5.1f} s  {told}  {self.place}"
+        return line + (f"\n{'':23}{self.cannot}" if self.wrong and self.cannot else "")
 
 
-def run(case: Case, seconds: float) -> Outcome:
+def run(case: Case, seconds: float, kept: Path | None) -> Outcome:
     """Start a case's application, have it examined, and return what was said."""
     began = time.monotonic()
     try:
@@ -64,6 +69,9 @@ def run(case: Case, seconds: float) -> Outcome:
                 seen = running.examine("/", case.rate, seconds)
     except CannotInjectError as error:
         return Outcome(case, skipped=str(error))
+    if kept is not None:
+        kept.mkdir(parents=True, exist_ok=True)
+        (kept / f"{case.name}.json").write_text(json.dumps(seen))
     outcome = outcome_of(case, seen)
     return replace(outcome, seconds=time.monotonic() - began)
 
@@ -72,7 +80,8 @@ def outcome_of(case: Case, seen: dict[str, Any]) -> Outcome:
     """Return what a document says of a case."""
     verdicts = {verdict["cause"]: verdict for verdict in seen["verdicts"]}
     places = verdicts.get(case.cause, {}).get("places", [])
-    return Outcome(case, tuple(verdicts), places[0] if places else "")
+    told = places[0] if places else ""
+    return Outcome(case, tuple(verdicts), told, cannot=" ".join(seen["cannot_judge"]))
 
 
 def matrix(outcomes: Sequence[Outcome]) -> str:
@@ -105,10 +114,11 @@ def main() -> None:
     parser.add_argument("--only", default="", help="causes, for example blocking_call,gc")
     parser.add_argument("--seconds", type=float, default=8, help="how long the doctor looks (8)")
     parser.add_argument("--healthy", type=int, default=0, help="runs of a service that is well")
+    parser.add_argument("--keep", type=Path, help="write what the doctor saw into this folder")
     options = parser.parse_args()
     outcomes = []
     for case in chosen(options.only) if options.only or not options.healthy else []:
-        outcomes.append(run(case, options.seconds))
+        outcomes.append(run(case, options.seconds, options.keep))
         print(outcomes[-1].line(), flush=True)
     wrong = [one for one in outcomes if one.wrong]
     if outcomes:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from servekit.diagnosis.stacks import Frame
+
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
@@ -59,7 +61,8 @@ class Case:
         if self.guilty is None:
             return ""
         code = self.guilty.__code__
-        return f"{code.co_qualname} {code.co_filename}:{code.co_firstlineno} "
+        frame = Frame(code.co_qualname, code.co_filename, code.co_firstlineno)
+        return f"{frame.name} {frame.place}"
 
 
 CASES: dict[str, Case] = {}

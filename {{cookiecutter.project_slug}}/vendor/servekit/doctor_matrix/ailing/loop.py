@@ -63,7 +63,7 @@ def cpu_that_gives_way(app: FastAPI, _service: Service) -> None:
             burn(0.0005)
 
 
-def spin(count: int = 2_000_000) -> None:
+def spin(count: int = 400_000) -> None:
     while True:
         sum(range(count))
 

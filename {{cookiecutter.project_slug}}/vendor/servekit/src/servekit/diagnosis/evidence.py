@@ -61,14 +61,16 @@ class Evidence:
     windows: Sequence[Window]
     profiles: Mapping[str, Profile]
 
-    def confirmed(self, holds: Callable[[Window], bool]) -> list[Window]:
+    def confirmed(self, holds: Callable[[Window], bool], *, each: bool = False) -> list[Window]:
         """Return the windows in which something held, if it held often enough to count.
 
-        That is in three windows of ten of a worker, or in one of ten of several workers.
+        That is in three windows of ten of a worker, or in one of ten of several workers; with
+        `each` every worker has to show three of ten of its own.
         """
         found = [window for window in self.windows if holds(window)]
         held, seen = (Counter(each.worker for each in some) for some in (found, self.windows))
-        concerned = {name for name, count in held.items() if count >= SOMETIMES * seen[name]}
+        needed = OFTEN if each else SOMETIMES
+        concerned = {name for name, count in held.items() if count >= needed * seen[name]}
         often = any(held[name] >= OFTEN * seen[name] for name in concerned)
         if len(concerned) > 1 or often:
             return [window for window in found if window.worker in concerned]

@@ -51,7 +51,8 @@ def reasons(evidence: Evidence, found: Sequence[Verdict]) -> list[str]:
     windows = evidence.windows
     requests = evidence.total(lambda window: window.requests + window.shed)
     if len({window.at for window in windows}) < WINDOWS_MIN:
-        return [f"fewer than {WINDOWS_MIN} seconds of counters: sample longer"]
+        few = f"fewer than {WINDOWS_MIN} seconds of counters: sample longer"
+        return [f"{few}, or ask why workers need more than a second to tell them"]
     if found:
         return []
     told = []

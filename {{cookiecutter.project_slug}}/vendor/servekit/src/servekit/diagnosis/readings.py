@@ -71,6 +71,8 @@ LEVELS = {
 }
 """The same for gauges, whose values are judged."""
 READ = KEPT | LEVELS
+SUPERVISORS = {"worker_connections"}
+"""Whose values the supervisor knows of every worker."""
 
 SLOW_BUCKET = "0.25"
 SLOW_SECONDS = 0.25
@@ -177,7 +179,8 @@ def read_scrape(text: str) -> dict[str, Totals]:
             series = totals.setdefault(sample.name, {})
             label = sample.labels.get(READ[sample.name], "")
             series[label] = series.get(label, 0.0) + sample.value
-    return workers
+    # The supervisor tells of workers too that did not answer in time.
+    return {worker: totals for worker, totals in workers.items() if totals.keys() - SUPERVISORS}
 
 
 def window_between(

@@ -12,6 +12,7 @@ IDLE = "(idle)"
 HELD = "(interpreter held)"
 FREE = "(interpreter free)"
 TASKS = "(tasks)"
+OURS = re.compile(r"/(src|site-packages|dist-packages)/servekit/")
 FRAME = re.compile(r"(?P<name>.*) \((?P<file>.*):(?P<line>\d+)\)")
 
 
@@ -34,7 +35,7 @@ class Frame:
         """Return whose code it is: `own`, `servekit`, `library`, `python` or `idle`."""
         if not self.file:
             return "idle" if self.name == IDLE else "python"
-        if "/servekit/" in self.file:
+        if OURS.search(self.file):
             return "servekit"
         if "/site-packages/" in self.file or "/dist-packages/" in self.file:
             return "library"

@@ -34,8 +34,9 @@ def loop_cause(evidence: Evidence, cause: str) -> Verdict | None:
     limit, full = LIMITS[cause]
 
     def holds(window: Window) -> bool:
-        share = evidence.stalls(window).get(cause, 0.0)
-        return window.is_stalled and share >= max(limit * window.seconds, PART * window.stalled)
+        return window.is_stalled and evidence.stalls(window).get(cause, 0.0) >= max(
+            limit * window.seconds, PART * window.stalled
+        )
 
     found = evidence.confirmed(holds)
     if not found:

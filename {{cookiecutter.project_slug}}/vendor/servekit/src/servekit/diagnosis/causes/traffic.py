@@ -28,6 +28,7 @@ STATEMENTS_MANY = 50
 WAITED_MIN_SECONDS = 0.05
 STATEMENTS_PART = 0.3
 SHED = "http_requests_shed_total"
+HOST = ("stopped", "steal", "cpu_quota", "cpu_starvation")
 CODE = ("gil_contention", "blocking_call", "cpu_on_loop")
 
 
@@ -109,13 +110,14 @@ def uneven_workers(evidence: Evidence) -> Verdict | None:
         others = [each for each in moments[window.at] if each is not window]
         return (
             (window.is_stalled or window.is_troubled)
+            and sum(evidence.stalls(window).get(cause, 0.0) for cause in HOST) <= window.stalled / 2
             and window.requests >= REQUESTS_MIN
             and bool(others)
             and window.requests > UNEVEN * median(each.requests for each in [window, *others])
             and median(each.busy for each in others) < window.busy / 2
         )
 
-    found = evidence.confirmed(holds)
+    found = evidence.confirmed(holds, each=True)
     if not found:
         return None
     share = sum(w.requests for w in found) / evidence.total(lambda window: window.requests)
