@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import time
@@ -17,10 +18,12 @@ from doctor_matrix.service import started
 from doctor_matrix.surroundings import CannotInjectError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 HOST = frozenset({"cpu_starvation", "cpu_quota", "steal", "stopped"})
 """What a busy machine does to any service: true, and no fault of the doctor's."""
+
+HIDDEN, TRIES = "hidden by the host", 3
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Outcome:
             return "false alarm" if others or case.cause in self.named else ""
         if case.cause not in self.named:
             # Where the host took the CPU, code is not judged: that is as it should be.
-            return "host" if HOST & set(self.named) else "missed"
+            return HIDDEN if HOST & set(self.named) else "missed"
         if others - {case.cause}:
             return "names another too"
         return "" if self.place.startswith(case.place) else "another place"
@@ -74,6 +77,15 @@ def run(case: Case, seconds: float, kept: Path | None) -> Outcome:
         (kept / f"{case.name}.json").write_text(json.dumps(seen))
     outcome = outcome_of(case, seen)
     return replace(outcome, seconds=time.monotonic() - began)
+
+
+def first_judged(tries: Iterator[Outcome]) -> Outcome:
+    """Return the first outcome in which the host did not hide the rest, or the last."""
+    outcome = next(tries)
+    for outcome in itertools.chain([outcome], tries):
+        if outcome.wrong != HIDDEN:
+            break
+    return outcome
 
 
 def outcome_of(case: Case, seen: dict[str, Any]) -> Outcome:
@@ -118,7 +130,8 @@ def main() -> None:
     options = parser.parse_args()
     outcomes = []
     for case in chosen(options.only) if options.only or not options.healthy else []:
-        outcomes.append(run(case, options.seconds, options.keep))
+        tries = (run(case, options.seconds, options.keep) for _ in range(TRIES))
+        outcomes.append(first_judged(tries))
         print(outcomes[-1].line(), flush=True)
     wrong = [one for one in outcomes if one.wrong]
     if outcomes:

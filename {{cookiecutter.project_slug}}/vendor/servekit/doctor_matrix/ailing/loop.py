@@ -6,6 +6,7 @@ import gc
 import hashlib
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from servekit import Service
 
 HEAP_OBJECTS = 700_000
-ITEMS = [{"id": number, "name": f"item {number}", "tags": ["a", "b"]} for number in range(60_000)]
+ITEMS, PAGE = 150_000, 50
 
 log = structlog.get_logger()
 
@@ -108,10 +109,7 @@ def collector(app: FastAPI, service: Service) -> None:
 
     @app.get("/")
     async def index() -> None:
-        gc.set_threshold(1000, 1, 1)
-        for _ in range(3000):
-            cycle: list[Any] = []
-            cycle.append(cycle)
+        gc.collect()
 
 
 @twin("gc", rate=10, settings={"WORKERS": 1})
@@ -129,18 +127,17 @@ def large_heap(service: Service) -> None:
         held.extend([number] for number in range(HEAP_OBJECTS))
 
 
-@fault("huge_json", rate=4)
-def huge_json(app: FastAPI, _service: Service) -> None:
+def items(app: FastAPI, _service: Service, *, count: int) -> None:
+    """Answer with a list."""
+    made = [{"id": number, "name": f"item {number}"} for number in range(count)]
+
     @app.get("/")
     async def index() -> list[dict[str, Any]]:
-        return ITEMS
+        return made
 
 
-@twin("huge_json", rate=20)
-def a_page_of_json(app: FastAPI, _service: Service) -> None:
-    @app.get("/")
-    async def index() -> list[dict[str, Any]]:
-        return ITEMS[:50]
+huge_json = fault("huge_json", rate=4, allowed=frozenset({"gc"}))(partial(items, count=ITEMS))
+a_page_of_json = twin("huge_json", rate=20)(partial(items, count=PAGE))
 
 
 def tell() -> None:

@@ -270,10 +270,10 @@ def seen(
             for cause in causes:
                 if cause in IN_A_SECOND and second not in spared:
                     IN_A_SECOND[cause](rng, deltas)
-            for cause, rate in gauges.items():
+            for cause, rise in gauges.items():
                 metric, label, *_ = RISES[cause]
                 before = gauge[metric].get(label, 0.0)
-                gauge[metric] = {**gauge[metric], label: before + rate * second}
+                gauge[metric] = {**gauge[metric], label: before + rise * second}
             windows.append(Window(worker, float(second + 1), 1.0, deltas, gauge))
     windows.sort(key=lambda window: (window.at, window.worker))
     if "uneven_workers" in causes:

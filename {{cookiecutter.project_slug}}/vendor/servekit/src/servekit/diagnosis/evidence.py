@@ -32,6 +32,7 @@ ACTIVITIES = {
     "log": re.compile(r"/(logging/(__init__|handlers)|servekit/logs|structlog/\w+)\.py$"),
 }
 """The files whose functions call what takes the time, as C code has no place of its own."""
+COLLECTOR = re.compile(r"/servekit/monitors/gc_monitor\.py$")
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,7 @@ class Evidence:
         sampled = self._profiles_of(workers)
         busy = sum(each.samples - each.idle for each in sampled)
         found = sum((each.innermost() for each in sampled), Counter())
+        busy -= sum(n for frame, n in found.items() if COLLECTOR.search(frame.file))
         seen = sum(n for frame, n in found.items() if ACTIVITIES[activity].search(frame.file))
         return seen / busy if busy else 0.0
 
