@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import sys
 import time
@@ -81,11 +80,12 @@ def run(case: Case, seconds: float, kept: Path | None) -> Outcome:
 
 def first_judged(tries: Iterator[Outcome]) -> Outcome:
     """Return the first outcome in which the host did not hide the rest, or the last."""
-    outcome = next(tries)
-    for outcome in itertools.chain([outcome], tries):
+    seen = []
+    for outcome in tries:
+        seen.append(outcome)
         if outcome.wrong != HIDDEN:
             break
-    return outcome
+    return seen[-1]
 
 
 def outcome_of(case: Case, seen: dict[str, Any]) -> Outcome:
