@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from servekit import Service
 
 HEAP_OBJECTS = 700_000
-ITEMS, PAGE = 150_000, 50
+ITEMS, PAGE = 400_000, 50
 
 log = structlog.get_logger()
 
