@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from servekit import Service, Settings
 from servekit.install import entrance
+from servekit.sql import Database
 from servekit.workers.program import SupervisorConfig
 from servekit.workers.supervisor import Supervisor
 from servekit.workers.view import WorkerCollector
@@ -37,6 +38,7 @@ def exported(make_settings) -> set[str]:
     service.install(app)
     entrance(app)
     service.add_upstream("other", "")
+    service.add(Database("sqlite:///never.db"))
     supervisor = CollectorRegistry()
     supervisor.register(WorkerCollector(Supervisor(SupervisorConfig(program="any:thing"), [])))
     return {

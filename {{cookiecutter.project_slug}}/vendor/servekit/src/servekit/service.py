@@ -151,7 +151,7 @@ class Service:
             self.redis,
             self.cache,
             self.sessions,
-            RouteThreads(),
+            RouteThreads(self.registry),
             self.threads,
             self.processes,
         ]
@@ -173,7 +173,10 @@ class Service:
         """Open an async context manager with every worker, after cache and pools, and return it.
 
         If it has `statuses` or `exception_handlers`, by exception, they are the application's too.
+        A method `register` is given the registry of the worker's metrics.
         """
+        if (register := getattr(part, "register", None)) is not None:
+            register(self.registry)
         self.parts.append(part)
         self.statuses |= getattr(part, "statuses", {})
         self.exception_handlers |= getattr(part, "exception_handlers", {})

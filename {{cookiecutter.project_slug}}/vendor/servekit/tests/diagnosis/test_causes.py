@@ -1,11 +1,25 @@
 """Each cause is found on its counters, alone, and its twin is left in peace."""
 
+from collections import Counter
+from dataclasses import replace
+
 import pytest
 
 from servekit.diagnosis.evidence import Evidence
 from servekit.diagnosis.judgement import judge
-from servekit.diagnosis.readings import LOOP_CPU, REQUEST, STALLED
-from tests.diagnosis.windows import SLOW, SPOT, Deltas, profiles, seconds_of, spread
+from servekit.diagnosis.readings import LOOP_CPU, REQUEST, STALLED, STATEMENT, TASKS
+from servekit.diagnosis.stacks import Frame
+from tests.diagnosis.windows import (
+    SLOW,
+    SPOT,
+    Deltas,
+    doing,
+    growing,
+    held,
+    profiles,
+    seconds_of,
+    spread,
+)
 
 BUSY = "asyncio_eventloop_busy_seconds_total"
 CPU = "process_cpu_seconds_total"
@@ -28,6 +42,13 @@ FULL: Deltas = {
     "offload_queue_wait_seconds_sum": {"threads": 30.0},
     "offload_queue_wait_seconds_count": {"threads": 60.0},
 }
+STARVED: Deltas = {
+    "offload_queue_wait_seconds_sum": {"routes": 30.0},
+    "offload_queue_wait_seconds_count": {"routes": 60.0},
+}
+DATABASE_LATE: Deltas = {f"{STATEMENT}_sum": 30.0, f"{STATEMENT}_count": 90.0}
+MANY_STATEMENTS: Deltas = {f"{STATEMENT}_sum": 30.0, f"{STATEMENT}_count": 3000.0}
+DATABASE_WAIT: Deltas = {"database_pool_wait_seconds_sum": 30.0}
 UPSTREAM_LATE: Deltas = {f"{UPSTREAM}_sum": {"rates": 35.0}, f"{UPSTREAM}_count": {"rates": 50.0}}
 MISSES: Deltas = {
     **SLOW,
@@ -51,6 +72,12 @@ FOUND: dict[str, list[Deltas]] = {
     "redis_slow": [REDIS_LATE],
     "redis_pool": [REDIS_LATE, {"redis_pool_wait_seconds_sum": {"cache": 29.0}}],
     "offload_full": [SLOW, FULL],
+    "threads_starved": [SLOW, STARVED],
+    "database_slow": [SLOW, DATABASE_LATE],
+    "database_pool": [SLOW, {**DATABASE_LATE, f"{STATEMENT}_sum": 0.5}, DATABASE_WAIT],
+    "many_statements": [SLOW, MANY_STATEMENTS],
+    "stopped": [{STALLED: 0.6, "process_stopped_seconds_total": 0.55}],
+    "steal": [{**BLOCKED, "host_cpu_steal_seconds_total": 0.9}],
     "upstream_slow": [SLOW, UPSTREAM_LATE],
     "upstream_pool": [SLOW, UPSTREAM_LATE, {"upstream_pool_wait_seconds_sum": {"rates": 33.0}}],
     "low_hit_ratio": [MISSES],
@@ -66,6 +93,87 @@ def test_a_cause_is_found_alone(cause):
     assert verdict.workers == ("0", "1")
     assert verdict.share > 0.5 or cause == "overload"
     assert seen.exit_code == 1
+
+
+def test_threads_that_hold_the_interpreter_are_named_with_their_place():
+    windows = seconds_of(BLOCKED, {CPU: 1.2})
+    [verdict] = judge(windows, held(profiles(spread()), 90)).verdicts
+
+    assert verdict.cause == "gil_contention"
+    assert verdict.share > 0.9
+    assert verdict.places[0].startswith("spin /srv/shop/report.py:7 (100% of the samples")
+
+
+def test_threads_that_compute_beside_the_interpreter_leave_a_blocking_call_what_it_is():
+    [verdict] = judge(seconds_of(BLOCKED, {CPU: 1.2}), held(profiles(), 3, free=90)).verdicts
+    assert verdict.cause == "blocking_call"
+    assert verdict.places[0].startswith("pay /srv/shop/orders.py:12")
+
+
+@pytest.mark.parametrize(
+    ("deltas", "file", "cause"),
+    [
+        (COMPUTING, "/x/site-packages/fastapi/routing.py", "huge_json"),
+        (COMPUTING, "/usr/lib/python3.11/json/encoder.py", "huge_json"),
+        (BLOCKED, "/usr/lib/python3.11/logging/__init__.py", "log_blocks"),
+        (BLOCKED, "/x/site-packages/servekit/logs.py", "log_blocks"),
+        (BLOCKED, "/usr/lib/python3.11/json/encoder.py", None),
+        (COMPUTING, "/x/site-packages/servekit/logs.py", None),
+    ],
+)
+def test_what_a_library_does_for_the_service_has_a_name_of_its_own(deltas, file, cause):
+    blocked = {"asyncio_eventloop_blocked_total": {"/items": 9.0, "/": 1.0}}
+    found = judge(seconds_of(deltas, blocked), doing(file)).verdicts
+    assert [(one.cause, one.route) for one in found] == ([(cause, "/items")] if cause else [])
+
+
+RISING = {second: 100.0 + 12 * second for second in range(1, 11)}
+FILLING_UP = {second: min(140.0, 100.0 + 12 * second) for second in range(1, 11)}
+SAWTOOTH = {second: 100.0 + 30 * (second % 3) for second in range(1, 11)}
+GROWTH = {
+    "task_leak": (TASKS, 1, "forget"),
+    "file_leak": ("process_open_fds", 1, ""),
+    "memory_growth": ("process_resident_memory_bytes", 2**20, ""),
+}
+
+
+@pytest.mark.parametrize(
+    ("amounts", "found"), [(RISING, True), (FILLING_UP, False), (SAWTOOTH, False)]
+)
+@pytest.mark.parametrize("cause", GROWTH)
+def test_growth_needs_no_symptom_and_must_go_on(cause, amounts, found):
+    metric, factor, label = GROWTH[cause]
+    scaled = scaled_to(factor, amounts)
+    judged = judge(growing(seconds_of(), metric, scaled, label), profiles())
+    assert [verdict.cause for verdict in judged.verdicts] == ([cause] if found else [])
+    assert judged.exit_code == found
+
+
+@pytest.mark.parametrize("cause", GROWTH)
+@pytest.mark.parametrize("traffic", ["worker_connections", "http_server_active_requests"])
+def test_what_grows_with_the_traffic_is_no_leak(cause, traffic):
+    metric, factor, label = GROWTH[cause]
+    scaled = scaled_to(factor)
+    windows = growing(growing(seconds_of(), metric, scaled, label), traffic, RISING)
+    assert judge(windows, profiles()).verdicts == ()
+
+
+def test_a_cache_that_fills_is_no_growth_of_memory():
+    windows = growing(seconds_of(), "process_resident_memory_bytes", scaled_to(2**20))
+    windows = growing(windows, "cache_local_size_bytes", scaled_to(2**20))
+    assert judge(windows, profiles()).verdicts == ()
+
+
+def scaled_to(factor, amounts=RISING):
+    return {second: amount * factor for second, amount in amounts.items()}
+
+
+def test_a_leaking_task_is_told_with_where_its_coroutine_begins():
+    forget = Frame("forget", "/srv/shop/mail.py", 30)
+    sampled = {name: replace(one, tasks=Counter({forget: 9})) for name, one in profiles().items()}
+    [verdict] = judge(growing(seconds_of(), TASKS, RISING, "forget"), sampled).verdicts
+    assert verdict.places == ("forget /srv/shop/mail.py:30",)
+    assert ", of forget" in verdict.sentence
 
 
 def test_the_collectors_time_is_not_computation_as_well():

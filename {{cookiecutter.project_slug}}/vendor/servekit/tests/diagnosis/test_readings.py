@@ -9,6 +9,7 @@ from servekit.diagnosis.readings import (
     LOOP_CPU,
     REQUEST,
     STARTED,
+    TASKS,
     read_scrape,
     window_between,
 )
@@ -58,6 +59,20 @@ def test_a_window_is_what_counters_grew_by(before, grown):
     assert window is not None
     for name in KEPT.keys() - {STARTED}:
         assert window.total(name) == pytest.approx(sum(grown[name].values()), abs=1e-6)
+
+
+def test_a_worker_that_did_not_answer_is_not_there_whatever_the_supervisor_says():
+    connections = 'worker_connections{worker="0"} 3\nworker_connections{worker="1"} 5\n'
+    text = f'{LOOP_CPU}{{worker="1"}} 2\n{connections}'
+    assert read_scrape(text) == {"1": {LOOP_CPU: {"": 2.0}, "worker_connections": {"": 5.0}}}
+
+
+def test_gauges_are_told_as_they_are_at_the_end():
+    before = {LOOP_CPU: {"": 1.0}, TASKS: {"serve": 9.0, "gone": 2.0}}
+    after = {LOOP_CPU: {"": 2.0}, TASKS: {"serve": 4.0}}
+    window = window_between("0", before, after, at=1, seconds=1)
+    assert window is not None
+    assert (window.deltas, window.levels) == ({LOOP_CPU: {"": 1.0}}, {TASKS: {"serve": 4.0}})
 
 
 def test_a_worker_that_was_replaced_begins_anew():

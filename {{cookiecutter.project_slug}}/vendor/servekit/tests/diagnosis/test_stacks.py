@@ -1,5 +1,8 @@
 """Profiles of several workers are added up, and written so that other tools read the same."""
 
+from collections import Counter
+from dataclasses import replace
+
 from hypothesis import given, strategies as st
 
 from servekit.diagnosis.stacks import IDLE, Frame, Profile
@@ -19,13 +22,17 @@ def profile_of(stacks) -> Profile:
     return profile
 
 
-@given(COUNTS, COUNTS)
-def test_what_is_written_collapsed_is_read_again_and_added_up(one, two):
+@given(COUNTS, COUNTS, st.integers(0, 9))
+def test_what_is_written_collapsed_is_read_again_and_added_up(one, two, free):
     profile = Profile()
+    tasks = Counter(dict.fromkeys((stack[0] for stack in two), 2))
     for stacks in (one, two):
-        profile.add(profile_of(stacks).collapsed())
+        written = replace(profile_of(stacks), held=Counter(two), free=free, tasks=tasks)
+        profile.add(written.collapsed())
 
     assert profile.stacks == profile_of(one).stacks + profile_of(two).stacks
+    assert profile.held == Counter(two) + Counter(two)
+    assert (profile.free, profile.tasks) == (2 * free, tasks + tasks)
 
 
 @given(COUNTS)
@@ -62,3 +69,15 @@ def test_own_lines_are_the_innermost_of_the_services_code():
     python = Frame("iterencode", "/usr/lib/python3.13/json/encoder.py", 1)
     stacks = {(own, library, python): 4, (library,): 2, (Frame(IDLE),): 9}
     assert profile_of(stacks).own_lines() == {own: 4}
+
+
+def test_a_service_in_a_folder_called_like_the_library_is_its_own_code():
+    files = {
+        "/srv/servekit/shop/orders.py": "own",
+        "/srv/shop/vendor/servekit/chaos/app.py": "own",
+        "/srv/shop/vendor/servekit/src/servekit/logs.py": "servekit",
+        "/x/lib/python3.13/site-packages/servekit/logs.py": "servekit",
+        "/x/lib/python3.13/site-packages/orjson/__init__.py": "library",
+        "/usr/lib/python3.13/json/decoder.py": "python",
+    }
+    assert {file: Frame("f", file, 1).kind for file in files} == files

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from servekit.diagnosis.readings import LOOP_CPU, REQUEST, STALLED, Window
 from servekit.diagnosis.stacks import IDLE, Frame, Profile
@@ -48,6 +50,30 @@ def profiles(busy: Mapping[Frame, int] | None = None, *, workers: int = 2) -> di
     for frame, count in (busy or {SPOT: 80}).items():
         profile.stacks[(Frame("run", "/x/site-packages/loop.py", 1), frame)] = count
     return {str(worker): profile for worker in range(workers)}
+
+
+def held(profiles: Mapping[str, Profile], samples: int, free: int = 0) -> dict[str, Profile]:
+    """Return profiles in which a thread was seen to hold the interpreter, or to leave it free."""
+    stacks: Counter[tuple[Frame, ...]] = Counter()
+    stacks[(Frame("spin", "/srv/shop/report.py", 7),)] = samples
+    return {name: replace(one, held=stacks, free=free) for name, one in profiles.items()}
+
+
+def doing(file: str, *, workers: int = 2) -> dict[str, Profile]:
+    """Return profiles of loops that are busy in one file of a library, without own code."""
+    profile = Profile()
+    profile.stacks[Frame("run", "/x/site-packages/loop.py", 1), Frame("write", file, 3)] = 80
+    return {str(worker): profile for worker in range(workers)}
+
+
+def growing(
+    windows: Iterable[Window], metric: str, amounts: Mapping[int, float], label: str = ""
+) -> list[Window]:
+    """Return windows in which a gauge has the value that is told of their second."""
+    return [
+        replace(one, levels={**one.levels, metric: {label: amounts[round(one.at)]}})
+        for one in windows
+    ]
 
 
 def spread() -> dict[Frame, int]:

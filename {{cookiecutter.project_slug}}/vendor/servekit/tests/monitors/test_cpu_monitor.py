@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from servekit.monitors.cpu_monitor import CpuMonitor
+from servekit.monitors.cpu_monitor import CpuMonitor, stolen_seconds
 from servekit.monitors.loop_monitor import LoopMonitor
 
 GROUPS = Path("/sys/fs/cgroup")
@@ -18,7 +18,7 @@ WORK = """
 import asyncio, json, sys, time
 import structlog, uvloop
 from prometheus_client import CollectorRegistry
-from servekit.monitors.cpu_monitor import CpuMonitor
+from servekit.monitors.cpu_monitor import CpuMonitor, stolen_seconds
 from servekit.monitors.loop_monitor import LoopMonitor
 from servekit.monitors.watchdog import Watchdog
 
@@ -121,3 +121,21 @@ def test_a_loop_that_its_quota_holds_back_is_late_and_not_called_blocked():
     assert seen["waited"] > 0.5
     assert seen["throttled"] > 0.5
     assert seen["blocked"] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        (
+            "cpu  9 0 9 9 9 0 0 600 0 0\ncpu0 1 0 1 1 1 0 0 200 0 0\ncpu1 1 0 1 1 1 0 0 400 0 0\n",
+            300,
+        ),
+        ("cpu  9 0 9 9\ncpu0 9 0 9 9\n", 0),
+        ("cpu  9 0 9 9 9 0 0 600 0 0\n", 0),
+        ("", 0),
+    ],
+)
+def test_stolen_time_is_the_mean_of_the_cpus(tmp_path, text, seconds):
+    (tmp_path / "stat").write_text(text)
+    ticks = os.sysconf("SC_CLK_TCK")
+    assert stolen_seconds(tmp_path / "stat") == pytest.approx(seconds / ticks)

@@ -139,7 +139,8 @@ from servekit.monitors.watchdog import Watchdog
 
 async def main():
     monitor = LoopMonitor(registry=CollectorRegistry())
-    async with monitor, Watchdog(monitor, registry=CollectorRegistry(), quiet_seconds=0):
+    registry = CollectorRegistry()
+    async with monitor, Watchdog(monitor, registry=registry, quiet_seconds=0):
         print("ready", flush=True)
         end = time.monotonic() + 2.5
         while time.monotonic() < end:
@@ -147,6 +148,7 @@ async def main():
             while time.thread_time() < until:
                 pass
             await asyncio.sleep(0.002)
+    print("stopped:", registry.get_sample_value("process_stopped_seconds_total"))
 
 asyncio.run(main())
 """
@@ -165,13 +167,28 @@ def healthy(busy, before=""):
 
 @pytest.mark.parametrize("busy", [0, 1])
 def test_a_process_that_is_stopped_again_and_again_is_not_blocked(busy):
+    stopped = 0.0
     with healthy(busy) as process:
         for number in range(12):
+            began = time.monotonic()
             process.send_signal(signal.SIGSTOP)
             time.sleep(0.06 + 0.02 * (number % 5))
             process.send_signal(signal.SIGCONT)
+            stopped += time.monotonic() - began
             time.sleep(0.05)
-        assert "held_seconds" not in process.communicate(timeout=patience(20))[0]
+        said = process.communicate(timeout=patience(20))[0]
+    assert "held_seconds" not in said
+    # A stop shorter than a stall, or one that meets a wait for the CPU, does not count.
+    assert stopped / 10 < seconds_stopped(said) < stopped * 1.1
+
+
+def seconds_stopped(said):
+    return float(said.rpartition("stopped:")[2])
+
+
+def test_a_process_that_works_or_waits_was_not_stopped():
+    with healthy(1) as process:
+        assert seconds_stopped(process.communicate(timeout=patience(20))[0]) < 0.1
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the load is for one core")
@@ -180,7 +197,9 @@ def test_a_process_without_a_cpu_is_not_blocked():
     hogs = [subprocess.Popen(spin) for _ in range(3)]
     try:
         with healthy(1, ONE_CORE) as process:
-            assert "held_seconds" not in process.communicate(timeout=patience(20))[0]
+            said = process.communicate(timeout=patience(20))[0]
+        assert "held_seconds" not in said
+        assert seconds_stopped(said) < 0.25
     finally:
         for hog in hogs:
             hog.kill()

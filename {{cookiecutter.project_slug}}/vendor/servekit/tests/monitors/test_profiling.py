@@ -1,5 +1,7 @@
 import asyncio
+import hashlib
 import json
+import threading
 import time
 
 import pytest
@@ -119,3 +121,46 @@ async def test_the_mode_cpu_counts_no_call_that_waits():
         counts = {line.rpartition(" ")[0]: int(line.rpartition(" ")[2]) for line in lines}
         shares[mode] = 1 - counts["(idle)"] / sum(counts.values())
     assert shares["cpu"] < shares["wall"] / 2
+
+
+def spin(stop):
+    while not stop.is_set():
+        sum(range(1000))
+
+
+def hash_on(stop):
+    data = bytes(4_000_000)
+    while not stop.is_set():
+        hashlib.sha256(data)
+
+
+@pytest.mark.parametrize(("function", "held"), [(spin, True), (hash_on, False)])
+async def test_threads_that_hold_the_interpreter_are_told_from_those_that_compute_beside_it(
+    function, held
+):
+    stop = threading.Event()
+    thread = threading.Thread(target=function, args=[stop])
+    thread.start()
+    options = {"seconds": 1, "format": "collapsed", "around": 1}
+    lines = (await Profiling().profile(options)).decode().splitlines()
+    stop.set()
+    thread.join()
+
+    counts = {"held": 0, "free": 0, "there": 0}
+    for line in lines:
+        for word in ("held", "free"):
+            counts[word] += int(line.rpartition(" ")[2]) * line.startswith(f"(interpreter {word})")
+        counts["there"] += f";{function.__name__} (" in line
+    assert counts["held"] + counts["free"] > 10
+    assert (counts["held"] > counts["free"]) is held, lines
+    assert counts["there"] or not held
+
+
+async def test_tasks_are_told_by_where_their_coroutines_begin():
+    tasks = [asyncio.create_task(work(0.5)) for _ in range(3)]
+    text = (
+        await Profiling().profile({"seconds": 0.1, "format": "collapsed", "around": 1})
+    ).decode()
+    line = work.__code__.co_firstlineno
+    assert f"(tasks);work ({__file__}:{line}) 3" in text.splitlines()
+    await asyncio.gather(*tasks)

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from typing import Annotated, Any
@@ -9,6 +10,7 @@ from typing import Annotated, Any
 import anyio.to_thread
 import pytest
 from fastapi import Depends, FastAPI
+from prometheus_client import CollectorRegistry
 from starlette.concurrency import run_in_threadpool
 from structlog.testing import capture_logs
 
@@ -213,3 +215,21 @@ async def test_the_last_that_closes_leaves_anyio_as_it_was():
             await stack.enter_async_context(RouteThreads())
         assert anyio.to_thread.run_sync is not original
     assert anyio.to_thread.run_sync is original
+
+
+async def test_waits_for_a_thread_are_counted():
+    registry = CollectorRegistry()
+    anyio.to_thread.current_default_thread_limiter().total_tokens = 1
+
+    def value(name):
+        return registry.get_sample_value(f"offload_{name}", {"pool": "routes"})
+
+    async with RouteThreads(registry):
+        first = asyncio.create_task(anyio.to_thread.run_sync(time.sleep, 0.1))
+        await until(lambda: value("queue_wait_seconds_count") == 1)
+        second = asyncio.create_task(anyio.to_thread.run_sync(time.sleep, 0))
+        await until(lambda: value("queue_size") == 1)
+        await asyncio.gather(first, second)
+        assert value("queue_size") == 0
+        assert value("queue_wait_seconds_count") == value("run_seconds_count") == 2
+        assert value("queue_wait_seconds_sum") > 0.05

@@ -142,7 +142,7 @@ class Sampler:
 
     def _profile(self, slot: int) -> None:
         seconds = self._wanted.seconds
-        options = {"seconds": seconds, "hertz": HERTZ, "format": "collapsed"}
+        options = {"seconds": seconds, "hertz": HERTZ, "format": "collapsed", "around": 1}
         profile = Profile()
         try:
             profile.add(

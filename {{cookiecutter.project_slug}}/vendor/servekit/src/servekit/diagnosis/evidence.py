@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import re
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from servekit.diagnosis.stacks import Profile
+from servekit.diagnosis.shares import stall_shares
+from servekit.diagnosis.stacks import Profile, own_frame, own_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from servekit.diagnosis.readings import Window
+    from servekit.diagnosis.stacks import Frame
 
 OFTEN = 0.3
 """Of a worker's windows, by which one worker alone confirms a cause."""
@@ -19,14 +22,25 @@ SOMETIMES = 0.1
 """The same for each of several workers."""
 HOT_SHARE = 0.3
 WARM_SHARE = 0.15
+HELD_SHARE, FREE_SHARE = 0.5, 0.2
+HELD_SAMPLES_MIN = 10
+ACTIVITIES = {
+    "json": re.compile(
+        r"/(json/(encoder|__init__)|fastapi/(encoders|responses|routing|_compat/\w+)"
+        r"|starlette/responses|pydantic/(main|root_model|type_adapter))\.py$"
+    ),
+    "log": re.compile(r"/(logging/(__init__|handlers)|servekit/logs|structlog/\w+)\.py$"),
+}
+"""The files whose functions call what takes the time, as C code has no place of its own."""
+COLLECTOR = re.compile(r"/servekit/monitors/gc_monitor\.py$")
 
 
 @dataclass(frozen=True)
 class Verdict:
     """A cause, how sure it is (`score`, 0 to 100), and what to do about it.
 
-    `share` is the part of the stalled seconds, of the seconds of requests, of requests or of
-    look-ups that the cause explains; `share_of` says which.
+    `share` is the part of the stalled seconds, of the seconds of requests, of requests, look-ups,
+    tasks, files or memory that the cause explains; `share_of` says which.
     """
 
     cause: str
@@ -48,14 +62,16 @@ class Evidence:
     windows: Sequence[Window]
     profiles: Mapping[str, Profile]
 
-    def confirmed(self, holds: Callable[[Window], bool]) -> list[Window]:
+    def confirmed(self, holds: Callable[[Window], bool], *, each: bool = False) -> list[Window]:
         """Return the windows in which something held, if it held often enough to count.
 
-        That is in three windows of ten of a worker, or in one of ten of several workers.
+        That is in three windows of ten of a worker, or in one of ten of several workers; with
+        `each` every worker has to show three of ten of its own.
         """
         found = [window for window in self.windows if holds(window)]
         held, seen = (Counter(each.worker for each in some) for some in (found, self.windows))
-        concerned = {name for name, count in held.items() if count >= SOMETIMES * seen[name]}
+        needed = OFTEN if each else SOMETIMES
+        concerned = {name for name, count in held.items() if count >= needed * seen[name]}
         often = any(held[name] >= OFTEN * seen[name] for name in concerned)
         if len(concerned) > 1 or often:
             return [window for window in found if window.worker in concerned]
@@ -65,36 +81,83 @@ class Evidence:
         """Return the sum over all windows."""
         return sum(map(read, self.windows))
 
+    def by_worker(self) -> dict[str, list[Window]]:
+        """Return the windows of each worker."""
+        found: dict[str, list[Window]] = defaultdict(list)
+        for window in self.windows:
+            found[window.worker].append(window)
+        return found
+
+    def stalls(self, window: Window) -> dict[str, float]:
+        """Return the stalled seconds of a window by cause."""
+        return stall_shares(window, held=self.held(window.worker))
+
+    def held(self, worker: str) -> bool | None:
+        """Tell whether threads of a worker that compute hold the interpreter; None if unknown."""
+        profile = self.profiles.get(worker, Profile())
+        held, free = profile.held.total(), profile.free
+        if held + free < HELD_SAMPLES_MIN:
+            return None
+        share = held / (held + free)
+        return None if FREE_SHARE < share < HELD_SHARE else share >= HELD_SHARE
+
     def places(self, workers: Iterable[str]) -> tuple[str, ...] | None:
         """Return where the loops of workers were most often seen busy, with shares.
 
         Nothing if no place stands out, None if they were not sampled.
         """
-        sampled = [self.profiles[name] for name in workers if name in self.profiles]
+        sampled = self._profiles_of(workers)
         busy = sum(each.samples - each.idle for each in sampled)
-        if not busy:
-            return None
-        found: Counter[tuple[str, str]] = Counter()
-        for profile in sampled:
-            for frame, count in profile.own_lines().items():
-                if frame.name != "<module>":  # what starts the service is below everything
-                    found[frame.name, frame.place] += count
-        ranked = [(at, count / busy) for at, count in found.most_common(3)]
-        if not ranked or ranked[0][1] < HOT_SHARE:
-            return ()
-        return tuple(
-            f"{name} {place} ({share:.0%} of the busy samples)"
-            for (name, place), share in ranked
-            if share >= WARM_SHARE
-        )
+        found = sum((each.own_lines() for each in sampled), Counter())
+        return told_places(found, busy, "busy samples") if busy else None
+
+    def holders(self, workers: Iterable[str]) -> tuple[str, ...]:
+        """Return where other threads were most often seen while they held the interpreter."""
+        sampled = self._profiles_of(workers)
+        held = sum((each.held for each in sampled), Counter())
+        return told_places(own_lines(held), held.total(), "samples that held the interpreter")
+
+    def started(self, coroutine: str) -> tuple[str, ...]:
+        """Return where a coroutine begins that tasks run."""
+        tasks = (frame for each in self.profiles.values() for frame in each.tasks)
+        return tuple({f"{one.name} {one.place}" for one in tasks if one.name == coroutine})
+
+    def spent_on(self, activity: str, workers: Iterable[str]) -> float:
+        """Return the share of the busy samples that saw `json` or `log` at work."""
+        sampled = self._profiles_of(workers)
+        busy = sum(each.samples - each.idle for each in sampled)
+        found = sum((each.innermost() for each in sampled), Counter())
+        busy -= sum(n for frame, n in found.items() if COLLECTOR.search(frame.file))
+        seen = sum(n for frame, n in found.items() if ACTIVITIES[activity].search(frame.file))
+        return seen / busy if busy else 0.0
+
+    def _profiles_of(self, workers: Iterable[str]) -> list[Profile]:
+        return [self.profiles[name] for name in workers if name in self.profiles]
+
+
+def told_places(found: Counter[Frame], samples: int, of: str) -> tuple[str, ...]:
+    """Return the functions that stand out, with their shares; nothing if none does."""
+    shares: Counter[tuple[str, str]] = Counter()
+    for frame, count in found.items():
+        if frame.name != "<module>":  # what starts the service is below everything
+            shares[frame.name, frame.place] += count
+    ranked = [(at, count / samples) for at, count in shares.most_common(3)]
+    if not ranked or ranked[0][1] < HOT_SHARE:
+        return ()
+    return tuple(
+        f"{name} {place} ({share:.0%} of the {of})"
+        for (name, place), share in ranked
+        if share >= WARM_SHARE
+    )
 
 
 def essence(profile: Profile) -> Profile:
-    """Return a profile with the innermost own function of each stack, and nothing around it."""
-    kept = Profile()
-    for stack, count in profile.stacks.items():
-        own = next((frame for frame in reversed(stack) if frame.kind == "own"), None)
-        kept.stacks[(own or stack[-1],)] += count
+    """Return a profile with the innermost function of each stack, the innermost own one before."""
+    kept = Profile(free=profile.free, tasks=profile.tasks)
+    for stacks, all_of in ((kept.stacks, profile.stacks), (kept.held, profile.held)):
+        for stack, count in all_of.items():
+            ends = (own_frame(stack), *stack[-1:])
+            stacks[tuple(dict.fromkeys(filter(None, ends)))] += count
     return kept
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from servekit.diagnosis.causes import RULES
+from servekit.diagnosis.causes.rules import RULES
 from servekit.diagnosis.evidence import Evidence, essence
 from servekit.diagnosis.readings import SLOW_SECONDS, Window
 from servekit.diagnosis.remedies import ELSE_NEXT, FIXES, NEXT, NOT_JUDGED
-from servekit.diagnosis.shares import UNCLEAR, stall_shares
+from servekit.diagnosis.shares import UNCLEAR
 from servekit.diagnosis.stacks import Profile
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ def reasons(evidence: Evidence, found: Sequence[Verdict]) -> list[str]:
     windows = evidence.windows
     requests = evidence.total(lambda window: window.requests + window.shed)
     if len({window.at for window in windows}) < WINDOWS_MIN:
-        return [f"fewer than {WINDOWS_MIN} seconds of counters: sample longer"]
+        few = f"fewer than {WINDOWS_MIN} seconds of counters: sample longer"
+        return [f"{few}, or ask why workers need more than a second to tell them"]
     if found:
         return []
     told = []
@@ -64,7 +65,7 @@ def reasons(evidence: Evidence, found: Sequence[Verdict]) -> list[str]:
         )
     stalled = evidence.confirmed(lambda window: window.is_stalled)
     if stalled:
-        told.append(unexplained(stalled))
+        told.append(unexplained(evidence, stalled))
     elif evidence.confirmed(lambda window: window.is_troubled):
         slow, failed, shed = (
             evidence.total(read) / max(1.0, requests)
@@ -72,16 +73,16 @@ def reasons(evidence: Evidence, found: Sequence[Verdict]) -> list[str]:
         )
         told.append(
             f"{slow:.0%} of the requests took longer than {SLOW_SECONDS:g} s, {failed:.0%} failed "
-            f"and {shed:.0%} were refused, and no counter says why: a database, a route that waits "
-            "on purpose, or an error in the log"
+            f"and {shed:.0%} were refused, and no counter says why: a database that is not "
+            "`servekit.sql`'s, a route that waits on purpose, or an error in the log"
         )
     return told
 
 
-def unexplained(stalled: Sequence[Window]) -> str:
+def unexplained(evidence: Evidence, stalled: Sequence[Window]) -> str:
     """Return what is known of stalls without a verdict."""
     seconds = sum(window.stalled for window in stalled)
-    unclear = sum(stall_shares(window).get(UNCLEAR, 0.0) for window in stalled)
+    unclear = sum(evidence.stalls(window).get(UNCLEAR, 0.0) for window in stalled)
     told = f"the event loops stood still for {seconds:.1f} s, and no cause stands out"
     if unclear > seconds / 2:
         return f"{told}: other threads computed meanwhile, and may have held the interpreter's lock"

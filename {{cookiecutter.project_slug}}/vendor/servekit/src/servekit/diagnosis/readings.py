@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -17,6 +17,8 @@ STARTED = "process_start_time_seconds"
 LOOP_CPU = "asyncio_eventloop_cpu_seconds_total"
 STALLED = "asyncio_eventloop_stall_seconds_total"
 REQUEST = "http_server_request_duration_seconds"
+STATEMENT = "database_statement_duration_seconds"
+TASKS = "asyncio_tasks"
 
 KEPT = {
     STARTED: "",
@@ -29,7 +31,10 @@ KEPT = {
     "process_cpu_seconds_total": "",
     "process_cpu_wait_seconds_total": "",
     "cgroup_cpu_throttled_seconds_total": "",
+    "process_stopped_seconds_total": "",
+    "host_cpu_steal_seconds_total": "",
     "python_gc_duration_seconds_sum": "",
+    "python_gc_collections_total": "generation",
     f"{REQUEST}_bucket": "le",
     f"{REQUEST}_count": "status",
     f"{REQUEST}_sum": "route",
@@ -38,6 +43,10 @@ KEPT = {
     "redis_command_duration_seconds_count": "pool",
     "redis_pool_wait_seconds_sum": "pool",
     "redis_pool_wait_seconds_count": "pool",
+    f"{STATEMENT}_sum": "",
+    f"{STATEMENT}_count": "",
+    "database_pool_wait_seconds_sum": "",
+    "database_pool_wait_seconds_count": "",
     "upstream_request_duration_seconds_sum": "upstream",
     "upstream_request_duration_seconds_count": "upstream",
     "upstream_pool_wait_seconds_sum": "upstream",
@@ -51,6 +60,20 @@ KEPT = {
 }
 """The counters that are judged, and the label by which they stay apart; other labels add up."""
 
+LEVELS = {
+    TASKS: "coroutine",
+    "http_server_active_requests": "",
+    "worker_connections": "",
+    "process_open_fds": "",
+    "process_resident_memory_bytes": "",
+    "cache_local_size_bytes": "",
+    "session_local_size_bytes": "",
+}
+"""The same for gauges, whose values are judged."""
+READ = KEPT | LEVELS
+SUPERVISORS = {"worker_connections"}
+"""Whose values the supervisor knows of every worker."""
+
 SLOW_BUCKET = "0.25"
 SLOW_SECONDS = 0.25
 STALLED_SHARE = 0.1
@@ -61,13 +84,15 @@ FAILED_SHARE = 0.01
 class Window:
     """What a worker's counters grew by in about a second; `at` is its end since the beginning.
 
-    A metric that the worker has is in `deltas` even if it did not grow.
+    A metric that the worker has is in `deltas` even if it did not grow. `levels` are the gauges at
+    the end.
     """
 
     worker: str
     at: float
     seconds: float
     deltas: Mapping[str, Mapping[str, float]]
+    levels: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def total(self, name: str) -> float:
         """Return how much a counter grew, all labels together."""
@@ -76,6 +101,15 @@ class Window:
     def of(self, name: str, label: str) -> float:
         """Return how much a counter grew for one value of its label."""
         return self.deltas.get(name, {}).get(label, 0.0)
+
+    def level(self, name: str) -> float:
+        """Return what a gauge showed at the end, all labels together."""
+        return sum(self.levels.get(name, {}).values())
+
+    @property
+    def others_cpu(self) -> float:
+        """Return the CPU seconds of all threads but the loop's."""
+        return max(0.0, self.total("process_cpu_seconds_total") - self.total(LOOP_CPU))
 
     @property
     def requests(self) -> float:
@@ -138,14 +172,15 @@ def read_scrape(text: str) -> dict[str, Totals]:
     """Return what is judged of a scrape, by worker."""
     workers: dict[str, Totals] = {}
     # A value of a label may hold what other splitters take for a line's end.
-    lines = (line for line in text.split("\n") if line.partition("{")[0] in KEPT)
+    lines = (line for line in text.split("\n") if line.partition("{")[0].partition(" ")[0] in READ)
     for family in text_string_to_metric_families("\n".join([*lines, ""])):
         for sample in family.samples:
             totals = workers.setdefault(sample.labels.get("worker", ""), {})
             series = totals.setdefault(sample.name, {})
-            label = sample.labels.get(KEPT[sample.name], "")
+            label = sample.labels.get(READ[sample.name], "")
             series[label] = series.get(label, 0.0) + sample.value
-    return workers
+    # The supervisor tells of workers too that did not answer in time.
+    return {worker: totals for worker, totals in workers.items() if totals.keys() - SUPERVISORS}
 
 
 def window_between(
@@ -155,10 +190,11 @@ def window_between(
     if before.get(STARTED) != after.get(STARTED):
         return None
     deltas: dict[str, dict[str, float]] = {}
-    for name, series in after.items():
-        earlier = before.get(name, {})
+    for name in sorted(after.keys() & KEPT.keys()):
+        series, earlier = after[name], before.get(name, {})
         grown = {label: value - earlier.get(label, 0.0) for label, value in series.items()}
         if min(grown.values(), default=0) < 0:
             return None
         deltas[name] = {label: value for label, value in grown.items() if value}
-    return Window(worker, at, seconds, deltas)
+    levels = {name: after[name] for name in sorted(after.keys() & LEVELS.keys())}
+    return Window(worker, at, seconds, deltas, levels)

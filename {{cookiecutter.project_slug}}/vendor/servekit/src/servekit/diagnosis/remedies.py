@@ -1,6 +1,11 @@
 """What each cause is called, what mends it, and what to ask next."""
 
 TITLES = {
+    "stopped": "The process was stopped from outside",
+    "steal": "The hypervisor gave the CPU to others",
+    "gil_contention": "Other threads hold the interpreter",
+    "log_blocks": "Writing the log blocks the event loop",
+    "huge_json": "Making JSON keeps the event loop",
     "blocking_call": "A call that waits blocks the event loop",
     "cpu_on_loop": "Computation keeps the event loop",
     "overload": "More requests than the workers can compute",
@@ -10,13 +15,76 @@ TITLES = {
     "redis_slow": "Redis, or the way to it, is slow",
     "redis_pool": "Commands wait for a free connection to Redis",
     "upstream_pool": "Calls wait for a free connection to an upstream",
+    "database_pool": "Statements wait for a free connection to the database",
+    "database_slow": "The database is slow",
+    "many_statements": "Requests ask the database many times each",
+    "threads_starved": "`def` routes wait for a free thread",
     "upstream_slow": "An upstream is slow",
     "offload_full": "The offload pool is full",
     "uneven_workers": "One worker gets most of the requests",
     "low_hit_ratio": "The cache answers few look-ups",
+    "task_leak": "Tasks are started and do not end",
+    "file_leak": "Files or sockets are opened and not closed",
+    "memory_growth": "Memory grows on",
 }
 
 FIXES = {
+    "stopped": (
+        "Ask who stops it: SIGSTOP, `docker pause`, the cgroup freezer, a snapshot of the\n"
+        "machine, memory that is swapped out. No change of code helps."
+    ),
+    "steal": (
+        "The machine's host has promised more CPUs than it has: take another machine, or one with\n"
+        "CPUs of its own. No change of code helps."
+    ),
+    "gil_contention": (
+        "Threads share one interpreter: hand what computes to a process instead:\n"
+        "    from servekit.offload import ProcessesDep\n"
+        "    async def route(processes: ProcessesDep): await processes.run(function, argument)"
+    ),
+    "log_blocks": (
+        "Have what reads the log read faster, or drop: `mode: non-blocking` of Docker's log\n"
+        "driver, a file instead of a pipe. Log less: LOG_LEVEL=warning. Handlers of your own\n"
+        "belong behind logging.handlers.QueueHandler."
+    ),
+    "huge_json": (
+        "Give pages of the list (`limit` and `after`), or stream it; make it in a process:\n"
+        "    from servekit.offload import ProcessesDep\n"
+        "    body = await processes.run(make_json, argument)   # bytes\n"
+        "    return Response(body, media_type='application/json')"
+    ),
+    "database_pool": (
+        "Raise the limit to statements a second times seconds a statement, per worker, and hold\n"
+        "no connection while something else is awaited:\n"
+        "    service.add(Database(url, metadata, connections=20))"
+    ),
+    "database_slow": (
+        "Look at pg_stat_statements and EXPLAIN (ANALYZE, BUFFERS): an index, a lock, a large\n"
+        "result. Keep answers that may be old:\n"
+        "    @cached('product:{product_id}', ttl_seconds=60)"
+    ),
+    "many_statements": (
+        "Ask once for all: a join, `selectinload(...)`, or `IN`:\n"
+        "    select(items).where(items.c.order_id.in_(ids))"
+    ),
+    "threads_starved": (
+        "Declare the route with `async def` and a client for asyncio; or give its blocking calls\n"
+        "threads of their own, as many as calls a second times seconds a call:\n"
+        "    from servekit.offload import ThreadsDep   # OFFLOAD_THREADS=64\n"
+        "    async def route(threads: ThreadsDep): value = await threads.run(function, argument)"
+    ),
+    "task_leak": (
+        "End what you start: a TaskGroup, or a task that is cancelled when its owner goes:\n"
+        "    async with asyncio.TaskGroup() as group: group.create_task(work())"
+    ),
+    "file_leak": (
+        "Close what you open, however the request ends: `with open(...)`, `async with client`;\n"
+        "make a client once, in a part of the service (`service.add`), not once a request."
+    ),
+    "memory_growth": (
+        "Find who holds it with the next command: a module's dictionary or list, a cache without\n"
+        "a limit (`functools.lru_cache(maxsize=...)`, CACHE_LOCAL_MIB), a list of listeners."
+    ),
     "blocking_call": (
         "Hand the call to a thread, use a client for asyncio, or declare the route with `def`:\n"
         "    from servekit.offload import ThreadsDep\n"
@@ -77,6 +145,18 @@ FIXES = {
 }
 
 NEXT = {
+    "stopped": "journalctl -k, and what the orchestrator says of this time",
+    "steal": "vmstat 1: the column `st`",
+    "gil_contention": "curl 'localhost:9100/debug/threads?worker=0'",
+    "log_blocks": "curl 'localhost:9100/debug/threads?worker=0' while it lasts",
+    "huge_json": "profile --seconds 30; the log's event_loop_blocked has the stack",
+    "database_pool": "curl 'localhost:9100/debug/stacks?worker=0': who holds a connection",
+    "database_slow": "SELECT * FROM pg_stat_activity WHERE state <> 'idle'",
+    "many_statements": "curl 'localhost:9100/debug/requests?worker=0'",
+    "threads_starved": "curl 'localhost:9100/debug/threads?worker=0'",
+    "task_leak": "curl 'localhost:9100/debug/stacks?worker=0'",
+    "file_leak": "ls -l /proc/PID/fd, PID as `status` tells",
+    "memory_growth": "heap --growth",
     "blocking_call": "profile --seconds 30; the log's event_loop_blocked has the stack",
     "cpu_on_loop": "profile --seconds 30; the log's event_loop_blocked has the stack",
     "overload": "profile --seconds 30",
@@ -89,7 +169,6 @@ NEXT = {
 ELSE_NEXT = "curl localhost:9100/metrics"
 
 NOT_JUDGED = (
-    "threads that hold the interpreter's lock, CPU time stolen by the hypervisor, frozen "
-    "processes, leaks of memory, tasks and files, databases, `def` routes that wait for a thread, "
-    "slow clients, stampedes, large JSON, logs that block"
+    "slow clients, a herd at a cache that is not ours, memory that is no Python object, databases "
+    "and clients that are not servekit's, work of many small pieces, one-off imports in a request"
 )

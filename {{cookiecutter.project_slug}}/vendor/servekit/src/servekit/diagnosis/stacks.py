@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Any
 
 IDLE = "(idle)"
+HELD = "(interpreter held)"
+FREE = "(interpreter free)"
+TASKS = "(tasks)"
+OURS = re.compile(r"/(src|site-packages|dist-packages)/servekit/")
 FRAME = re.compile(r"(?P<name>.*) \((?P<file>.*):(?P<line>\d+)\)")
 
 
@@ -31,7 +35,7 @@ class Frame:
         """Return whose code it is: `own`, `servekit`, `library`, `python` or `idle`."""
         if not self.file:
             return "idle" if self.name == IDLE else "python"
-        if "/servekit/" in self.file:
+        if OURS.search(self.file):
             return "servekit"
         if "/site-packages/" in self.file or "/dist-packages/" in self.file:
             return "library"
@@ -51,15 +55,29 @@ class Node:
 
 @dataclass
 class Profile:
-    """What several workers were seen doing, in samples; `stacks` are outermost first."""
+    """What several workers were seen doing, in samples; stacks are outermost first."""
 
     stacks: Counter[tuple[Frame, ...]] = field(default_factory=Counter)
+    held: Counter[tuple[Frame, ...]] = field(default_factory=Counter)
+    """Samples in which another thread held the interpreter, by its stack."""
+    free: int = 0
+    """Samples in which other threads computed and the interpreter was free."""
+    tasks: Counter[Frame] = field(default_factory=Counter)
+    """How many tasks there were at the end, by their coroutine."""
 
     def add(self, collapsed: str) -> None:
         """Add lines of `outer;inner count`."""
         for line in collapsed.splitlines():
             stack, _, count = line.rpartition(" ")
-            self.stacks[tuple(map(read_frame, stack.split(";")))] += int(count)
+            outermost, *inner = map(read_frame, stack.split(";"))
+            if outermost.name == HELD:
+                self.held[tuple(inner)] += int(count)
+            elif outermost.name == FREE:
+                self.free += int(count)
+            elif outermost.name == TASKS:
+                self.tasks[inner[0]] += int(count)
+            else:
+                self.stacks[outermost, *inner] += int(count)
 
     @property
     def samples(self) -> int:
@@ -93,17 +111,16 @@ class Profile:
 
     def own_lines(self) -> Counter[Frame]:
         """Return the samples by the innermost function of the service's own code."""
-        found: Counter[Frame] = Counter()
-        for stack, count in self.stacks.items():
-            own = next((frame for frame in reversed(stack) if frame.kind == "own"), None)
-            if own is not None:
-                found[own] += count
-        return found
+        return own_lines(self.stacks)
 
     def collapsed(self) -> str:
         """Return `outer;inner count` lines, as flame-graph tools read them."""
-        lines = (f"{';'.join(map(written, stack))} {n}\n" for stack, n in self.stacks.items())
-        return "".join(lines)
+        counts = Counter(self.stacks)
+        counts.update({(Frame(HELD), *stack): count for stack, count in self.held.items()})
+        counts.update({(Frame(TASKS), frame): count for frame, count in self.tasks.items()})
+        if self.free:
+            counts[(Frame(FREE),)] = self.free
+        return "".join(f"{';'.join(map(written, stack))} {n}\n" for stack, n in counts.items())
 
     def speedscope(self) -> dict[str, Any]:
         """Return the document that https://www.speedscope.app reads."""
@@ -124,6 +141,21 @@ class Profile:
             "shared": {"frames": frames},
             "profiles": [profile],
         }
+
+
+def own_lines(stacks: Counter[tuple[Frame, ...]]) -> Counter[Frame]:
+    """Return samples by the innermost function of the service's own code."""
+    found: Counter[Frame] = Counter()
+    for stack, count in stacks.items():
+        own = own_frame(stack)
+        if own is not None:
+            found[own] += count
+    return found
+
+
+def own_frame(stack: tuple[Frame, ...]) -> Frame | None:
+    """Return the innermost function of the service's own code."""
+    return next((frame for frame in reversed(stack) if frame.kind == "own"), None)
 
 
 def common(stacks: list[tuple[Frame, ...]]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from prometheus_client.registry import Collector
 from servekit.cpus import cgroup_folders
 from servekit.monitors.busy_clock import RunQueueWait
 from servekit.monitors.loop_monitor import LoopMonitor
+
+STEAL = 8
+"""The field of `/proc/stat`, its name being the first."""
 
 
 class CpuMonitor(Collector):
@@ -28,9 +32,11 @@ class CpuMonitor(Collector):
         *,
         registry: CollectorRegistry,
         cgroups: Iterable[Path] | None = None,
+        stat: Path = Path("/proc/stat"),
     ) -> None:
         self._monitor = monitor
         self._cgroups = list(cgroup_folders() if cgroups is None else cgroups)
+        self._stat = stat
         registry.register(self)
 
     def collect(self) -> Iterator[Metric]:
@@ -51,6 +57,11 @@ class CpuMonitor(Collector):
             "Time that the CPU quota held the container back, all CPUs together.",
             value=max(map(throttled_seconds, self._cgroups), default=0.0),
         )
+        yield CounterMetricFamily(
+            "host_cpu_steal_seconds",
+            "Time that the hypervisor gave a CPU of this machine to others, mean of its CPUs.",
+            value=stolen_seconds(self._stat),
+        )
 
 
 def throttled_seconds(folder: Path) -> float:
@@ -60,4 +71,12 @@ def throttled_seconds(folder: Path) -> float:
         if "throttled_usec" in fields:
             return int(fields["throttled_usec"]) / 1e6
         return int(fields.get("throttled_time", 0)) / 1e9
+    return 0.0
+
+
+def stolen_seconds(file: Path) -> float:
+    """Return what the kernel says was stolen of all CPUs together, by their number."""
+    with contextlib.suppress(OSError, ValueError, IndexError, ZeroDivisionError):
+        lines = [line.split() for line in file.read_text().splitlines() if line.startswith("cpu")]
+        return int(lines[0][STEAL]) / os.sysconf("SC_CLK_TCK") / (len(lines) - 1)
     return 0.0

@@ -7,12 +7,13 @@ import contextlib
 import json
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from servekit.monitors.heap import count_heap
-from servekit.monitors.stack_sampler import StackSampler
+from servekit.monitors.stack_sampler import StackSampler, name
 from servekit.monitors.stall_evidence import loop_frame
 from servekit.monitors.wait_sampler import DescribeRequest, WaitSampler
 
@@ -51,9 +52,11 @@ class Profiling:
 
         `mode` is `wall` (the default: what its thread does), `cpu` (the same while it computes) or
         `waits` (where requests wait). `format` is `speedscope` (JSON, the default) or `collapsed`
-        (text; the only one for `waits`). Raises `RuntimeError` while another profile runs and
+        (text; the only one for `waits`), which `around` follows with other threads that compute and
+        the tasks that there are at the end. Raises `RuntimeError` while another profile runs and
         `ValueError` for bad options.
         """
+        around = "around" in options
         seconds = number(options, "seconds", 5, PROFILE_SECONDS_MAX)
         hertz = number(options, "hertz", 100, HERTZ_MAX)
         mode = options.get("mode", "wall")
@@ -62,7 +65,11 @@ class Profiling:
         if mode == "waits":
             return await self._waits(seconds, hertz, options.get("format", "collapsed"))
         sampler = StackSampler(
-            threading.get_ident(), loop_frame=loop_frame(), hertz=hertz, cpu_only=mode == "cpu"
+            threading.get_ident(),
+            loop_frame=loop_frame(),
+            hertz=hertz,
+            cpu_only=mode == "cpu",
+            native_thread_id=threading.get_native_id() if around else 0,
         )
         with self._alone():
             sampler.start()
@@ -71,7 +78,7 @@ class Profiling:
             finally:
                 sampler.stop()
         if options.get("format") == "collapsed":
-            return sampler.collapsed().encode()
+            return (sampler.collapsed() + (collapsed_tasks() if around else "")).encode()
         return json.dumps(sampler.speedscope()).encode()
 
     async def _waits(self, seconds: float, hertz: float, form: str) -> bytes:
@@ -117,6 +124,13 @@ class Profiling:
             yield
         finally:
             self._running = False
+
+
+def collapsed_tasks() -> str:
+    """Return how many tasks run which coroutine, as lines of a collapsed profile."""
+    codes = (getattr(task.get_coro(), "cr_code", None) for task in asyncio.all_tasks())
+    counts = Counter(code for code in codes if code is not None)
+    return "".join(f"(tasks);{name(code)} {count}\n" for code, count in counts.items())
 
 
 def number(options: dict[str, Any], name: str, default: float, most: float) -> float:

@@ -10,17 +10,14 @@ from collections import Counter
 from types import CodeType, FrameType
 from typing import Any
 
+from servekit.monitors.other_threads import OtherThreads, Stack, functions
 from servekit.monitors.stall_evidence import is_waiting, thread_frame
 
-DEPTH_MAX = 200
 DEPTH_WHEN_FULL = 3
 STACKS_MAX = 10_000
 SWITCH_SECONDS = 0.0005
 COMPUTES = 0.5
 """Of the time since the last sample: less, and the thread rested."""
-
-Stack = tuple[CodeType, ...]
-"""The functions of a stack, outermost first."""
 
 
 class Switching:
@@ -56,7 +53,8 @@ class StackSampler:
 
     Costs a few percent of a core at 100 Hz while it runs. Time in which the event loop waits for
     something to do counts as idle; under uvloop its `loop_frame()` tells. `cpu_only` counts as idle
-    all time in which the thread did not compute, too.
+    all time in which the thread did not compute, too. With the kernel's number of the thread the
+    other threads are looked at too.
 
     Raises:
         ValueError: The system has no clock for that.
@@ -69,10 +67,13 @@ class StackSampler:
         loop_frame: FrameType | None = None,
         hertz: float = 100,
         cpu_only: bool = False,
+        native_thread_id: int = 0,
     ) -> None:
         self.interval_seconds = 1 / hertz
         self.stacks: Counter[Stack] = Counter()
         self.idle = 0
+        self.others: OtherThreads | None = None
+        self._native_thread_id = native_thread_id
         self._thread_id = thread_id
         self._loop_frame = loop_frame
         self._clock = thread_clock(thread_id) if cpu_only else None
@@ -93,6 +94,11 @@ class StackSampler:
     def _sample(self) -> None:
         due = sampled = time.monotonic()
         computed, rests = 0.0, False
+        others = None
+        if self._native_thread_id:
+            others = self.others = OtherThreads(
+                self._thread_id, self._native_thread_id, self.interval_seconds
+            )
         while not self._stopped.wait(max(0.0, due - time.monotonic())):
             frame = thread_frame(self._thread_id)
             if self._clock is not None:
@@ -103,8 +109,12 @@ class StackSampler:
                 self.idle += 1
             elif frame is not None:
                 self._count(functions(frame))
+            if others is not None:
+                others.look(due)
             # Irregular, or it would see always the same part of work that comes at regular times.
             due = time.monotonic() + self.interval_seconds * random.uniform(0.5, 1.5)  # noqa: S311
+        if others is not None:
+            others.close()
 
     def _count(self, stack: Stack) -> None:
         if stack not in self.stacks and len(self.stacks) >= STACKS_MAX:
@@ -113,7 +123,11 @@ class StackSampler:
 
     def collapsed(self) -> str:
         """Return `outer;inner count` lines, as flame-graph tools read them."""
-        lines = [f"{';'.join(map(name, stack))} {count}" for stack, count in self.stacks.items()]
+        lines = [written(stack, count) for stack, count in self.stacks.items()]
+        if self.others is not None:
+            held = self.others.held.items()
+            lines += [written(stack, count, "(interpreter held)") for stack, count in held]
+            lines.append(f"(interpreter free) {self.others.free}")
         return "\n".join([*lines, f"(idle) {self.idle}", ""])
 
     def speedscope(self) -> dict[str, Any]:
@@ -151,13 +165,9 @@ def thread_clock(thread_id: int) -> int:
     return clock
 
 
-def functions(frame: FrameType | None) -> Stack:
-    """Return the functions of a stack, outermost first."""
-    codes: list[CodeType] = []
-    while frame is not None and len(codes) < DEPTH_MAX:
-        codes.append(frame.f_code)
-        frame = frame.f_back
-    return tuple(reversed(codes))
+def written(stack: Stack, count: int, *outermost: str) -> str:
+    """Return a line of a collapsed profile."""
+    return f"{';'.join([*outermost, *map(name, stack)])} {count}"
 
 
 def name(code: CodeType) -> str:

@@ -13,9 +13,11 @@ from typing import Any, Self
 import structlog
 from prometheus_client import CollectorRegistry, Counter
 
+from servekit.monitors.busy_clock import RunQueueWait
 from servekit.monitors.gc_monitor import GcMonitor
 from servekit.monitors.loop_monitor import LoopMonitor
 from servekit.monitors.stall_evidence import (
+    MOSTLY,
     CpuClocks,
     CpuReading,
     callback_frame,
@@ -80,6 +82,11 @@ class Watchdog:
         self._places: dict[str, tuple[float, int]] = {}
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
+        self._stood = Counter(
+            "process_stopped_seconds_total",
+            "Time in which nothing of the process ran although it was due and waited for no CPU.",
+            registry=registry,
+        )
         self._blocked = Counter(
             "asyncio_eventloop_blocked_total",
             "Times that the event loop stood still, by the route that was running.",
@@ -110,6 +117,7 @@ class Watchdog:
         # Sleeps to the very moment at which the loop would be overdue: about 30 wake-ups a second,
         # half as many while the monitor dozes.
         clocks = CpuClocks(self._monitor.thread_id, self._monitor.native_thread_id)
+        own_wait = RunQueueWait(threading.get_native_id())
         slept = clocks.read()
         while not self._stopped.is_set():
             self._monitor.woken.clear()
@@ -118,15 +126,34 @@ class Watchdog:
             reading = clocks.read()
             if reading.at < overdue:
                 slept = reading  # else it was held up already: from the reading before this one
+            deprived = own_wait.seconds()
             wait = overdue - time.monotonic()
-            if wait > 0 and self._monitor.woken.wait(wait):
-                continue
+            if wait > 0:
+                if self._monitor.woken.wait(wait):
+                    continue
+                self._count_stop(clocks, reading, overdue, own_wait.seconds() - deprived)
             if self._monitor.last_tick == last_tick:
                 try:
                     self._look(clocks, last_tick, slept)
                 except Exception:  # a report that fails must not end the watch
                     log.exception("watchdog_report_failed")
+        own_wait.close()
         clocks.close()
+
+    def _count_stop(
+        self, clocks: CpuClocks, before: CpuReading, due: float, deprived: float
+    ) -> None:
+        """Count the time by which this thread is late, if it and the loop's were simply not run.
+
+        So it is when the process was stopped or its machine paused, or memory was swapped out.
+        """
+        late = time.monotonic() - due
+        if late < self._stall_seconds:
+            return
+        now = clocks.read()
+        used = now.process_cpu - before.process_cpu + now.deprived_since(before) + deprived
+        if late - used >= max(self._stall_seconds, MOSTLY * late):
+            self._stood.inc(late - used)
 
     def _look(self, clocks: CpuClocks, last_tick: float, slept: CpuReading) -> None:
         due = last_tick + self._monitor.tick_seconds

@@ -7,6 +7,7 @@ import contextlib
 import math
 import random
 import threading
+import time
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Self
@@ -14,9 +15,11 @@ from typing import Any, Self
 import anyio.to_thread
 import structlog
 from anyio import CapacityLimiter, WouldBlock
+from prometheus_client import CollectorRegistry
 
 from servekit.hang_up import ends_request
 from servekit.offload.errors import OffloadRejected
+from servekit.offload.metrics import OffloadMetrics
 from servekit.offload.thread_start import tell_no_thread
 
 POOL = "routes"
@@ -33,18 +36,24 @@ class RouteThreads:
     then it gives the place back while the thread runs on: a deadline made 223 threads out of 40.
     """
 
+    metrics: OffloadMetrics | None = None
     _open = 0
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self._metrics = OffloadMetrics(POOL, registry) if registry else None
 
     async def __aenter__(self) -> Self:
         # The one function through which Starlette's and FastAPI's calls go, looked up each time.
         anyio.to_thread.run_sync = run_holding  # type: ignore[assignment] # it takes the same
         RouteThreads._open += 1
+        RouteThreads.metrics = self._metrics
         return self
 
     async def __aexit__(self, *_: object) -> None:
         RouteThreads._open -= 1
         if not RouteThreads._open:
             anyio.to_thread.run_sync = run_in_thread
+            RouteThreads.metrics = None
 
 
 async def run_holding(
@@ -67,10 +76,7 @@ async def run_holding(
         )
     limiter = limiter or anyio.to_thread.current_default_thread_limiter()
     call = Call(func, args)
-    try:
-        limiter.acquire_on_behalf_of_nowait(call)
-    except WouldBlock:
-        await limiter.acquire_on_behalf_of(call)
+    await take_place(limiter, call)
     try:
         return await run_in_thread(call, limiter=unlimited())
     except asyncio.CancelledError as error:
@@ -83,9 +89,29 @@ async def run_holding(
         if call.begun:
             raise  # the function's own
         tell_no_thread(POOL, error)
+        if RouteThreads.metrics is not None:
+            RouteThreads.metrics.rejected.inc()
         raise OffloadRejected(POOL, random.uniform(1, 2), f"{POOL}: {error}") from error  # noqa: S311 - jitter
     finally:
         call.leave(limiter)
+
+
+async def take_place(limiter: CapacityLimiter, call: Call) -> None:
+    """Wait for a place, and count how long."""
+    metrics = RouteThreads.metrics
+    try:
+        limiter.acquire_on_behalf_of_nowait(call)
+    except WouldBlock:
+        began = time.monotonic()
+        try:
+            with metrics.queue_size.track_inprogress() if metrics else contextlib.nullcontext():
+                await limiter.acquire_on_behalf_of(call)
+        finally:
+            if metrics is not None:
+                metrics.queue_wait.observe(time.monotonic() - began)
+    else:
+        if metrics is not None:
+            metrics.queue_wait.observe(0.0)
 
 
 @lru_cache
@@ -113,12 +139,15 @@ class Call:
             if self._left:
                 return None
             self._running = self.begun = True
+        began = time.monotonic()
         try:
             return self._func(*self._args)
         except BaseException as error:
             self.error = error
             raise
         finally:
+            if RouteThreads.metrics is not None:
+                RouteThreads.metrics.run.observe(time.monotonic() - began)
             with self._lock:
                 self._running = False
                 on_end = self._on_end

@@ -13,10 +13,12 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from servekit.notation.database_url import parse_database_url
 from servekit.sql.connecting import connect_arguments, prepare_sqlite, stop_once, url_of
 from servekit.sql.errors import UNAVAILABLE, database_unavailable, explain_pooler, hide_values
+from servekit.sql.metrics import TimedPool, metrics_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from prometheus_client import CollectorRegistry
     from sqlalchemy import Table
 
 
@@ -48,6 +50,7 @@ class Database:
         address = parse_database_url(url)
         self.engine: AsyncEngine = create_async_engine(
             url_of(address),
+            poolclass=TimedPool,
             pool_size=connections,
             max_overflow=0,
             pool_timeout=wait_seconds,
@@ -90,6 +93,10 @@ class Database:
     def exception_handlers(self) -> dict[type[Exception], Any]:
         """What answers for the application while the database is away, and logs why."""
         return dict.fromkeys(UNAVAILABLE, database_unavailable)
+
+    def register(self, registry: CollectorRegistry) -> None:
+        """Count statements and waits for the pool in a worker's metrics."""
+        metrics_of(registry).watch(self.engine.sync_engine)
 
     def upsert(self, table: Table) -> Upsert:
         """Return the dialect's insert for `table`, which knows ON CONFLICT."""

@@ -1,0 +1,1 @@
+"""The rules, by what they look at: each looks for one cause, and for nothing else."""

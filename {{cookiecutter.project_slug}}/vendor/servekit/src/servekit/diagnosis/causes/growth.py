@@ -1,0 +1,149 @@
+"""What grows and does not come back while traffic stays as it is: tasks, open files, memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from servekit.diagnosis.causes.wording import score, told
+from servekit.diagnosis.evidence import Verdict
+from servekit.diagnosis.readings import TASKS
+from servekit.diagnosis.remedies import TITLES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from servekit.diagnosis.evidence import Evidence
+    from servekit.diagnosis.readings import Window
+
+WINDOWS_MIN = 6
+GOES_ON = 0.5
+"""Of what was added in the middle third, what the last has to add: whatever fills adds less."""
+TASKS_MIN = 20
+FILES_MIN = 10
+MIB = 2**20
+MEMORY_MIN = 8 * MIB
+CACHE_COST = 1.5
+"""What an estimated byte of a cache may take of memory."""
+REQUEST_BYTES = MIB
+"""What a request in progress may take of memory."""
+
+
+@dataclass(frozen=True)
+class Growing:
+    """Growth of a worker in a second, between which the score goes from 0 to 100."""
+
+    cause: str
+    share_of: str
+    unit: str
+    limit: float
+    full: float
+
+
+TASK_LEAK = Growing("task_leak", "tasks", "tasks", 1, 20)
+FILE_LEAK = Growing("file_leak", "descriptors", "descriptors", 1, 20)
+MEMORY_GROWTH = Growing("memory_growth", "memory", "MiB", 0.5, 5)
+
+
+def task_leak(evidence: Evidence) -> Verdict | None:
+    """Look for a coroutine of which there are ever more tasks, beyond requests and connections."""
+    rises: Counter[tuple[str, str]] = Counter()
+    for worker, windows in evidence.by_worker().items():
+        for name in {name for window in windows for name in window.levels.get(TASKS, {})}:
+            rise = steady([window.levels.get(TASKS, {}).get(name, 0.0) for window in windows])
+            rises[worker, name] = int(rise - traffic(windows))
+    leaking = {of: rise for of, rise in rises.items() if rise >= TASKS_MIN}
+    if not leaking:
+        return None
+    (_, name), _ = Counter(leaking).most_common(1)[0]
+    grown = {worker: rise for (worker, each), rise in leaking.items() if each == name}
+    left = sum(windows[-1].level(TASKS) for windows in evidence.by_worker().values())
+    return grew(evidence, TASK_LEAK, grown, left=left, coroutine=name)
+
+
+def file_leak(evidence: Evidence) -> Verdict | None:
+    """Look for open files and sockets that are ever more, beyond the clients' connections."""
+    grown = {
+        worker: rise
+        for worker, windows in evidence.by_worker().items()
+        if (rise := steady_level(windows, "process_open_fds") - traffic(windows)) >= FILES_MIN
+    }
+    left = sum(each[-1].level("process_open_fds") for each in evidence.by_worker().values())
+    return grew(evidence, FILE_LEAK, grown, left=left)
+
+
+def memory_growth(evidence: Evidence) -> Verdict | None:
+    """Look for memory that grows on, beyond the caches and what requests in progress take."""
+    grown = {}
+    for worker, windows in evidence.by_worker().items():
+        caches = sum(added(windows, f"{name}_local_size_bytes") for name in ("cache", "session"))
+        rise = steady_level(windows, "process_resident_memory_bytes")
+        rise -= CACHE_COST * caches + REQUEST_BYTES * traffic(windows)
+        if rise >= MEMORY_MIN:
+            grown[worker] = rise / MIB
+    rss = "process_resident_memory_bytes"
+    left = sum(each[-1].level(rss) for each in evidence.by_worker().values()) / MIB
+    return grew(evidence, MEMORY_GROWTH, grown, left=left)
+
+
+def grew(
+    evidence: Evidence,
+    growing: Growing,
+    grown: Mapping[str, float],
+    *,
+    left: float,
+    coroutine: str = "",
+) -> Verdict | None:
+    """Return the verdict on what grew in workers, by how much; `left` is there at the end."""
+    if not grown:
+        return None
+    workers = tuple(sorted(grown))
+    windows = [window for window in evidence.windows if window.worker in grown]
+    seconds = sum(window.seconds for window in windows) / len(grown)
+    rise = sum(grown.values())
+    collections = sum(window.total("python_gc_collections_total") for window in windows)
+    connections = added(windows, "worker_connections")
+    requests = added(windows, "http_server_active_requests")
+    return Verdict(
+        growing.cause,
+        score(rise / seconds / len(grown), growing.limit, growing.full),
+        min(1.0, rise / left) if left else 1.0,
+        growing.share_of,
+        workers,
+        f"{TITLES[growing.cause]}: {rise:.0f} {growing.unit} more after {seconds:.0f} s in "
+        f"{told(workers)}, of {left:.0f} at the end" + (f", of {coroutine}" if coroutine else ""),
+        evidence.started(coroutine) if coroutine else (),
+        ruled_out=(
+            f"Traffic: {connections:.0f} connections, {requests:.0f} requests in progress more",
+            f"Garbage: {collections:.0f} collections meanwhile",
+        ),
+    )
+
+
+def steady(values: Sequence[float]) -> float:
+    """Return by how much the lowest values rise from the first third to the last, if they go on."""
+    third = len(values) // 3
+    if len(values) < WINDOWS_MIN:
+        return 0.0
+    first, middle, last = min(values[:third]), min(values[third:-third]), min(values[-third:])
+    goes_on = middle > first and last - middle >= GOES_ON * (middle - first)
+    return last - first if goes_on else 0.0
+
+
+def steady_level(windows: Sequence[Window], metric: str) -> float:
+    """Return the same of a gauge; nothing where it is unknown."""
+    if not all(metric in window.levels for window in windows):
+        return 0.0
+    return steady([window.level(metric) for window in windows])
+
+
+def added(windows: Sequence[Window], metric: str) -> float:
+    """Return how much higher a gauge was at any time than at the beginning."""
+    values = [window.level(metric) for window in windows]
+    return max(0.0, max(values) - values[0])
+
+
+def traffic(windows: Sequence[Window]) -> float:
+    """Return how many connections and requests in progress came to those of the beginning."""
+    return added(windows, "worker_connections") + added(windows, "http_server_active_requests")

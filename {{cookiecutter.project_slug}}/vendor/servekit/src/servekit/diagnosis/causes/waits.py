@@ -1,0 +1,112 @@
+"""What requests wait for while their loop is at ease."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from servekit.diagnosis.causes.wording import names, score, seconds_of, told
+from servekit.diagnosis.evidence import Verdict, most
+from servekit.diagnosis.readings import REQUEST, STATEMENT
+from servekit.diagnosis.remedies import TITLES
+from servekit.diagnosis.shares import OTHERS_SHARE, ROUTES, wait_shares
+
+if TYPE_CHECKING:
+    from servekit.diagnosis.evidence import Evidence
+    from servekit.diagnosis.readings import Window
+
+WAIT_PART = 0.3
+SATURATED = 0.8
+REJECTED = "offload_rejected_total"
+REFUSED_SCORE = 50
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Mean seconds between which the score goes from 0 to 100, and what is counted."""
+
+    limit: float
+    full: float
+    metric: str
+
+
+WAITS = {
+    "redis_pool": Waiting(0.01, 0.1, "redis_command_duration_seconds"),
+    "database_pool": Waiting(0.01, 0.1, STATEMENT),
+    "upstream_pool": Waiting(0.01, 0.1, "upstream_request_duration_seconds"),
+    "offload_full": Waiting(0.05, 0.5, "offload_queue_wait_seconds"),
+    "threads_starved": Waiting(0.05, 0.5, "offload_queue_wait_seconds"),
+    "redis_slow": Waiting(0.01, 0.1, "redis_command_duration_seconds"),
+    "database_slow": Waiting(0.05, 0.5, STATEMENT),
+    "upstream_slow": Waiting(0.1, 1.0, "upstream_request_duration_seconds"),
+}
+
+
+def wait_cause(evidence: Evidence, cause: str) -> Verdict | None:
+    """Look for one cause of requests that wait."""
+    wait = WAITS[cause]
+
+    def count(window: Window) -> float:
+        return counted(window, f"{wait.metric}_count", cause)
+
+    def holds(window: Window) -> bool:
+        if not is_at_ease(window) or (cause == "threads_starved" and computes_beside(window)):
+            return False
+        if counted(window, REJECTED, cause):
+            return True
+        needed = WAIT_PART * window.total(f"{REQUEST}_sum")
+        return count(window) > 0 and (
+            wait_shares(window)[cause] >= max(wait.limit * count(window), needed)
+        )
+
+    found = evidence.confirmed(holds)
+    if not found:
+        return None
+    workers = names(found)
+    asking = {window.worker for window in evidence.windows if count(window)}
+    if cause == "redis_slow" and asking != set(workers):
+        return None  # what is slow for some workers only is not Redis
+    waited = sum(wait_shares(window)[cause] for window in found)
+    mean = waited / max(1, sum(map(count, found)))
+    share = waited / (evidence.total(lambda window: window.total(f"{REQUEST}_sum")) or 1.0)
+    rejected = sum(counted(window, REJECTED, cause) for window in found)
+    busy = sum(window.busy for window in found) / seconds_of(found)
+    lag = sum(window.lag for window in found) / len(found)
+    return Verdict(
+        cause,
+        max(score(mean, wait.limit, wait.full), REFUSED_SCORE if rejected else 0),
+        share,
+        "request seconds",
+        workers,
+        f"{TITLES[cause]}{which(found, wait.metric, cause)}: {mean * 1000:.0f} ms a call in "
+        f"{told(workers)}, {share:.0%} of the time of all requests"
+        + (f"; {rejected:.0f} calls were refused" if rejected else ""),
+        ruled_out=(f"Event loop: busy {busy:.0%}, mean lag {lag * 1000:.1f} ms",),
+    )
+
+
+def is_at_ease(window: Window) -> bool:
+    """Whether clients wait and the loop does not."""
+    return (
+        window.is_troubled and not window.is_stalled and window.busy <= SATURATED * window.seconds
+    )
+
+
+def computes_beside(window: Window) -> bool:
+    """Whether threads that are all taken compute: more of them would not help."""
+    return window.others_cpu >= OTHERS_SHARE * window.seconds
+
+
+def counted(window: Window, metric: str, cause: str) -> float:
+    """Return how much a counter grew by what a cause is about."""
+    if cause == "threads_starved":
+        return window.of(metric, ROUTES)
+    if cause == "offload_full":
+        return window.total(metric) - window.of(metric, ROUTES)
+    return 0.0 if metric == REJECTED else window.total(metric)
+
+
+def which(windows: list[Window], metric: str, cause: str) -> str:
+    """Return the pool or upstream that was waited for most, as a sentence names it."""
+    name = most(windows, f"{metric}_sum") or most(windows, REJECTED)
+    return f" ({name})" if name and cause != "threads_starved" else ""

@@ -1,0 +1,90 @@
+"""Which other threads compute while the event loop does not, and whether they keep it waiting."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections import Counter
+from types import CodeType, FrameType
+
+from servekit.monitors.busy_clock import RunQueueWait
+from servekit.monitors.stall_evidence import CpuClocks
+
+DEPTH_MAX = 200
+COMPUTING = 0.5
+HELD_SECONDS = 0.0004
+"""Who wants the interpreter gets it within 0.2 ms, or after the switch interval of 0.5 ms."""
+
+Stack = tuple[CodeType, ...]
+"""The functions of a stack, outermost first."""
+
+
+class OtherThreads:
+    """Tell, sample by sample, threads that compute in C apart from those that hold the interpreter.
+
+    Both use the CPU; of the first the event loop feels nothing. Who looks is a thread that wants
+    the interpreter itself at a known time: if it is late and had a CPU, somebody held it. To be
+    made in that thread.
+    """
+
+    def __init__(self, thread_id: int, native_thread_id: int, interval_seconds: float) -> None:
+        self.held: Counter[Stack] = Counter()
+        """Samples in which the interpreter was held, by the stack of who computed most."""
+        self.free = 0
+        """Samples in which others computed and the interpreter was free."""
+        self._thread_id = thread_id
+        self._interval_seconds = interval_seconds
+        self._clocks = CpuClocks(thread_id, native_thread_id)
+        self._own_wait = RunQueueWait(threading.get_native_id())
+        self._used: dict[int, float] = {}
+        self._before = self._read()
+
+    def close(self) -> None:
+        """Close what the kernel's clocks are read by."""
+        self._clocks.close()
+        self._own_wait.close()
+
+    def look(self, due: float) -> None:
+        """Count what was seen since the last look, for a sample that was due at a time."""
+        before, self._before = self._before, self._read()
+        at, loop, others, waited = (
+            now - then for now, then in zip(self._before, before, strict=True)
+        )
+        if not self._own_wait.known or others < COMPUTING * at or loop >= COMPUTING * at:
+            return
+        samples = max(1, round(at / self._interval_seconds))
+        if self._before[0] - due - waited < HELD_SECONDS:
+            self.free += samples
+        else:
+            self.held[self._busiest()] += samples
+
+    def _read(self) -> tuple[float, float, float, float]:
+        """Return the time, the CPU time of the loop, that of the others, our wait for a CPU."""
+        now = self._clocks.read()
+        others = now.process_cpu - now.thread_cpu - time.thread_time()
+        return now.at, now.thread_cpu, others, self._own_wait.seconds()
+
+    def _busiest(self) -> Stack:
+        """Return the functions of the thread that computed most since the last time."""
+        frames = sys._current_frames()  # noqa: SLF001 - the documented way
+        used: dict[int, float] = {}
+        for thread in threading.enumerate():
+            if thread.ident not in (self._thread_id, threading.get_ident()):
+                # Opened each time: one a thread, kept, would be many open files.
+                clock = RunQueueWait(thread.native_id or 0)
+                used[thread.ident or 0] = clock.cpu_seconds()
+                clock.close()
+        before, self._used = self._used, used
+        grown = {ident: seconds - before.get(ident, seconds) for ident, seconds in used.items()}
+        busiest = max(grown, key=grown.__getitem__, default=0)
+        return functions(frames.get(busiest)) if grown.get(busiest) else ()
+
+
+def functions(frame: FrameType | None) -> Stack:
+    """Return the functions of a stack, outermost first."""
+    codes: list[CodeType] = []
+    while frame is not None and len(codes) < DEPTH_MAX:
+        codes.append(frame.f_code)
+        frame = frame.f_back
+    return tuple(reversed(codes))

@@ -1,0 +1,79 @@
+"""What statements took, and how long they waited for a connection."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from prometheus_client import CollectorRegistry, Histogram
+from sqlalchemy import event
+from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine, ExceptionContext
+    from sqlalchemy.pool import ConnectionPoolEntry
+
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+BEGAN = "servekit_statement_began"
+
+_of_registries: WeakKeyDictionary[CollectorRegistry, DatabaseMetrics] = WeakKeyDictionary()
+
+
+class DatabaseMetrics:
+    """The histograms that all databases of a service share."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.statement = Histogram(
+            "database_statement_duration_seconds",
+            "Time of a statement, waiting for a connection aside.",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.wait = Histogram(
+            "database_pool_wait_seconds",
+            "Time that statements waited for a connection to become free.",
+            buckets=SECONDS,
+            registry=registry,
+        )
+
+    def watch(self, engine: Engine) -> None:
+        """Time every statement of an engine, failed ones too, and the waits for its pool."""
+
+        def begin(connection: Any, *_: object) -> None:
+            connection.info[BEGAN] = time.perf_counter()
+
+        def end(connection: Any, *_: object) -> None:
+            self.statement.observe(time.perf_counter() - connection.info.pop(BEGAN))
+
+        def fail(context: ExceptionContext) -> None:
+            if context.connection is not None and BEGAN in context.connection.info:
+                end(context.connection)
+
+        event.listen(engine, "before_cursor_execute", begin)
+        event.listen(engine, "after_cursor_execute", end)
+        event.listen(engine, "handle_error", fail)
+        if isinstance(engine.pool, TimedPool):
+            engine.pool.wait = self.wait
+
+
+class TimedPool(AsyncAdaptedQueuePool):
+    """A pool that times how long its callers wait while all connections are in use."""
+
+    wait: Histogram | None = None
+
+    def _do_get(self) -> ConnectionPoolEntry:
+        if self.wait is None or self.checkedout() < self.size():
+            return super()._do_get()
+        began = time.perf_counter()
+        try:
+            return super()._do_get()
+        finally:
+            self.wait.observe(time.perf_counter() - began)
+
+
+def metrics_of(registry: CollectorRegistry) -> DatabaseMetrics:
+    """Return the metrics in a registry, made with its first database."""
+    if registry not in _of_registries:
+        _of_registries[registry] = DatabaseMetrics(registry)
+    return _of_registries[registry]

@@ -1,0 +1,49 @@
+"""Every cause has a name, a fix, a line in the guide, an application and a twin."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import doctor_matrix.ailing  # noqa: F401 - registers the cases
+from doctor_matrix.__main__ import Outcome
+from doctor_matrix.cases import CASES
+from servekit.diagnosis.remedies import FIXES, NEXT, TITLES
+
+GUIDE = Path(__file__).parents[2] / "docs" / "operations.md"
+NOT_INJECTED = {"steal"}
+
+
+def test_every_cause_has_an_application_and_a_twin():
+    assert {case.cause for case in CASES.values() if case.twin} == TITLES.keys() - NOT_INJECTED
+    assert {case.cause for case in CASES.values() if not case.twin} == TITLES.keys() - NOT_INJECTED
+
+
+def test_every_cause_is_in_the_guide_and_has_a_fix():
+    table = GUIDE.read_text().split("## Doctor")[1].split("\n## ")[0]
+    named = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", " ".join(named))) == TITLES.keys() == FIXES.keys()
+    assert NEXT.keys() <= TITLES.keys()
+
+
+CASE = CASES["blocking_call"]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "wrong"),
+    [
+        (Outcome(CASE, ("blocking_call",), CASE.place), ""),
+        (Outcome(CASE, ("cpu_starvation", "blocking_call"), f"{CASE.place} (99%)"), ""),
+        (Outcome(CASE, ("blocking_call",), "elsewhere x.py:1"), "another place"),
+        (Outcome(CASE, ("blocking_call", "gc"), CASE.place), "names another too"),
+        (Outcome(CASE, ("gc",)), "missed"),
+        (Outcome(CASE), "missed"),
+        (Outcome(CASE, ("steal",)), "hidden by the host"),
+        (Outcome(CASES["gc.twin"], ("gc",)), "false alarm"),
+        (Outcome(CASES["gc.twin"], ("overload",)), "false alarm"),
+        (Outcome(CASES["gc.twin"], ("cpu_starvation",)), ""),
+        (Outcome(CASES["stopped.twin"], ("stopped",)), "false alarm"),
+    ],
+)
+def test_the_matrix_is_strict(outcome, wrong):
+    assert outcome.wrong == wrong
