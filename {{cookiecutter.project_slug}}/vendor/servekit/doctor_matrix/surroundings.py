@@ -31,8 +31,18 @@ def in_a_loop(begin: Callable[[], Awaitable[Any]]) -> Iterator[None]:
     try:
         yield
     finally:
+        asyncio.run_coroutine_threadsafe(cancel_all(), loop).result(30)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
+        loop.close()
+
+
+async def cancel_all() -> None:
+    """End every task of the running loop."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _awaited(begin: Callable[[], Awaitable[Any]]) -> None:

@@ -173,9 +173,9 @@ class Service:
         """Open an async context manager with every worker, after cache and pools, and return it.
 
         If it has `statuses` or `exception_handlers`, by exception, they are the application's too.
-        A method `register` is given the registry of the worker's metrics.
+        A method `register_metrics` is given the registry of the worker's metrics.
         """
-        if (register := getattr(part, "register", None)) is not None:
+        if (register := getattr(part, "register_metrics", None)) is not None:
             register(self.registry)
         self.parts.append(part)
         self.statuses |= getattr(part, "statuses", {})

@@ -49,7 +49,7 @@ LINES = {
     name: 1 + APPLICATION.splitlines().index(f"def {name}():")
     for name in ("call_slow_library", "burn")
 }
-HOST = {"cpu_starvation", "cpu_quota"}
+HOST = {"cpu_starvation", "cpu_quota", "stopped", "steal"}
 """What a busy machine does to any service."""
 
 

@@ -24,7 +24,7 @@ def count(registry, name):
 @both_databases
 async def test_statements_count_whether_they_succeed_or_fail(registry, database_url):
     async with Database(database_url) as database:
-        database.register(registry)
+        database.register_metrics(registry)
         async with database.engine.connect() as connection:
             await connection.execute(text("SELECT 1"))
             assert count(registry, "statement_duration") == 1
@@ -37,7 +37,7 @@ async def test_statements_count_whether_they_succeed_or_fail(registry, database_
 @both_databases
 async def test_waits_for_the_pool_count_given_up_ones_too(registry, database_url):
     async with Database(database_url, connections=1, wait_seconds=0.1) as database:
-        database.register(registry)
+        database.register_metrics(registry)
         async with database.engine.connect() as held:
             with pytest.raises(PoolTimeoutError):
                 await database.engine.connect().start()

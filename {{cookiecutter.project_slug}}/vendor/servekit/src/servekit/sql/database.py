@@ -94,7 +94,7 @@ class Database:
         """What answers for the application while the database is away, and logs why."""
         return dict.fromkeys(UNAVAILABLE, database_unavailable)
 
-    def register(self, registry: CollectorRegistry) -> None:
+    def register_metrics(self, registry: CollectorRegistry) -> None:
         """Count statements and waits for the pool in a worker's metrics."""
         metrics_of(registry).watch(self.engine.sync_engine)
 
