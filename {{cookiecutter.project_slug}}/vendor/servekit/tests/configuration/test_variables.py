@@ -13,7 +13,7 @@ from servekit import Settings, SettingsError
 from servekit.configuration.environment import load_settings
 from servekit.configuration.spelling import example_file, spelled
 from servekit.configuration.variables import meant_by, unknown_variables
-from servekit.start.launch import Doubts, renewed, supervisor_config
+from servekit.start.launch import RELOAD_DRAIN_SECONDS, Doubts, renewed, supervisor_config
 
 
 class Own(Settings):
@@ -250,6 +250,14 @@ def test_a_reload_says_what_came_into_the_env_file_with_it(folder):
             renewed(settings, config, doubts)
     said = [log["detail"].partition(":")[0] for log in logs if log["event"] == "unknown_setting"]
     assert said == ["COLOUR", "WORKRES", "COLOUR"]
+
+
+def test_a_save_does_not_wait_long_for_what_the_old_code_answers(folder):
+    settings = Own(timeout_drain_seconds=60)
+    config = supervisor_config(settings, "a:b", (), reload=True)
+    again = renewed(settings, config, Doubts(), reload=True)
+    assert config.limits.drain_seconds == again.limits.drain_seconds == RELOAD_DRAIN_SECONDS
+    assert supervisor_config(settings, "a:b", ()).limits.drain_seconds == 60
 
 
 def test_only_a_reload_by_hand_is_tried_again():
