@@ -6,11 +6,13 @@ import httpx2
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, Request, WebSocket
 from fastapi.exceptions import FastAPIDeprecationWarning
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from servekit import Service, Settings
 from servekit.admission.importance import Importances
 from servekit.cache import cache_response
+from servekit.install import entrance
 from servekit.testing.lifespan import Lifespan
 from tests.asgi import call, http_scope
 from tests.plain.asks import Talk
@@ -19,7 +21,7 @@ from tests.plain.ways import talk
 PATHS = [
     *("/", "/items", "/items/", "/items?a=b", "/items/?a=b", "/cached/7", "/cached/7/"),
     *("/inner/list", "/inner/list/", "/inner/docs", "/inner/openapi.json"),
-    *("/docs", "/openapi.json", "/none", "/shopping"),
+    *("/docs", "/openapi.json", "/none", "/shopping", "/raw/x"),
 ]
 SHOWN = {"x-forwarded-prefix": "/shop"}
 WAYS: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
@@ -104,14 +106,36 @@ async def test_it_answers_as_plain_fastapi_under_a_root_path(way, make_settings)
         assert await answers_of(running, before, headers) == expected  # the cached one, again
 
 
-async def test_a_root_path_of_the_application_counts_as_much(make_settings):
-    expected = await answers_of(under_root_path(add_cached(make_app())))
+@pytest.mark.parametrize("own", ["/shop", "/shop/"])
+@pytest.mark.parametrize("hops", [0, 1])
+@pytest.mark.parametrize("enter", [lambda app: app, entrance])
+async def test_a_root_path_of_the_application_means_what_fastapi_says(
+    make_settings, enter, hops, own
+):
     with pytest.warns(FastAPIDeprecationWarning, match="root_path"):
-        app = add_cached(make_app(root_path="/shop"))
-    Service(make_settings(Settings)).install(app)
-    async with Lifespan(app) as running:
-        assert await answers_of(running) == expected
-        assert await answers_of(running, "/shop") == expected
+        plain, app = (add_raw(make_app(root_path=own)) for _ in range(2))
+    add_cached(plain)
+    add_cached(app, Depends(cache_response(ttl_seconds=60)))
+    Service(make_settings(Settings, trusted_proxy_hops=hops)).install(app)
+    entered = enter(app)
+    async with Lifespan(app):
+        for before in ("", "/shop"):
+            expected = await answers_of(plain, before)
+            for _ in range(2):  # the cached one, again
+                assert await answers_of(entered, before) == expected
+            heard = [await talk(one, Talk(f"{before}/talk")) for one in (plain, entered)]
+            assert heard[0] == heard[1]
+
+
+def add_raw(app: FastAPI) -> FastAPI:
+    """Mount an application of plain ASGI that shows where it is asked for."""
+
+    async def raw(scope: Scope, receive: Receive, send: Send) -> None:
+        places = [scope[name] for name in ("path", "root_path", "raw_path")]
+        await JSONResponse(list(map(str, places)))(scope, receive, send)
+
+    app.mount("/raw", raw)
+    return app
 
 
 async def test_two_that_differ_are_refused_at_the_start(make_settings):

@@ -70,6 +70,13 @@ def test_a_test_client_raises_what_a_route_raised(app, path):
         client.get(path)
 
 
+@pytest.mark.parametrize("url", ["http://localhost", "http://test", "http://testserver"])
+async def test_a_client_of_the_documentations_is_no_stranger(app, url):
+    transport = httpx2.ASGITransport(app)
+    async with Lifespan(app), httpx2.AsyncClient(transport=transport, base_url=url) as client:
+        assert (await client.get("/known")).status_code == 409
+
+
 def test_a_test_client_that_asks_for_it_gets_an_answer(app):
     with TestClient(app, raise_server_exceptions=False) as client:
         assert [client.get(path).status_code for path in FAILING[:3]] == [500, 500, 200]

@@ -35,8 +35,8 @@ class Draining:
 async def drain_begins() -> None:
     """Wait until this worker begins to drain: an endless stream can then end by itself.
 
-    For code of a request or of a part with a lifespan. Event streams that go on are cut when the
-    worker stops accepting, other streams have TIMEOUT_DRAIN_SECONDS.
+    For code of a request or of a part with a lifespan. A stream that goes on is cut after
+    TIMEOUT_DRAIN_SECONDS, and the worker's end waits for it so long.
     """
     service = current_service.get()
     if service is None:

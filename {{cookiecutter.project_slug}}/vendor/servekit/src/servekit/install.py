@@ -133,6 +133,8 @@ class Installation:
         compiled = self._compiled
         routes = compiled.routes if compiled is not None else read_routes(self._app)
         refuse_uncacheable(routes, never_kept=READ_SESSION)
+        if self._service.settings.production:
+            refuse_tracebacks(self._app, routes)
 
     def _lifespan(self, own: Lifespan) -> Lifespan:
         """Open the service's parts before the application's own lifespan, and close them after."""
@@ -167,6 +169,24 @@ def refuse_closed_services(app: FastAPI) -> None:
             raise RuntimeError(
                 f"The application mounted at {path} has a Service of its own, which nobody opened: "
                 "install one, in the outermost application, or run the other's lifespan in yours."
+            )
+
+
+def refuse_tracebacks(app: FastAPI, routes: Routes) -> None:
+    """Refuse applications that answer an error with its traceback.
+
+    Raises:
+        RuntimeError: There is one.
+    """
+    for path, found in [("", app), *routes.applications()]:
+        inner: Any = found
+        while not hasattr(inner, "debug") and hasattr(inner, "app"):
+            inner = inner.app  # what was put around a mounted application
+        if getattr(inner, "debug", False) is True:
+            place = f"The application mounted at {path}" if path else "The application"
+            raise RuntimeError(
+                f"{place} has debug=True, which sends tracebacks to clients, and "
+                "ENVIRONMENT=production refuses it: leave it out."
             )
 
 

@@ -156,6 +156,8 @@ def cache_inside(service: Composition, app: FastAPI) -> list[Middleware]:
 def root_path(settings: Settings, app: FastAPI) -> list[Middleware]:
     """Return the layer that knows the prefix of a front; none where there can be none.
 
+    What FastAPI(root_path=) says means what FastAPI makes of it: links only.
+
     Raises:
         RuntimeError: The application says another one than ROOT_PATH.
     """
@@ -164,7 +166,7 @@ def root_path(settings: Settings, app: FastAPI) -> list[Middleware]:
         raise RuntimeError(
             f"ROOT_PATH is {settings.root_path} and FastAPI(root_path=) is {own}: unset one."
         )
-    prefix, hops = own or settings.root_path, settings.trusted_proxy_hops
+    prefix, hops = settings.root_path, settings.trusted_proxy_hops
     return [Middleware(RootPathMiddleware, root_path=prefix, hops=hops)] if prefix or hops else []
 
 

@@ -1,5 +1,6 @@
 """Where settings come from: `.env`, files of secrets, names that are nearly right."""
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from structlog.testing import capture_logs
 from servekit import Settings, SettingsError
 from servekit.configuration.environment import load_settings
 from servekit.configuration.spelling import example_file, spelled
-from servekit.configuration.variables import meant_by, unknown_variables
-from servekit.start.launch import Doubts, renewed, supervisor_config
+from servekit.configuration.variables import UVICORNS, meant_by, unknown_variables
+from servekit.start.launch import RELOAD_DRAIN_SECONDS, Doubts, renewed, supervisor_config
 
 
 class Own(Settings):
@@ -192,6 +193,45 @@ def test_no_alarm_for_what_is_read_by_us_or_by_others(folder, name):
     assert unknown_variables(Own, {name: "x"}) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("WEB_CONCURRENCY", ", did you mean WORKERS?"),
+        ("FORWARDED_ALLOW_IPS", ", did you mean TRUSTED_PROXY_HOPS?"),
+        ("UVICORN_PORT", ", did you mean PORT?"),
+        ("uvicorn_timeout_keep_alive", ", did you mean TIMEOUT_KEEP_ALIVE_SECONDS?"),
+        ("UVICORN_LOOP", ""),
+    ],
+)
+def test_what_uvicorn_would_read_has_the_name_of_ours(folder, name, hint):
+    line = f"{name}: is uvicorn's and does nothing here{hint}"
+    assert unknown_variables(Own, {name: "x"}) == [line]
+    (folder / ".env").write_text(f"{name}=x\n")
+    assert unknown_variables(Own, {}) == [line]
+    assert unknown_variables(Own, {name: "x"}) == [line]
+
+
+@pytest.mark.parametrize("where", ["environment", "file"])
+def test_what_a_platform_sets_beside_our_own_is_no_alarm(folder, where):
+    ours = {"WORKERS": "2"}
+    (folder / ".env").write_text("WORKERS=2\n" if where == "file" else "")
+    environ = {"WEB_CONCURRENCY": "4"} | (ours if where == "environment" else {})
+    assert unknown_variables(Own, environ) == []
+
+
+def test_every_option_of_uvicorn_gets_a_hint_and_every_hint_names_an_option():
+    command = importlib.import_module("uvicorn.main").main
+    options = {f"UVICORN_{option.name}".upper() for option in command.params}
+    hinted = {line.partition(":")[0] for line in unknown_variables(Own, dict.fromkeys(options, "x"))}
+    assert hinted == options
+    assert {name for name in UVICORNS if name.startswith("UVICORN_")} <= options
+    assert {*UVICORNS.values()} <= {*Own.model_fields}
+
+
+def test_where_uvicorn_serves_its_variables_are_its_own():
+    assert unknown_variables(Own, {"UVICORN_PORT": "80"}, uvicorns=False) == []
+
+
 class Prefixed(Settings):
     model_config = SettingsConfigDict(env_prefix="SHOP_", env_nested_delimiter="__")
 
@@ -250,6 +290,14 @@ def test_a_reload_says_what_came_into_the_env_file_with_it(folder):
             renewed(settings, config, doubts)
     said = [log["detail"].partition(":")[0] for log in logs if log["event"] == "unknown_setting"]
     assert said == ["COLOUR", "WORKRES", "COLOUR"]
+
+
+def test_a_save_does_not_wait_long_for_what_the_old_code_answers(folder):
+    settings = Own(timeout_drain_seconds=60)
+    config = supervisor_config(settings, "a:b", (), reload=True)
+    again = renewed(settings, config, Doubts(), reload=True)
+    assert config.limits.drain_seconds == again.limits.drain_seconds == RELOAD_DRAIN_SECONDS
+    assert supervisor_config(settings, "a:b", ()).limits.drain_seconds == 60
 
 
 def test_only_a_reload_by_hand_is_tried_again():

@@ -11,7 +11,9 @@ from prometheus_client import REGISTRY, Counter
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 
 from servekit import Service, ServiceDep, Settings
 from servekit.edge.websockets import entering
@@ -127,6 +129,35 @@ async def test_with_the_tested_versions_routes_are_compiled_before_the_first_req
     assert isinstance(answers["/items/{number}"], Direct)
     assert app.middleware_stack is not None
     assert not isinstance(app.middleware_stack, ServerErrorMiddleware)
+
+
+@pytest.mark.parametrize("place", ["itself", "mounted", "wrapped", "nested", "late"])
+@pytest.mark.parametrize("environment", ["production", "test"])
+async def test_tracebacks_are_for_nobody_in_production(place, environment, make_settings):
+    settings = make_settings(Settings, environment=environment)
+    app, router, inner = FastAPI(debug=place == "itself"), APIRouter(), FastAPI(debug=True)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app):
+        app.mount("/late", inner if place == "late" else FastAPI())
+        yield
+
+    app.router.lifespan_context = lifespan
+    if place == "mounted":
+        app.mount("/inner", inner)
+    if place == "wrapped":
+        app.mount("/inner", CORSMiddleware(GZipMiddleware(inner)))
+    if place == "nested":
+        router.mount("/inner", inner)
+        app.include_router(router, prefix="/outer")
+    Service(settings).install(app)
+    if environment == "production":
+        with pytest.raises(RuntimeError, match=r"debug=True.*ENVIRONMENT=production.*leave it"):
+            async with Lifespan(app):
+                pass
+        return
+    async with Lifespan(app):
+        pass
 
 
 def test_a_counter_of_the_services_own_code_is_exported_and_no_name_comes_twice(service):

@@ -7,6 +7,7 @@ import pytest
 from fastapi import APIRouter, Depends, FastAPI, WebSocket
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Mount
+from structlog.testing import capture_logs
 
 from servekit import Service, Settings, allow_cross_site
 from servekit.install import entrance
@@ -28,6 +29,7 @@ def make_app(**cors: Any) -> FastAPI:
     if cors:
         app.add_middleware(CORSMiddleware, **cors)
 
+    @app.get("/")
     @app.post("/")
     async def write() -> str:
         return "written"
@@ -39,11 +41,13 @@ def make_app(**cors: Any) -> FastAPI:
     return app
 
 
-async def post(app: FastAPI, path: str = "/", origin: str = APP, **headers: str) -> httpx2.Response:
+async def post(
+    app: FastAPI, path: str = "/", origin: str = APP, method: str = "POST", **headers: str
+) -> httpx2.Response:
     headers = {"origin": origin, "sec-fetch-site": "cross-site", **headers}
     transport = httpx2.ASGITransport(entrance(app) if hasattr(app.state, "servekit") else app)
     async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
-        return await client.post(path, headers=headers)
+        return await client.request(method, path, headers=headers)
 
 
 @pytest.fixture
@@ -53,6 +57,29 @@ def with_service(make_settings):
         return app
 
     return install
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+@pytest.mark.parametrize("origin", [APP, EVIL, "null"])
+@pytest.mark.parametrize("cookies", [{}, {"cookie": "a=b"}])
+@pytest.mark.parametrize("named", [["*"], ["null"], [APP, "*"], [APP, "null"]])
+async def test_origins_that_anybody_can_have_are_let_in_without_credentials(
+    with_service, named, cookies, origin, method
+):
+    app = with_service(make_app(), cors_origins=named)
+    asks = {"access-control-request-method": "POST"} if method == "OPTIONS" else {}
+    with capture_logs() as logs:
+        answer = await post(app, origin=origin, method=method, **cookies, **asks)
+
+    credible, let_in = origin in {*named} - {"*", "null"}, {origin, "*"} & {*named}
+    readable = origin if origin in named else "*" if let_in else None
+    assert answer.headers.get("access-control-allow-origin") == readable
+    assert ("access-control-allow-credentials" in answer.headers) is credible
+    refused = not (credible or (let_in and not cookies))
+    assert (answer.status_code == 403) is (refused and method == "POST")
+    if answer.status_code == 403:
+        [record] = [log for log in logs if log["event"] == "cross_site_request_refused"]
+        assert ("`*` does not cover" in record["cause"]) is bool(let_in)
 
 
 @pytest.mark.parametrize("cors", OWN_CORS)

@@ -1,6 +1,7 @@
 """What clients send that others get wrong, on the wire of a running service."""
 
 import asyncio
+import signal
 
 import pytest
 
@@ -77,19 +78,44 @@ async def test_a_refusal_leaves_a_record(service):
     assert record["status"] == 400
 
 
-async def test_an_event_stream_is_cut_and_a_finite_answer_ends_when_the_service_stops():
-    async with Service(limits={"drain_seconds": 5}) as starting:
+async def test_every_answer_ends_in_the_drain_and_an_endless_event_stream_is_cut_after_it():
+    async with Service(limits={"drain_seconds": 3}) as starting:
         service = await starting.started()
-        async with service.connection() as stream, service.connection() as finite:
-            stream.ask("/events")  # whatever the client says that it accepts
-            await stream.reader.readuntil(b"tick")
-            finite.ask("/pieces/200", "Accept: text/event-stream\r\n")
-            await finite.reader.readuntil(b"\r\n\r\n")
+        async with (
+            service.connection() as endless,
+            service.connection() as events,
+            service.connection() as pieces,
+        ):
+            endless.ask("/events")
+            events.ask("/events/20")
+            pieces.ask("/pieces/200", "Accept: text/event-stream\r\n")
+            for stream in (endless, events):
+                await stream.reader.readuntil(b"tick")
+            await pieces.reader.readuntil(b"\r\n\r\n")
             began = asyncio.get_running_loop().time()
             service.process.terminate()
-            body = await finite.closed()
+            body = await pieces.closed()
             assert body.endswith(b"0\r\n\r\n")
             assert len(body) > 200 * 65_536
-            await stream.closed()
+            body = await events.closed()
+            assert body.endswith(b"data: end\n\n\r\n0\r\n\r\n")
+            assert body.count(b"tick") >= 18
+            assert asyncio.get_running_loop().time() - began < patience(2.5)
+            assert not (await endless.closed()).endswith(b"0\r\n\r\n")  # its client comes again
             assert await service.exit_code() == 0
-            assert asyncio.get_running_loop().time() - began < patience(4)
+            assert asyncio.get_running_loop().time() - began > 3
+        assert [one["requests"] for one in service.events("requests_cancelled")] == [
+            ["GET /events"]
+        ]
+
+
+async def test_an_event_stream_does_not_make_a_reload_wait():
+    async with Service(limits={"drain_seconds": 20}, idle_seconds=0.1) as starting:
+        service = await starting.started()
+        async with service.connection() as endless:
+            endless.ask("/events")
+            await endless.reader.readuntil(b"tick")
+            service.process.send_signal(signal.SIGHUP)
+            await eventually(lambda: service.events("reload_done"))
+            for _ in range(30):
+                await endless.reader.readuntil(b"tick")  # beside the new code

@@ -64,7 +64,7 @@ def load_settings(kind: type[AnySettings]) -> AnySettings:
     if settings is not None:
         problems += unsafe(settings, ignoring=malformed(kind, problems))
     if settings is None or problems:
-        hints = unknown_variables(kind)
+        hints = unknown_variables(kind, uvicorns=False)  # it may be what serves
         raise SettingsError([one_line(problem) for problem in [*problems, *hints]])
     return settings
 

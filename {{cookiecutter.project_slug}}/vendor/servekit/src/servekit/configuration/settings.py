@@ -87,7 +87,7 @@ class Settings(BaseSettings):
     """Path under which a front shows the service, such as `/shop`; it may strip it or not."""
 
     cors_origins: Origins = []
-    """Origins that a browser may call from, comma-separated; empty keeps CORS off."""
+    """Origins that a browser may call from, comma-separated; `*`: any, without cookies."""
 
     # Workers
 

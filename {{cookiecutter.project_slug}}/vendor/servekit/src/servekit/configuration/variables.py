@@ -35,6 +35,27 @@ MISSPELLING_AT_HOME = 0.7
 OF_OTHERS = re.compile("(OTEL|POSTGRES|PG|COMPOSE|DOCKER|UV|PIP|PYTHON)[A-Z]*(_|$)")
 """What compose, the database's image, OpenTelemetry and tools read, from `.env` too."""
 
+UVICORNS = {
+    "WEB_CONCURRENCY": "workers",
+    "FORWARDED_ALLOW_IPS": "trusted_proxy_hops",
+    "UVICORN_FORWARDED_ALLOW_IPS": "trusted_proxy_hops",
+    "UVICORN_H11_MAX_INCOMPLETE_EVENT_SIZE": "limit_header_bytes",
+    "UVICORN_HOST": "host",
+    "UVICORN_LIMIT_CONCURRENCY": "limit_connections",
+    "UVICORN_LIMIT_MAX_REQUESTS": "worker_recycle_requests",
+    "UVICORN_LOG_LEVEL": "log_level",
+    "UVICORN_PORT": "port",
+    "UVICORN_PROXY_HEADERS": "trusted_proxy_hops",
+    "UVICORN_ROOT_PATH": "root_path",
+    "UVICORN_TIMEOUT_GRACEFUL_SHUTDOWN": "timeout_drain_seconds",
+    "UVICORN_TIMEOUT_KEEP_ALIVE": "timeout_keep_alive_seconds",
+    "UVICORN_TIMEOUT_WORKER_HEALTHCHECK": "worker_hang_seconds",
+    "UVICORN_UDS": "host",
+    "UVICORN_WORKERS": "workers",
+    "UVICORN_WS_MAX_SIZE": "limit_message_bytes",
+}
+"""What uvicorn reads from the environment, and the settings that mean it here."""
+
 
 def names_of(kind: type[Settings], name: str) -> list[str]:
     """Return the variables that a field is read from, in capitals, the first one first."""
@@ -173,12 +194,17 @@ def secret_in(path: Path, pointer: str, own: list[str], variables: Mapping[str, 
 
 
 def unknown_variables(
-    kind: type[Settings], environ: Mapping[str, str] = os.environ, dotenv: Path | None = None
+    kind: type[Settings],
+    environ: Mapping[str, str] = os.environ,
+    dotenv: Path | None = None,
+    *,
+    uvicorns: bool = True,
 ) -> list[str]:
     """Return a line for each variable that looks like one of ours and is none.
 
     In the environment that is a near miss of a setting's name; in `.env`, which is ours alone,
-    every name that is no setting.
+    every name that is no setting. With `uvicorns` also what uvicorn would read, unless the setting
+    that means it is set too: platforms set WEB_CONCURRENCY by themselves.
     """
     encoding = kind.model_config.get("env_file_encoding") or "utf-8"
     files = env_files(kind) if dotenv is None else [dotenv]
@@ -188,8 +214,16 @@ def unknown_variables(
     known = known_names(kind)
     delimiter = (kind.model_config.get("env_nested_delimiter") or "").upper()
     lines = []
+    given = {name.upper() for name in (*environ, *in_dotenv)}
     for name in sorted(set(environ) | in_dotenv):
         upper = name.upper()
+        is_uvicorns = upper in UVICORNS or upper.startswith("UVICORN_")
+        if uvicorns and is_uvicorns and upper not in known:
+            own = names_of(kind, UVICORNS[upper]) if upper in UVICORNS else []
+            hint = f", did you mean {own[0]}?" if own else ""
+            if given.isdisjoint(own):
+                lines.append(f"{name}: is uvicorn's and does nothing here{hint}")
+            continue
         nested = delimiter and upper.partition(delimiter)[0] in known
         if upper in known or nested or OF_OTHERS.match(upper):
             continue

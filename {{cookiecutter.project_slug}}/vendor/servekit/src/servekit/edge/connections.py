@@ -87,11 +87,8 @@ class Connections:
             elif connection.answering:
                 connection.cycle.keep_alive = False
 
-    def end_streams(self) -> None:
-        """Cut event streams, which never end by themselves; their clients come again.
-
-        A handler that waits for `drain_begins` has ended its own by now, with a last word.
-        """
+    def _cut_event_streams(self) -> None:
+        """Cut event streams before their handlers can end them: clients of a cut one come again."""
         for connection in self.http_connections():
             if (
                 connection.answering
@@ -113,6 +110,7 @@ class Connections:
 
     async def cancel(self) -> None:
         """Cancel what still runs and drop what is still connected."""
+        self._cut_event_streams()
         for task in self._state.tasks:
             task.cancel("The worker's time to drain is over.")
         if self._state.tasks:

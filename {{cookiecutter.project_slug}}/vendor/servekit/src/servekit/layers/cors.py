@@ -12,21 +12,35 @@ from servekit.layers.http_headers import Headers, add_vary
 
 ALLOW_ORIGIN = b"access-control-allow-origin"
 CREDENTIALS = (b"access-control-allow-credentials", b"true")
-ANY = b"*"
+ANY, OPAQUE = b"*", b"null"
+ANYBODYS = frozenset({ANY, OPAQUE})
+"""What pages of every site are covered by: a frame in a sandbox has the origin `null`."""
 
 
 class AllowedOrigins:
-    """The origins of CORS_ORIGINS, `*` for all; an origin's case does not matter."""
+    """The origins of CORS_ORIGINS: those named with cookies, `*` and `null` without any.
+
+    An origin's case does not matter.
+    """
 
     def __init__(self, origins: Iterable[str]) -> None:
-        self._origins = frozenset(origin.lower().encode("latin-1") for origin in origins)
+        given = frozenset(origin.lower().encode("latin-1") for origin in origins)
+        self.named, self.open = given - ANYBODYS, given & ANYBODYS
+
+    def covers(self, origin: bytes) -> bool:
+        """Return whether an origin, in small letters, is let in without cookies at least."""
+        return bool(origin) and (ANY in self.open or origin in self.open or origin in self.named)
 
     def fields(self, request: Iterable[tuple[bytes, bytes]]) -> Headers:
         """Return what an answer to a request with these fields carries; none to other origins."""
         for name, value in request:
             if name == b"origin":
-                known = ANY in self._origins or value.lower() in self._origins
-                return [(ALLOW_ORIGIN, value), CREDENTIALS] if known else []
+                origin = value.lower()
+                if origin in self.named:
+                    return [(ALLOW_ORIGIN, value), CREDENTIALS]
+                if not self.covers(origin):
+                    return []
+                return [(ALLOW_ORIGIN, OPAQUE if origin in self.open else ANY)]
         return []
 
 
@@ -61,12 +75,16 @@ class PreflightMiddleware:
 
     def __init__(self, app: ASGIApp, *, origins: Iterable[str]) -> None:
         self.app = app
-        self.cors = CORSMiddleware(
-            app,
-            allow_origins=[origin.lower() for origin in origins],
-            allow_credentials=True,
-            allow_methods=["*"],
-            allow_headers=["*"],
+        self.origins = AllowedOrigins(origins)
+        self.named, self.open = (
+            CORSMiddleware(
+                app,
+                allow_origins=[origin.decode("latin-1") for origin in covered],
+                allow_credentials=covered is self.origins.named,
+                allow_methods=["*"],
+                allow_headers=["*"],
+            )
+            for covered in (self.origins.named, self.origins.open)
         )
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -75,4 +93,6 @@ class PreflightMiddleware:
         headers = RequestHeaders(scope=scope)
         if "origin" not in headers or "access-control-request-method" not in headers:
             return self.app(scope, receive, send)
-        return self.cors.preflight_response(headers)(scope, receive, send)
+        is_named = headers["origin"].lower().encode("latin-1") in self.origins.named
+        cors = self.named if is_named else self.open
+        return cors.preflight_response(headers)(scope, receive, send)

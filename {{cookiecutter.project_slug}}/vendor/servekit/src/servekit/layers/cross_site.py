@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from servekit.layers.cors import AllowedOrigins
 from servekit.layers.http_headers import header_value
 from servekit.problems import about, send_problem
 from servekit.refusal_log import RefusalLog
@@ -19,6 +20,7 @@ FORM_TYPES = frozenset(
 BY_ITSELF = frozenset({b"basic", b"digest", b"negotiate", b"ntlm"})
 """Schemes of Authorization that a browser adds where it knows a password, whoever asks."""
 ORIGIN_LENGTH = 100
+NOT_COVERED = " with cookies, which `*` does not cover: name its origin"
 
 
 class CrossSiteMiddleware:
@@ -27,8 +29,9 @@ class CrossSiteMiddleware:
     Browsers say so in Sec-Fetch-Site, older ones in Origin; what sends neither is no browser, and
     carries no cookie that it was not given. Without cookies those pass that a browser sends only
     after a preflight, which somebody has answered. `allowed_origins` are exact,
-    `https://app.example.com`; `allow_same_site` trusts sibling domains. `admit` is asked with scope
-    and origin before a request is refused.
+    `https://app.example.com`; `*` and `null` are for requests without credentials.
+    `allow_same_site` trusts sibling domains. `admit` is asked with scope and origin before a
+    request is refused.
     """
 
     def __init__(
@@ -42,7 +45,7 @@ class CrossSiteMiddleware:
         self._app = app
         self._admit = admit
         self._log = RefusalLog()
-        self._origins = frozenset(origin.lower().encode() for origin in allowed_origins)
+        self._origins = AllowedOrigins(allowed_origins)
         self._sites = OWN_SITE | ({b"same-site"} if allow_same_site else set())
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -52,8 +55,9 @@ class CrossSiteMiddleware:
 
     async def _refuse(self, scope: Scope, send: Send) -> None:
         origin = header_value(scope["headers"], b"origin").decode("latin-1")[:ORIGIN_LENGTH]
+        covered = self._origins.covers(origin.lower().encode("latin-1"))
         self._log.say(
-            "a page of another site sent it",
+            f"a page of another site sent it{NOT_COVERED if covered else ''}",
             event="cross_site_request_refused",
             status=403,
             setting="CORS_ORIGINS",
@@ -71,7 +75,7 @@ class CrossSiteMiddleware:
             return True
         headers = {name: value for name, value in scope["headers"] if name in ASKED}
         origin = headers.get(b"origin", b"").lower()
-        if origin in self._origins:
+        if origin in self._origins.named:
             return True
         site = headers.get(b"sec-fetch-site")
         if site is not None:
@@ -83,6 +87,7 @@ class CrossSiteMiddleware:
         return (
             is_own
             or was_preflighted(scope)
+            or (self._origins.covers(origin) and not carries_credentials(scope))
             or self._is_admitted(scope, headers.get(b"origin", b""))
         )
 
@@ -95,11 +100,20 @@ def was_preflighted(scope: Scope) -> bool:
 
     No form can send such a request, so it logs nobody in unasked and uses no session.
     """
+    if scope["type"] != "http" or carries_credentials(scope):
+        return False
     fields = scope["headers"]
-    if scope["type"] != "http" or any(name == b"cookie" for name, _ in fields):
-        return False
-    scheme = header_value(fields, b"authorization").partition(b" ")[0].lower()
-    if scheme in BY_ITSELF:
-        return False
     media_type = header_value(fields, b"content-type").partition(b";")[0].strip().lower()
-    return bool(scheme) or scope["method"] != "POST" or media_type not in FORM_TYPES | {b""}
+    return (
+        bool(scheme_of(scope)) or scope["method"] != "POST" or media_type not in FORM_TYPES | {b""}
+    )
+
+
+def carries_credentials(scope: Scope) -> bool:
+    """Return whether a request has what a browser adds by itself: cookies, or a password."""
+    return scheme_of(scope) in BY_ITSELF or any(name == b"cookie" for name, _ in scope["headers"])
+
+
+def scheme_of(scope: Scope) -> bytes:
+    """Return the scheme of Authorization, in small letters; empty without one."""
+    return header_value(scope["headers"], b"authorization").partition(b" ")[0].lower()

@@ -16,9 +16,9 @@ FIELD = b"x-forwarded-prefix"
 class RootPathMiddleware:
     """Put the prefix into `root_path`, and before `path` where the front took it away.
 
-    It is what the last `hops` trusted proxies say in X-Forwarded-Prefix, else what server or
-    application say, else `root_path`. So a front may strip the prefix or not, and links,
-    redirects and the documentation lead through it either way.
+    It is what the last `hops` trusted proxies say in X-Forwarded-Prefix, else `root_path` or what
+    the server says in its place. So a front may strip the prefix or not, and links, redirects and
+    the documentation lead through it either way. Without any of ours the scope stays as it is.
     """
 
     def __init__(self, app: ASGIApp, *, root_path: str = "", hops: int = 0) -> None:
@@ -29,9 +29,8 @@ class RootPathMiddleware:
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] in {"http", "websocket"}:
             told = forwarded_prefix(scope, self.hops) if self.hops else ""
-            prefix = told or scope.get("root_path", "").rstrip("/") or self.root_path
-            if prefix:
-                enter(scope, prefix)
+            if told or self.root_path:
+                enter(scope, told or scope.get("root_path", "").rstrip("/") or self.root_path)
         return self.app(scope, receive, send)
 
 

@@ -42,6 +42,9 @@ PROGRAM = "servekit.start.program:load"
 IDLE_SECONDS = 1.0
 """Time that idle connections of a replaced worker stay."""
 
+RELOAD_DRAIN_SECONDS = 2.0
+"""Time for the answers of code that a save replaces: an open page's event stream has no end."""
+
 MALLOC_ARENAS = "2"
 """For the processes started from here: of many arenas, one a thread, glibc gives little back."""
 
@@ -76,7 +79,7 @@ def run(
         config = replace(
             config,
             keep_listeners=bool(passed),
-            renewed=lambda: renewed(settings, config, doubts),
+            renewed=lambda: renewed(settings, config, doubts, reload=reload),
         )
         notifier, journal = Notifier(), open_journal()
 
@@ -133,7 +136,9 @@ class Doubts:
         self._said = {line for _, line in lines}
 
 
-def renewed(settings: Settings, config: SupervisorConfig, doubts: Doubts) -> SupervisorConfig:
+def renewed(
+    settings: Settings, config: SupervisorConfig, doubts: Doubts, *, reload: bool = False
+) -> SupervisorConfig:
     """Return the configuration for code that is loaded now, from `.env` as it is now.
 
     Raises:
@@ -145,7 +150,7 @@ def renewed(settings: Settings, config: SupervisorConfig, doubts: Doubts) -> Sup
     changed = [name.upper() for name in fixed if getattr(new, name) != getattr(settings, name)]
     if changed:
         log.warning("restart_needed", settings=changed)
-    limits = supervisor_config(new, config.program, config.arguments)
+    limits = supervisor_config(new, config.program, config.arguments, reload=reload)
     return replace(
         config,
         workers=limits.workers if new.workers != settings.workers else config.workers,
@@ -203,9 +208,10 @@ def supervisor_config(
     """Return what the supervisor has to know, as plain values.
 
     With `reload` there is one worker unless a number is set, and it is replaced at once: whoever
-    saves a file waits for it. What cannot be loaded waits for the next save. At a terminal a
-    silent worker is not replaced: it may stand at a breakpoint.
+    saves a file waits for it, and its last answers have little time. What cannot be loaded waits
+    for the next save. At a terminal a silent worker is not replaced: it may stand at a breakpoint.
     """
+    drain_seconds = settings.timeout_drain_seconds
     at_terminal = not settings.production and sys.stdin is not None and sys.stdin.isatty()
     return SupervisorConfig(
         program=program,
@@ -232,7 +238,7 @@ def supervisor_config(
             connections=settings.limit_connections,
             message_bytes=settings.limit_message_bytes,
             drain_delay_seconds=settings.drain_delay_seconds,
-            drain_seconds=settings.timeout_drain_seconds,
+            drain_seconds=min(drain_seconds, RELOAD_DRAIN_SECONDS) if reload else drain_seconds,
         ),
     )
 

@@ -38,7 +38,7 @@ def settings_for_other_server(kind: type[AnySettings]) -> AnySettings:
     except EmbeddedServerError as error:
         raise SystemExit(str(error)) from None
     configure_logs(settings.log_level, settings.log_format)
-    for line in [*unknown_variables(kind), *remarks(settings)]:
+    for line in [*unknown_variables(kind, uvicorns=False), *remarks(settings)]:
         log.warning("doubtful_setting", detail=line)
     log.warning("no_supervisor", missing=MISSING, instead="python -m service")
     return settings

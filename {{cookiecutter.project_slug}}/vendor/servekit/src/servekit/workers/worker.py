@@ -249,7 +249,6 @@ class Worker:
         self._stop_accepting()
         for listener in self._listeners:
             await listener.accept_backlog() if request["accept"] else None
-        self._connections.end_streams()
         if not await self._connections.finish(request["seconds"]):
             log.warning("requests_cancelled", requests=self._connections.running())
             await self._connections.cancel()

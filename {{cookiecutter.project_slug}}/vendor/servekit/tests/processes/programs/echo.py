@@ -37,7 +37,7 @@ class Echo:
     async def http(self, scope, receive, send):
         action, _, argument = scope["path"].removeprefix("/").partition("/")
         if action == "events":
-            return await events(receive, send)
+            return await events(receive, send, float(argument or "inf"))
         if action == "pieces":
             return await pieces(send, int(argument))
         if action == "note":
@@ -114,13 +114,15 @@ async def content(action, receive):
     return str(await body_size(receive) if action == "body" else os.getpid()).encode()
 
 
-async def events(receive, send):
+async def events(receive, send, count):
     gone = asyncio.create_task(disconnected(receive))
     headers = [(b"content-type", b"text/event-stream")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    while not gone.done():
+    while not gone.done() and (count := count - 1) >= 0:
         await send({"type": "http.response.body", "body": b"data: tick\n\n", "more_body": True})
         await asyncio.wait([gone], timeout=0.05)
+    gone.cancel()
+    await send({"type": "http.response.body", "body": b"data: end\n\n"})
 
 
 async def pieces(send, count):
