@@ -222,7 +222,9 @@ def test_what_a_platform_sets_beside_our_own_is_no_alarm(folder, where):
 def test_every_option_of_uvicorn_gets_a_hint_and_every_hint_names_an_option():
     command = importlib.import_module("uvicorn.main").main
     options = {f"UVICORN_{option.name}".upper() for option in command.params}
-    hinted = {line.partition(":")[0] for line in unknown_variables(Own, dict.fromkeys(options, "x"))}
+    hinted = {
+        line.partition(":")[0] for line in unknown_variables(Own, dict.fromkeys(options, "x"))
+    }
     assert hinted == options
     assert {name for name in UVICORNS if name.startswith("UVICORN_")} <= options
     assert {*UVICORNS.values()} <= {*Own.model_fields}
