@@ -23,6 +23,7 @@ compose.yaml
 deploy/caddy/Caddyfile
 deploy/grafana/boards.py
 deploy/grafana/boards/servekit-cache.json
+deploy/grafana/boards/servekit-databases.json
 deploy/grafana/boards/servekit-memory.json
 deploy/grafana/boards/servekit-offload.json
 deploy/grafana/boards/servekit-overview.json

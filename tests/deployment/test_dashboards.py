@@ -203,29 +203,35 @@ def test_what_the_boards_read_of_the_rules_is_recorded_and_all_burns_are_shown(q
     assert read == {name for name in recorded if ":burn" in name}
 
 
-def constants(project: Path, module: str) -> dict[str, Any]:
-    """Read the numbers by which the doctor judges."""
+def numbers(project: Path, module: str) -> dict[str, Any]:
+    """Read the numbers by which the doctor judges; of a call the first argument."""
     tree = ast.parse((project / "vendor/servekit/src/servekit/diagnosis" / module).read_text())
     found = {}
     for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            for each in getattr(node.value, "values", ()):
+                if isinstance(each, ast.Call):
+                    each.args, each.keywords, each.func = each.args[:1], [], ast.Name("tuple")
+            text = ast.unparse(node.value).replace("tuple(", "(")
             try:
-                found[node.targets[0].id] = ast.literal_eval(node.value)
+                found[node.targets[0].id] = ast.literal_eval(text)
             except ValueError:
                 continue
     return found
 
 
 def test_the_limits_of_the_doctor_are_lines(rendered_service, panels):
-    causes = constants(rendered_service, "causes.py")
-    readings = constants(rendered_service, "readings.py")
-    limits = {
-        name: each[0] for name, each in (causes["LOOP_LIMITS"] | causes["WAIT_LIMITS"]).items()
-    }
+    loop, waits, traffic, readings = (
+        numbers(rendered_service, f"{module}.py")
+        for module in ("causes/loop", "causes/waits", "causes/traffic", "readings")
+    )
+    limits = {cause: limit for cause, (limit, _) in loop["LIMITS"].items()} | waits["WAITS"]
+    assert len(limits) >= 16
     limits |= {
-        "overload": causes["BUSY"],
-        "uneven_workers": causes["UNEVEN"],
-        "low_hit_ratio": causes["HIT_RATIO_MIN"],
+        "overload": traffic["BUSY"],
+        "uneven_workers": traffic["UNEVEN"],
+        "low_hit_ratio": traffic["HIT_RATIO_MIN"],
+        "many_statements": traffic["STATEMENTS_MIN"],
     }
 
     def lines(panel: Panel) -> set[float]:

@@ -36,7 +36,7 @@ def quantile(share: float, name: str, by: str = "") -> str:
     return f"histogram_quantile({share}, {total(rate(f'{name}_bucket'), labels)}) >= 0"
 
 
-def mean(name: str, by: str, *, of: str = "") -> str:
+def mean(name: str, by: str = "", *, of: str = "") -> str:
     """Return the mean of a histogram's observations, or its sum for each one of another's."""
     return f"{total(rate(f'{name}_sum'), by)} / {total(rate(f'{of or name}_count'), by)} >= 0"
 
@@ -49,6 +49,7 @@ def burns(budget: str) -> dict[str, str]:
 
 REQUEST = "http_server_request_duration_seconds"
 IN_TIME = 'le="0.25"'
+STATEMENT = "database_statement_duration_seconds"
 FAILURE = 'status=~"5.."'
 ANSWERED = rate(f"{REQUEST}_count")
 SHED = rate("http_requests_shed_total")
@@ -59,6 +60,7 @@ FAILED_SHARE = f"{FAILED} / {ASKED} >= 0"
 SLOW_SHARE = (
     f"clamp_min(1 - {total(rate(f'{REQUEST}_bucket', IN_TIME))} / {total(ANSWERED)}, 0) >= 0"
 )
+STATEMENTS_EACH = f"{total(rate(f'{STATEMENT}_count'))} / {total(ANSWERED)} >= 0"
 BUSIEST = f"max by (instance) ({total(ANSWERED, WORKER)})"
 USUAL = f"quantile by (instance) (0.5, {total(ANSWERED, WORKER)})"
 UNEVENNESS = f"{BUSIEST} / {USUAL} >= 0"
