@@ -221,11 +221,11 @@ IN_A_SECOND: dict[str, Injection] = {
 """What changes a second in which a cause is at work."""
 
 RISES = {
-    "task_leak": (TASKS, "forget", 3, 60),
-    "file_leak": ("process_open_fds", "", 4, 60),
-    "memory_growth": ("process_resident_memory_bytes", "", 3 * MIB, 40 * MIB),
+    "task_leak": (TASKS, "forget", 6, 60),
+    "file_leak": ("process_open_fds", "", 6, 60),
+    "memory_growth": ("process_resident_memory_bytes", "", 5 * MIB, 40 * MIB),
 }
-"""By the second, from the least to the most."""
+"""By the second, from the least that noise cannot hide to the most."""
 
 
 def uneven(rng: Random, windows: list[Window]) -> list[Window]:
