@@ -58,7 +58,9 @@ class Prometheus:
     def ask(self, query: str) -> list[Any]:
         answer = httpx2.post(f"{self.url}/query", data={"query": query}, timeout=patience(10))
         answer.raise_for_status()
-        return [each for each in answer.json()["data"]["result"] if each["value"][1] != "NaN"]
+        found: list[Any] = answer.json()["data"]["result"]
+        assert not {each["value"][1] for each in found} & {"NaN", "+Inf", "-Inf"}, query
+        return found
 
 
 @pytest.fixture

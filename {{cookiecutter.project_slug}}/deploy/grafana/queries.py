@@ -1,6 +1,7 @@
 """PromQL as the panels need it: of the series that the variables at the top of a board choose.
 
-What divides ends with `>= 0`: where nothing was counted it is not a number, and is left out.
+What divides does so by what is `> 0`, and a quantile is `>= 0`: where nothing was counted nothing
+is drawn. A panel that gets infinity or no number draws nothing at all.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def quantile(share: float, name: str, by: str = "") -> str:
 
 def mean(name: str, by: str = "", *, of: str = "") -> str:
     """Return the mean of a histogram's observations, or its sum for each one of another's."""
-    return f"{total(rate(f'{name}_sum'), by)} / {total(rate(f'{of or name}_count'), by)} >= 0"
+    return f"{total(rate(f'{name}_sum'), by)} / ({total(rate(f'{of or name}_count'), by)} > 0)"
 
 
 def burns(budget: str) -> dict[str, str]:
@@ -56,15 +57,14 @@ SHED = rate("http_requests_shed_total")
 UNREAD = rate("http_server_refused_requests_total", FAILURE)
 FAILED = total(f"{rate(f'{REQUEST}_count', FAILURE)} or {SHED} or {UNREAD} or 0 * {ANSWERED}")
 ASKED = total(f"{ANSWERED} or {SHED} or {UNREAD}")
-FAILED_SHARE = f"{FAILED} / {ASKED} >= 0"
-SLOW_SHARE = (
-    f"clamp_min(1 - {total(rate(f'{REQUEST}_bucket', IN_TIME))} / {total(ANSWERED)}, 0) >= 0"
-)
-STATEMENTS_EACH = f"{total(rate(f'{STATEMENT}_count'))} / {total(ANSWERED)} >= 0"
+FAILED_SHARE = f"{FAILED} / ({ASKED} > 0)"
+IN_TIME_SHARE = f"{total(rate(f'{REQUEST}_bucket', IN_TIME))} / ({total(ANSWERED)} > 0)"
+SLOW_SHARE = f"clamp_min(1 - {IN_TIME_SHARE}, 0)"
+STATEMENTS_EACH = f"{total(rate(f'{STATEMENT}_count'))} / ({total(ANSWERED)} > 0)"
 BUSIEST = f"max by (instance) ({total(ANSWERED, WORKER)})"
 USUAL = f"quantile by (instance) (0.5, {total(ANSWERED, WORKER)})"
-UNEVENNESS = f"{BUSIEST} / {USUAL} >= 0"
+UNEVENNESS = f"{BUSIEST} / ({USUAL} > 0)"
 HITS, STALE, MISSES = (
     total(rate(f"cache_{each}_total"), "cache, tier") for each in ("hits", "stale_hits", "misses")
 )
-HIT_RATIO = f"({HITS} + {STALE}) / ({HITS} + {STALE} + {MISSES}) >= 0"
+HIT_RATIO = f"({HITS} + {STALE}) / ({HITS} + {STALE} + {MISSES} > 0)"

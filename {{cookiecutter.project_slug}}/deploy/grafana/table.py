@@ -170,7 +170,7 @@ MEMORY = (
     Panel("Open files", "none", (), "With sockets. One that only rises: `file_leak`.",
           {EACH: total(series("process_open_fds"), WORKER)}),
     Panel("Open files, of the limit", "percentunit", (0.8,), "At 1 no connection is accepted.",
-          {EACH: f"{series('process_open_fds')} / {series('process_max_fds')} >= 0"}),
+          {EACH: f"{series('process_open_fds')} / ({series('process_max_fds')} > 0)"}),
     Panel("Threads", "none", (), "Those of libraries included.",
           {EACH: total(series("process_threads"), WORKER)}),
 )
