@@ -262,6 +262,15 @@ def test_lag_that_every_command_waits_for_is_not_redis():
     assert seen.verdicts == ()
 
 
+def test_without_cpus_what_neighbours_take_longer_is_not_their_fault():
+    slower: Deltas = {**REDIS_LATE, f"{REDIS}_count": {"cache": 1000.0}}  # 30 ms a command
+    assert [one.cause for one in judge(seconds_of(slower), profiles()).verdicts] == ["redis_slow"]
+
+    seen = judge(seconds_of(slower, {WAIT: 0.4}), profiles())
+    assert seen.verdicts == ()
+    assert "they waited for one for 40% of the time" in seen.cannot[1]
+
+
 def test_redis_is_not_slow_for_one_worker_of_two():
     windows = [*seconds_of(REDIS_LATE, workers=1), *seconds_of({**REDIS_LATE, f"{REDIS}_sum": 0.3})]
     windows = [one for one in windows if one.worker == "0" or one.total(f"{REDIS}_sum") < 1]
