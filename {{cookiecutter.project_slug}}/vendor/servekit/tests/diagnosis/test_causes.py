@@ -158,6 +158,17 @@ def test_what_grows_with_the_traffic_is_no_leak(cause, traffic):
     assert judge(windows, profiles()).verdicts == ()
 
 
+def test_the_traffic_beside_growth_is_told_by_worker():
+    windows = growing(seconds_of(), TASKS, RISING, "forget")
+    windows = [
+        replace(one, levels={**one.levels, "worker_connections": {"": connections}})
+        for one in windows
+        for connections in [3.0 if one.worker == "0" else 40.0]
+    ]
+    [verdict] = judge(windows, profiles()).verdicts
+    assert verdict.ruled_out[0].startswith("Traffic: 0 connections")
+
+
 def test_a_cache_that_fills_is_no_growth_of_memory():
     windows = growing(seconds_of(), "process_resident_memory_bytes", scaled_to(2**20))
     windows = growing(windows, "cache_local_size_bytes", scaled_to(2**20))
