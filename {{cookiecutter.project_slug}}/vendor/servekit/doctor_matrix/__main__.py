@@ -15,6 +15,7 @@ from doctor_matrix.cases import CASES, Case
 from doctor_matrix.healthy import run_healthy
 from doctor_matrix.service import started
 from doctor_matrix.surroundings import CannotInjectError
+from servekit.diagnosis.judgement import NO_CPU
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -48,7 +49,8 @@ class Outcome:
             return "false alarm" if others or case.cause in self.named else ""
         if case.cause not in self.named:
             # Where the host took the CPU, code is not judged: that is as it should be.
-            return HIDDEN if HOST & set(self.named) else "missed"
+            hidden = HOST & set(self.named) or NO_CPU in self.cannot
+            return HIDDEN if hidden else "missed"
         if others - {case.cause}:
             return "names another too"
         return "" if self.place.startswith(case.place) else "another place"

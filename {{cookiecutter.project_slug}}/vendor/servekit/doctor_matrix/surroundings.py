@@ -65,7 +65,8 @@ def redis(*, late_by: float = 0.0) -> Iterator[dict[str, str]]:
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             inner, outer = await asyncio.open_unix_connection(stored.path)
-            await asyncio.gather(carry(reader, outer, 0), carry(inner, writer, late_by))
+            with contextlib.suppress(asyncio.CancelledError):  # the end, which streams report
+                await asyncio.gather(carry(reader, outer, 0), carry(inner, writer, late_by))
 
         with in_a_loop(lambda: asyncio.start_server(serve, "127.0.0.1", port)):
             yield {"REDIS_URL": f"redis://127.0.0.1:{port}/0"}
@@ -77,7 +78,7 @@ def upstream(*, late_by: float) -> Iterator[dict[str, str]]:
     with reserved_port() as port:
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 while await reader.readuntil(b"\r\n\r\n"):
                     await asyncio.sleep(late_by)
                     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from servekit import Service
 
-ASK_REDIS = 8
+ASK_REDIS = 5
 MANY = 60
 
 
@@ -31,8 +31,11 @@ def ask_in_turn(app: FastAPI, service: Service) -> None:
             await service.redis.cache.get("name")
 
 
-redis_slow = fault("redis_slow", before=partial(redis, late_by=0.045), rate=10)(ask_in_turn)
-redis_near = twin("redis_slow", before=redis, rate=10)(ask_in_turn)
+PATIENT = {"TIMEOUT_CACHE_MS": 2000}
+redis_slow = fault("redis_slow", before=partial(redis, late_by=0.1), rate=10, settings=PATIENT)(
+    ask_in_turn
+)
+redis_near = twin("redis_slow", before=redis, rate=10, settings=PATIENT)(ask_in_turn)
 
 
 def ask_at_once(app: FastAPI, service: Service) -> None:

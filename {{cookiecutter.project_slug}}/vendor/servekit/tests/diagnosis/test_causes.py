@@ -158,6 +158,17 @@ def test_what_grows_with_the_traffic_is_no_leak(cause, traffic):
     assert judge(windows, profiles()).verdicts == ()
 
 
+def test_the_traffic_beside_growth_is_told_by_worker():
+    windows = growing(seconds_of(), TASKS, RISING, "forget")
+    windows = [
+        replace(one, levels={**one.levels, "worker_connections": {"": connections}})
+        for one in windows
+        for connections in [3.0 if one.worker == "0" else 40.0]
+    ]
+    [verdict] = judge(windows, profiles()).verdicts
+    assert verdict.ruled_out[0].startswith("Traffic: 0 connections")
+
+
 def test_a_cache_that_fills_is_no_growth_of_memory():
     windows = growing(seconds_of(), "process_resident_memory_bytes", scaled_to(2**20))
     windows = growing(windows, "cache_local_size_bytes", scaled_to(2**20))
@@ -260,6 +271,15 @@ def test_lag_that_every_command_waits_for_is_not_redis():
     late: Deltas = {"asyncio_eventloop_lag_seconds_sum": 9.5}
     seen = judge(seconds_of(REDIS_LATE, late), profiles())
     assert seen.verdicts == ()
+
+
+def test_without_cpus_what_neighbours_take_longer_is_not_their_fault():
+    slower: Deltas = {**REDIS_LATE, f"{REDIS}_count": {"cache": 1000.0}}  # 30 ms a command
+    assert [one.cause for one in judge(seconds_of(slower), profiles()).verdicts] == ["redis_slow"]
+
+    seen = judge(seconds_of(slower, {WAIT: 0.4}), profiles())
+    assert seen.verdicts == ()
+    assert "they waited for one for 40% of the time" in seen.cannot[1]
 
 
 def test_redis_is_not_slow_for_one_worker_of_two():

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 WINDOWS_MIN = 5
 REQUESTS_MIN = 10
+STARVED_SHARE = 0.1
+NO_CPU = "what requests wait for is not seen where workers have no CPU"
 HEALTHY, FOUND, UNKNOWN = 0, 1, 2
 
 
@@ -76,6 +78,10 @@ def reasons(evidence: Evidence, found: Sequence[Verdict]) -> list[str]:
             f"and {shed:.0%} were refused, and no counter says why: a database that is not "
             "`servekit.sql`'s, a route that waits on purpose, or an error in the log"
         )
+        seconds = evidence.total(lambda window: window.seconds)
+        deprived = evidence.total(lambda window: window.deprived) / seconds
+        if deprived >= STARVED_SHARE:
+            told.append(f"{NO_CPU}: they waited for one for {deprived:.0%} of the time")
     return told
 
 

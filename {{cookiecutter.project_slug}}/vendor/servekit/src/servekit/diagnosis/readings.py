@@ -112,6 +112,11 @@ class Window:
         return max(0.0, self.total("process_cpu_seconds_total") - self.total(LOOP_CPU))
 
     @property
+    def deprived(self) -> float:
+        """Return the seconds that the loop's thread was ready to run and had no CPU."""
+        return self.total("process_cpu_wait_seconds_total")
+
+    @property
     def requests(self) -> float:
         """Return how many requests were answered, refused ones aside."""
         return self.total(f"{REQUEST}_count")

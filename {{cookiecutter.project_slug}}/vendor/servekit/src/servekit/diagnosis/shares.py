@@ -24,7 +24,7 @@ def stall_shares(window: Window, *, held: bool | None = None) -> dict[str, float
     a CPU is in a call that waits, or wants the interpreter: `held` tells whether threads that
     compute in this worker hold it, as far as that is known.
     """
-    cpu, wait = window.total(LOOP_CPU), window.total("process_cpu_wait_seconds_total")
+    cpu, wait = window.total(LOOP_CPU), window.deprived
     stopped = window.total("process_stopped_seconds_total")
     throttled = min(window.total("cgroup_cpu_throttled_seconds_total"), wait)
     collecting = window.total("python_gc_duration_seconds_sum")

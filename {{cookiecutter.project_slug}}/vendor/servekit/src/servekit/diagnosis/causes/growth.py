@@ -103,8 +103,9 @@ def grew(
     seconds = sum(window.seconds for window in windows) / len(grown)
     rise = sum(grown.values())
     collections = sum(window.total("python_gc_collections_total") for window in windows)
-    connections = added(windows, "worker_connections")
-    requests = added(windows, "http_server_active_requests")
+    each = [windows for worker, windows in evidence.by_worker().items() if worker in grown]
+    connections = sum(added(one, "worker_connections") for one in each)
+    requests = sum(added(one, "http_server_active_requests") for one in each)
     return Verdict(
         growing.cause,
         score(rise / seconds / len(grown), growing.limit, growing.full),

@@ -19,6 +19,7 @@ WAIT_PART = 0.3
 SATURATED = 0.8
 REJECTED = "offload_rejected_total"
 REFUSED_SCORE = 50
+STARVED_FACTOR = 10
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def wait_cause(evidence: Evidence, cause: str) -> Verdict | None:
             return True
         needed = WAIT_PART * window.total(f"{REQUEST}_sum")
         return count(window) > 0 and (
-            wait_shares(window)[cause] >= max(wait.limit * count(window), needed)
+            wait_shares(window)[cause] >= max(wait.limit * patience(window) * count(window), needed)
         )
 
     found = evidence.confirmed(holds)
@@ -90,6 +91,14 @@ def is_at_ease(window: Window) -> bool:
     return (
         window.is_troubled and not window.is_stalled and window.busy <= SATURATED * window.seconds
     )
+
+
+def patience(window: Window) -> float:
+    """Return by how much more has to be waited where CPUs are scarce: for neighbours they are too.
+
+    That is ten times at 0.9 s of waiting for a CPU in a second.
+    """
+    return 1 + STARVED_FACTOR * window.deprived / window.seconds
 
 
 def computes_beside(window: Window) -> bool:
