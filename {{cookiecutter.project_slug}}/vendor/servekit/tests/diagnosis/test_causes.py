@@ -179,6 +179,14 @@ def scaled_to(factor, amounts=RISING):
     return {second: amount * factor for second, amount in amounts.items()}
 
 
+def test_memory_that_large_requests_take_and_give_back_is_no_growth():
+    megabytes = dict(enumerate([219, 220, 222, 262, 233, 237, 276, 243], 1))
+    windows = growing(
+        seconds_of(count=8), "process_resident_memory_bytes", scaled_to(2**20, megabytes)
+    )
+    assert judge(windows, profiles()).verdicts == ()
+
+
 def test_a_leaking_task_is_told_with_where_its_coroutine_begins():
     forget = Frame("forget", "/srv/shop/mail.py", 30)
     sampled = {name: replace(one, tasks=Counter({forget: 9})) for name, one in profiles().items()}
