@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from servekit import Service
 
-HEAP_OBJECTS = 700_000
+HEAP_OBJECTS, COLLECTIONS = 700_000, 4
 ITEMS, PAGE = 400_000, 50
 
 log = structlog.get_logger()
@@ -103,13 +103,14 @@ def answer_well(app: FastAPI) -> None:
         return "ok"
 
 
-@fault("gc", rate=10, settings={"WORKERS": 1})
+@fault("gc", rate=6, settings={"WORKERS": 1})
 def collector(app: FastAPI, service: Service) -> None:
     large_heap(service)
 
     @app.get("/")
     async def index() -> None:
-        gc.collect()
+        for _ in range(COLLECTIONS):
+            gc.collect()
 
 
 @twin("gc", rate=10, settings={"WORKERS": 1})

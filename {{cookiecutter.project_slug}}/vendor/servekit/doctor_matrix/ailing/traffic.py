@@ -45,14 +45,17 @@ def pinned(running: Running, *, to_one: bool) -> Iterator[None]:
             with contextlib.suppress(OSError, http.client.HTTPException):
                 ask(connection)
 
-    clients: list[threading.Thread] = []
-    while len(clients) < CLIENTS:
+    # Workers take turns in accepting, so that as many connections stand at the others meanwhile.
+    opened: list[tuple[int, http.client.HTTPConnection]] = []
+    wanted: list[http.client.HTTPConnection] = []
+    while len(wanted) < CLIENTS:
         connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=5)
-        pid = ask(connection)
-        if to_one and pid != running.worker_pids[0]:
+        opened.append((ask(connection), connection))
+        wanted = [one for pid, one in opened if not to_one or pid == opened[0][0]]
+    for _, connection in opened:
+        if connection not in wanted:
             connection.close()
-            continue
-        clients.append(threading.Thread(target=ask_on, args=[connection]))
+    clients = [threading.Thread(target=ask_on, args=[connection]) for connection in wanted]
     for client in clients:
         client.start()
     try:

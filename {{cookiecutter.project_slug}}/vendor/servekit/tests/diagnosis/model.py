@@ -223,7 +223,7 @@ IN_A_SECOND: dict[str, Injection] = {
 RISES = {
     "task_leak": (TASKS, "forget", 6, 60),
     "file_leak": ("process_open_fds", "", 6, 60),
-    "memory_growth": ("process_resident_memory_bytes", "", 5 * MIB, 40 * MIB),
+    "memory_growth": ("process_resident_memory_bytes", "", 8 * MIB, 40 * MIB),
 }
 """By the second, from the least that noise cannot hide to the most."""
 

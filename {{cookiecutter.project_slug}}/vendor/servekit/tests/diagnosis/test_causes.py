@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from servekit.diagnosis.causes.waits import WAITS
 from servekit.diagnosis.evidence import Evidence
 from servekit.diagnosis.judgement import judge
 from servekit.diagnosis.readings import LOOP_CPU, REQUEST, STALLED, STATEMENT, TASKS
@@ -179,6 +180,14 @@ def scaled_to(factor, amounts=RISING):
     return {second: amount * factor for second, amount in amounts.items()}
 
 
+def test_memory_that_large_requests_take_and_give_back_is_no_growth():
+    megabytes = dict(enumerate([219, 220, 222, 262, 233, 237, 276, 243], 1))
+    windows = growing(
+        seconds_of(count=8), "process_resident_memory_bytes", scaled_to(2**20, megabytes)
+    )
+    assert judge(windows, profiles()).verdicts == ()
+
+
 def test_a_leaking_task_is_told_with_where_its_coroutine_begins():
     forget = Frame("forget", "/srv/shop/mail.py", 30)
     sampled = {name: replace(one, tasks=Counter({forget: 9})) for name, one in profiles().items()}
@@ -280,6 +289,21 @@ def test_without_cpus_what_neighbours_take_longer_is_not_their_fault():
     seen = judge(seconds_of(slower, {WAIT: 0.4}), profiles())
     assert seen.verdicts == ()
     assert "they waited for one for 40% of the time" in seen.cannot[1]
+
+
+@pytest.mark.parametrize("at_once", [1, 30])
+@pytest.mark.parametrize("cause", [*WAITS])
+def test_calls_that_a_request_makes_at_once_are_as_slow_as_one_after_the_other(cause, at_once):
+    metric, deltas = WAITS[cause].metric, FOUND[cause]
+    more = {
+        name: {label: value * at_once for label, value in series.items()}
+        for name, series in seconds_of(*deltas)[0].deltas.items()
+        if name.startswith(metric) or "_wait_" in name
+    }
+    [verdict] = judge(seconds_of(*deltas, more), profiles()).verdicts
+    assert verdict.cause == cause
+    [alone] = judge(seconds_of(*deltas), profiles()).verdicts
+    assert verdict.score >= alone.score
 
 
 def test_redis_is_not_slow_for_one_worker_of_two():

@@ -52,6 +52,11 @@ def stall_shares(window: Window, *, held: bool | None = None) -> dict[str, float
 
 def wait_shares(window: Window) -> dict[str, float]:
     """Return the seconds of requests by what they waited for; what nothing claims is left out."""
+    return share_out(window.total(f"{REQUEST}_sum"), waits(window))
+
+
+def waits(window: Window) -> dict[str, float]:
+    """Return the seconds that calls waited, by cause: more than requests took if many at once."""
     redis_pool = window.total("redis_pool_wait_seconds_sum")
     upstream_pool = window.total("upstream_pool_wait_seconds_sum")
     routes = window.of("offload_queue_wait_seconds_sum", ROUTES)
@@ -59,7 +64,7 @@ def wait_shares(window: Window) -> dict[str, float]:
     lag = window.lag
     redis_late = lag * window.total("redis_command_duration_seconds_count")
     late = lag * window.total(f"{STATEMENT}_count")
-    claims = {
+    return {
         "redis_pool": redis_pool,
         "database_pool": window.total("database_pool_wait_seconds_sum"),
         "upstream_pool": upstream_pool,
@@ -69,7 +74,6 @@ def wait_shares(window: Window) -> dict[str, float]:
         "database_slow": window.total(f"{STATEMENT}_sum") - late,
         "upstream_slow": window.total("upstream_request_duration_seconds_sum") - upstream_pool,
     }
-    return share_out(window.total(f"{REQUEST}_sum"), claims)
 
 
 def share_out(budget: float, claims: dict[str, float]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -79,6 +80,8 @@ def memory_growth(evidence: Evidence) -> Verdict | None:
     for worker, windows in evidence.by_worker().items():
         caches = sum(added(windows, f"{name}_local_size_bytes") for name in ("cache", "session"))
         rise = steady_level(windows, "process_resident_memory_bytes")
+        # What large requests take and give back leaves its traces for a while.
+        rise -= largest_fall(windows, "process_resident_memory_bytes")
         rise -= CACHE_COST * caches + REQUEST_BYTES * traffic(windows)
         if rise >= MEMORY_MIN:
             grown[worker] = rise / MIB
@@ -137,6 +140,13 @@ def steady_level(windows: Sequence[Window], metric: str) -> float:
     if not all(metric in window.levels for window in windows):
         return 0.0
     return steady([window.level(metric) for window in windows])
+
+
+def largest_fall(windows: Sequence[Window], metric: str) -> float:
+    """Return how much lower a gauge was at most than in the second before."""
+    values = [window.level(metric) for window in windows]
+    falls = (before - after for before, after in itertools.pairwise(values))
+    return max(0.0, *falls) if len(values) > 1 else 0.0
 
 
 def added(windows: Sequence[Window], metric: str) -> float:

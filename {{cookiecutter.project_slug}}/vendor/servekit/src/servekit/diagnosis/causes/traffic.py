@@ -12,7 +12,7 @@ from servekit.diagnosis.causes.wording import names, score, seconds_of, told
 from servekit.diagnosis.evidence import Evidence, Verdict, most
 from servekit.diagnosis.readings import LOOP_CPU, REQUEST, STATEMENT, Window
 from servekit.diagnosis.remedies import TITLES
-from servekit.diagnosis.shares import wait_shares
+from servekit.diagnosis.shares import wait_shares, waits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -71,11 +71,11 @@ def many_statements(evidence: Evidence) -> Verdict | None:
 
     def holds(window: Window) -> bool:
         statements, requests = window.total(f"{STATEMENT}_count"), window.requests
-        waited = wait_shares(window)["database_slow"]
+        waited, each = wait_shares(window)["database_slow"], waits(window)["database_slow"]
         return (
             is_at_ease(window)
             and 0 < STATEMENTS_MIN * requests <= statements
-            and waited < WAITS["database_slow"].limit * statements
+            and each < WAITS["database_slow"].limit * statements
             and waited >= STATEMENTS_PART * window.total(f"{REQUEST}_sum")
             and waited >= WAITED_MIN_SECONDS * requests
         )

@@ -9,7 +9,7 @@ from servekit.diagnosis.causes.wording import names, score, seconds_of, told
 from servekit.diagnosis.evidence import Verdict, most
 from servekit.diagnosis.readings import REQUEST, STATEMENT
 from servekit.diagnosis.remedies import TITLES
-from servekit.diagnosis.shares import OTHERS_SHARE, ROUTES, wait_shares
+from servekit.diagnosis.shares import OTHERS_SHARE, ROUTES, wait_shares, waits
 
 if TYPE_CHECKING:
     from servekit.diagnosis.evidence import Evidence
@@ -55,10 +55,9 @@ def wait_cause(evidence: Evidence, cause: str) -> Verdict | None:
             return False
         if counted(window, REJECTED, cause):
             return True
-        needed = WAIT_PART * window.total(f"{REQUEST}_sum")
-        return count(window) > 0 and (
-            wait_shares(window)[cause] >= max(wait.limit * patience(window) * count(window), needed)
-        )
+        needed = wait.limit * patience(window) * count(window)
+        part = WAIT_PART * window.total(f"{REQUEST}_sum")
+        return 0 < needed <= waits(window)[cause] and part <= wait_shares(window)[cause]
 
     found = evidence.confirmed(holds)
     if not found:
@@ -67,8 +66,8 @@ def wait_cause(evidence: Evidence, cause: str) -> Verdict | None:
     asking = {window.worker for window in evidence.windows if count(window)}
     if cause == "redis_slow" and asking != set(workers):
         return None  # what is slow for some workers only is not Redis
+    mean = sum(waits(window)[cause] for window in found) / max(1, sum(map(count, found)))
     waited = sum(wait_shares(window)[cause] for window in found)
-    mean = waited / max(1, sum(map(count, found)))
     share = waited / (evidence.total(lambda window: window.total(f"{REQUEST}_sum")) or 1.0)
     rejected = sum(counted(window, REJECTED, cause) for window in found)
     busy = sum(window.busy for window in found) / seconds_of(found)
