@@ -56,7 +56,9 @@ def test_the_service_imports_public_names_only(folder):
     assert [found for found in ours if not is_public(*found[1:])] == []
 
 
-@pytest.mark.parametrize("folder", ["src", "tests", "chaos", "bench", "conformance", "doctor_matrix"])
+@pytest.mark.parametrize(
+    "folder", ["src", "tests", "chaos", "bench", "conformance", "doctor_matrix"]
+)
 def test_the_library_imports_nothing_of_the_service(folder):
     found = imports(LIBRARY / folder)
     assert [place for place, module, _ in found if module.split(".")[0] == "service"] == []
