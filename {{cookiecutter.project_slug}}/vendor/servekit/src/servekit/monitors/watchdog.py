@@ -128,26 +128,28 @@ class Watchdog:
                 slept = reading  # else it was held up already: from the reading before this one
             deprived = own_wait.seconds()
             wait = overdue - time.monotonic()
-            if wait > 0:
-                if self._monitor.woken.wait(wait):
-                    continue
-                self._count_stop(clocks, reading, overdue, own_wait.seconds() - deprived)
+            if wait > 0 and self._monitor.woken.wait(wait):
+                continue
+            woke = time.monotonic()
+            # First, for whatever reads a file lets the loop go on from where it is to be found.
             if self._monitor.last_tick == last_tick:
                 try:
                     self._look(clocks, last_tick, slept)
                 except Exception:  # a report that fails must not end the watch
                     log.exception("watchdog_report_failed")
+            if wait > 0:
+                late = woke - overdue
+                self._count_stop(clocks, reading, late, own_wait.seconds() - deprived)
         own_wait.close()
         clocks.close()
 
     def _count_stop(
-        self, clocks: CpuClocks, before: CpuReading, due: float, deprived: float
+        self, clocks: CpuClocks, before: CpuReading, late: float, deprived: float
     ) -> None:
         """Count the time by which this thread is late, if it and the loop's were simply not run.
 
         So it is when the process was stopped or its machine paused, or memory was swapped out.
         """
-        late = time.monotonic() - due
         if late < self._stall_seconds:
             return
         now = clocks.read()
