@@ -13,7 +13,6 @@ from typing import Any, Self
 import structlog
 from prometheus_client import CollectorRegistry, Counter
 
-from servekit.monitors.busy_clock import RunQueueWait
 from servekit.monitors.gc_monitor import GcMonitor
 from servekit.monitors.loop_monitor import LoopMonitor
 from servekit.monitors.stall_evidence import (
@@ -117,7 +116,6 @@ class Watchdog:
         # Sleeps to the very moment at which the loop would be overdue: about 30 wake-ups a second,
         # half as many while the monitor dozes.
         clocks = CpuClocks(self._monitor.thread_id, self._monitor.native_thread_id)
-        own_wait = RunQueueWait(threading.get_native_id())
         slept = clocks.read()
         while not self._stopped.is_set():
             self._monitor.woken.clear()
@@ -126,7 +124,6 @@ class Watchdog:
             reading = clocks.read()
             if reading.at < overdue:
                 slept = reading  # else it was held up already: from the reading before this one
-            deprived = own_wait.seconds()
             wait = overdue - time.monotonic()
             if wait > 0 and self._monitor.woken.wait(wait):
                 continue
@@ -139,13 +136,10 @@ class Watchdog:
                     log.exception("watchdog_report_failed")
             if wait > 0:
                 late = woke - overdue
-                self._count_stop(clocks, reading, late, own_wait.seconds() - deprived)
-        own_wait.close()
+                self._count_stop(clocks, reading, late)
         clocks.close()
 
-    def _count_stop(
-        self, clocks: CpuClocks, before: CpuReading, late: float, deprived: float
-    ) -> None:
+    def _count_stop(self, clocks: CpuClocks, before: CpuReading, late: float) -> None:
         """Count the time by which this thread is late, if it and the loop's were simply not run.
 
         So it is when the process was stopped or its machine paused, or memory was swapped out.
@@ -153,7 +147,7 @@ class Watchdog:
         if late < self._stall_seconds:
             return
         now = clocks.read()
-        used = now.process_cpu - before.process_cpu + now.deprived_since(before) + deprived
+        used = now.process_cpu - before.process_cpu + now.deprived_since(before)
         if late - used >= max(self._stall_seconds, MOSTLY * late):
             self._stood.inc(late - used)
 
