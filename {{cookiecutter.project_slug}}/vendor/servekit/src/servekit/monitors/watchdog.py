@@ -127,16 +127,12 @@ class Watchdog:
             wait = overdue - time.monotonic()
             if wait > 0 and self._monitor.woken.wait(wait):
                 continue
-            woke = time.monotonic()
-            # First, for whatever reads a file lets the loop go on from where it is to be found.
             if self._monitor.last_tick == last_tick:
                 try:
                     self._look(clocks, last_tick, slept)
                 except Exception:  # a report that fails must not end the watch
                     log.exception("watchdog_report_failed")
-            if wait > 0:
-                late = woke - overdue
-                self._count_stop(clocks, reading, late)
+                self._count_stop(clocks, reading, time.monotonic() - overdue)
         clocks.close()
 
     def _count_stop(self, clocks: CpuClocks, before: CpuReading, late: float) -> None:
