@@ -79,7 +79,7 @@ class OtherThreads:
         busiest = max(grown, key=grown.__getitem__, default=0)
         if not grown.get(busiest):
             return ()
-        # Last of all: whoever reads a file lets the threads go on, and their frames are others then.
+        # Last of all: whoever reads a file lets the threads go on, to other frames.
         return functions(sys._current_frames().get(busiest))  # noqa: SLF001 - the documented way
 
 
