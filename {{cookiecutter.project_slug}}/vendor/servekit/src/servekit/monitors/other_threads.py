@@ -54,9 +54,10 @@ class OtherThreads:
         if not self._own_wait.known or others < COMPUTING * at or loop >= COMPUTING * at:
             return
         samples = max(1, round(at / self._interval_seconds))
-        if self._before[0] - due - waited < HELD_SECONDS:
+        late = self._before[0] - due
+        if late < HELD_SECONDS:
             self.free += samples
-        else:
+        elif late - waited >= HELD_SECONDS:  # else it had no CPU, which says nothing
             self.held[self._busiest()] += samples
 
     def _read(self) -> tuple[float, float, float, float]:
