@@ -69,7 +69,7 @@ def spin(count: int = 400_000) -> None:
         sum(range(count))
 
 
-@fault("gil_contention", guilty=spin, rate=20)
+@fault("gil_contention", guilty=spin, rate=20, settings={"WORKERS": 1})
 def gil_contention(app: FastAPI, service: Service) -> None:
     answer_well(app)
     in_threads(service, spin, 2)

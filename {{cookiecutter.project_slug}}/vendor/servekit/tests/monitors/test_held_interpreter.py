@@ -204,3 +204,14 @@ def test_a_process_without_a_cpu_is_not_blocked():
         for hog in hogs:
             hog.kill()
             hog.wait()
+
+
+async def test_a_call_that_waits_did_not_stop_the_process():
+    with capture_logs():
+        async with Watched() as watched:
+            for _ in range(4):
+                time.sleep(0.2)  # noqa: ASYNC251 - the block
+                await asyncio.sleep(0.03)
+            await asyncio.sleep(0.1)
+    stopped = watched.registry.get_sample_value("process_stopped_seconds_total")
+    assert stopped < 0.15, stopped  # a busy machine may hold it up for a moment

@@ -54,9 +54,10 @@ class OtherThreads:
         if not self._own_wait.known or others < COMPUTING * at or loop >= COMPUTING * at:
             return
         samples = max(1, round(at / self._interval_seconds))
-        if self._before[0] - due - waited < HELD_SECONDS:
+        late = self._before[0] - due
+        if late < HELD_SECONDS:
             self.free += samples
-        else:
+        elif late - waited >= HELD_SECONDS:  # else it had no CPU, which says nothing
             self.held[self._busiest()] += samples
 
     def _read(self) -> tuple[float, float, float, float]:
@@ -67,7 +68,6 @@ class OtherThreads:
 
     def _busiest(self) -> Stack:
         """Return the functions of the thread that computed most since the last time."""
-        frames = sys._current_frames()  # noqa: SLF001 - the documented way
         used: dict[int, float] = {}
         for thread in threading.enumerate():
             if thread.ident not in (self._thread_id, threading.get_ident()):
@@ -78,7 +78,10 @@ class OtherThreads:
         before, self._used = self._used, used
         grown = {ident: seconds - before.get(ident, seconds) for ident, seconds in used.items()}
         busiest = max(grown, key=grown.__getitem__, default=0)
-        return functions(frames.get(busiest)) if grown.get(busiest) else ()
+        if not grown.get(busiest):
+            return ()
+        # Last of all: whoever reads a file lets the threads go on, to other frames.
+        return functions(sys._current_frames().get(busiest))  # noqa: SLF001 - the documented way
 
 
 def functions(frame: FrameType | None) -> Stack:

@@ -109,6 +109,7 @@ class StackSampler:
                 self.idle += 1
             elif frame is not None:
                 self._count(functions(frame))
+            del frame  # of a thread that goes on
             if others is not None:
                 others.look(due)
             # Irregular, or it would see always the same part of work that comes at regular times.

@@ -13,6 +13,7 @@ from typing import Any, Self
 import structlog
 from prometheus_client import CollectorRegistry, Counter
 
+from servekit.monitors.busy_clock import RunQueueWait
 from servekit.monitors.gc_monitor import GcMonitor
 from servekit.monitors.loop_monitor import LoopMonitor
 from servekit.monitors.stall_evidence import (
@@ -28,6 +29,7 @@ from servekit.monitors.stall_evidence import (
 
 FOLLOW_SECONDS = 1.0
 POLL_SECONDS = 0.01
+OWN_WAIT_SECONDS = 1.0
 PLACES_MAX = 1000
 GC_CALLBACK = GcMonitor.time_collection.__code__
 
@@ -35,6 +37,37 @@ DescribeRequest = Callable[[FrameType, "asyncio.Task[Any] | None"], Mapping[str,
 """Name the request that a stack serves: `route`, `request_id`; {} if none."""
 
 log = structlog.get_logger()
+
+
+class Stops:
+    """Count the time in which a process was simply not run; for the thread that watches it.
+
+    So it is when it was stopped or its machine paused, or memory was swapped out: a thread is late
+    although nothing of the process used a CPU or waited for one.
+    """
+
+    def __init__(self, seconds: Counter, least_seconds: float) -> None:
+        self._seconds = seconds
+        self._least_seconds = least_seconds
+        self._own_wait = RunQueueWait(threading.get_native_id())
+        self._deprived = self._own_wait.seconds()
+        self._read_at = time.monotonic()
+
+    def count(self, clocks: CpuClocks, before: CpuReading, late: float) -> None:
+        """Take in that this thread woke `late`, and what the clocks were before it slept."""
+        if late < self._least_seconds and time.monotonic() - self._read_at < OWN_WAIT_SECONDS:
+            return  # a file that is read each time would let the loop go on too often
+        deprived, self._deprived = self._deprived, self._own_wait.seconds()
+        self._read_at = time.monotonic()
+        now = clocks.read()
+        used = now.process_cpu - before.process_cpu + now.deprived_since(before)
+        stood = late - used - (self._deprived - deprived)
+        if stood >= max(self._least_seconds, MOSTLY * late):
+            self._seconds.inc(stood)
+
+    def close(self) -> None:
+        """Close what the kernel is asked by."""
+        self._own_wait.close()
 
 
 @dataclass
@@ -116,6 +149,7 @@ class Watchdog:
         # Sleeps to the very moment at which the loop would be overdue: about 30 wake-ups a second,
         # half as many while the monitor dozes.
         clocks = CpuClocks(self._monitor.thread_id, self._monitor.native_thread_id)
+        stops = Stops(self._stood, self._stall_seconds)
         slept = clocks.read()
         while not self._stopped.is_set():
             self._monitor.woken.clear()
@@ -127,25 +161,17 @@ class Watchdog:
             wait = overdue - time.monotonic()
             if wait > 0 and self._monitor.woken.wait(wait):
                 continue
+            late = time.monotonic() - overdue
+            # First, for whatever reads a file lets the loop go on from where it is to be found.
             if self._monitor.last_tick == last_tick:
                 try:
                     self._look(clocks, last_tick, slept)
                 except Exception:  # a report that fails must not end the watch
                     log.exception("watchdog_report_failed")
-                self._count_stop(clocks, reading, time.monotonic() - overdue)
+            if wait > 0:
+                stops.count(clocks, reading, late)
+        stops.close()
         clocks.close()
-
-    def _count_stop(self, clocks: CpuClocks, before: CpuReading, late: float) -> None:
-        """Count the time by which this thread is late, if it and the loop's were simply not run.
-
-        So it is when the process was stopped or its machine paused, or memory was swapped out.
-        """
-        if late < self._stall_seconds:
-            return
-        now = clocks.read()
-        used = now.process_cpu - before.process_cpu + now.deprived_since(before)
-        if late - used >= max(self._stall_seconds, MOSTLY * late):
-            self._stood.inc(late - used)
 
     def _look(self, clocks: CpuClocks, last_tick: float, slept: CpuReading) -> None:
         due = last_tick + self._monitor.tick_seconds
