@@ -100,7 +100,7 @@ async def test_only_the_last_profiles_stay(tmp_path, monkeypatch):
 
 async def test_one_bad_minute_is_one_profile(tmp_path):
     async with watched(tmp_path) as (records, _):
-        await be_late(lambda: False, seconds=0.2)
+        await be_late(lambda: False, seconds=1.5)
     assert len(records) == 1
 
 
@@ -126,7 +126,7 @@ async def test_where_no_file_can_be_written_it_is_said_once_and_nothing_is_sampl
     monkeypatch.setattr(bad_minute, "QUIET_SECONDS", 0.1)
     monkeypatch.setattr(bad_minute, "StackSampler", None)
     async with watched(folder) as (records, _):
-        await be_late(lambda: False, seconds=0.2)
+        await be_late(lambda: False, seconds=1.5)
     [record] = records
     assert record["event"] == "profile_not_kept"
     assert str(folder) in record["reason"]
@@ -134,7 +134,7 @@ async def test_where_no_file_can_be_written_it_is_said_once_and_nothing_is_sampl
 
 async def test_where_no_file_is_wanted_there_is_none(tmp_path):
     async with watched(tmp_path, files=0) as (records, _):
-        await be_late(lambda: False, seconds=0.2)
+        await be_late(lambda: False, seconds=1.5)
     assert records == files_in(tmp_path) == []
 
 
