@@ -153,25 +153,28 @@ class Watchdog:
         slept = clocks.read()
         while not self._stopped.is_set():
             self._monitor.woken.clear()
-            last_tick = self._monitor.last_tick
-            overdue = last_tick + self._monitor.tick_seconds + self._stall_seconds / 2
+            overdue = self._overdue_at()
             reading = clocks.read()
             if reading.at < overdue:
                 slept = reading  # else it was held up already: from the reading before this one
             wait = overdue - time.monotonic()
             if wait > 0 and self._monitor.woken.wait(wait):
                 continue
-            late = time.monotonic() - overdue
-            # First, for whatever reads a file lets the loop go on from where it is to be found.
-            if self._monitor.last_tick == last_tick:
+            woke_at = time.monotonic()
+            # First, for whatever reads a file lets the loop go on from where it is to be found; and
+            # again when it is due, as ticks may have come meanwhile and the call after them.
+            if woke_at >= self._overdue_at():
                 try:
-                    self._look(clocks, last_tick, slept)
+                    self._look(clocks, self._monitor.last_tick, slept)
                 except Exception:  # a report that fails must not end the watch
                     log.exception("watchdog_report_failed")
             if wait > 0:
-                stops.count(clocks, reading, late)
+                stops.count(clocks, reading, woke_at - overdue)
         stops.close()
         clocks.close()
+
+    def _overdue_at(self) -> float:
+        return self._monitor.last_tick + self._monitor.tick_seconds + self._stall_seconds / 2
 
     def _look(self, clocks: CpuClocks, last_tick: float, slept: CpuReading) -> None:
         due = last_tick + self._monitor.tick_seconds
