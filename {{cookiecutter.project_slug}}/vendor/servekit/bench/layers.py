@@ -24,8 +24,9 @@ from servekit.layers.errors import ErrorsMiddleware
 from servekit.layers.probes import ProbesMiddleware
 from servekit.layers.proxy_headers import ProxyHeadersMiddleware
 from servekit.layers.request_id import RequestIdMiddleware
+from servekit.layers.request_metrics import RequestMetrics
 from servekit.layers.security_headers import SecurityHeadersMiddleware, default_security_headers
-from servekit.layers.telemetry import TelemetryMiddleware
+from servekit.layers.telemetry import EndedRequests, TelemetryMiddleware
 from servekit.layers.trusted_hosts import TrustedHostsMiddleware
 from servekit.logs import configure_logs, event_writer
 
@@ -68,7 +69,9 @@ def layers() -> list[tuple[str, Callable[[ASGIApp], ASGIApp]]]:
         (
             "telemetry",
             lambda app: TelemetryMiddleware(
-                app, registry=CollectorRegistry(), write=event_writer()
+                app,
+                registry=CollectorRegistry(),
+                ended=EndedRequests(RequestMetrics(), event_writer()),
             ),
         ),
         ("request id", RequestIdMiddleware),

@@ -12,7 +12,8 @@ from uvicorn.server import ServerState
 
 from conformance.outcomes import passed_through
 from servekit.edge.limits import ConnectionLimits
-from servekit.edge.protocol import HttpProtocol, ProtocolOptions
+from servekit.edge.options import ProtocolOptions
+from servekit.edge.protocol import HttpProtocol
 from servekit.edge.refusals import Refusals
 from servekit.edge.websockets import make_websocket
 from servekit.layers.security_headers import default_security_headers

@@ -267,4 +267,6 @@ def entrance(app: FastAPI) -> ASGIApp:
         found: Awaitable[None] = stack(scope, receive, send)
         return found
 
+    built = app.middleware_stack
+    app.state.servekit.instant.is_in_force = lambda: app.middleware_stack is built
     return serve

@@ -9,6 +9,12 @@ SCOPE_KEY = "servekit.service"
 IN_WORKER = "servekit.in_worker"
 """True where a worker of ours serves, which knows that a logged exception has been dealt with."""
 
+TARGET_KEY = "servekit.target"
+"""The target as it stood in the request line, where the connection answers hits by itself."""
+
+LEARN_HEAD_KEY = "servekit.learn_head"
+"""What the lines of the answer's head are told to, as they are sent."""
+
 SESSION_KEY = "servekit.session"
 """Where the scope of a request has its session; not `session`, which is Starlette's own."""
 

@@ -22,9 +22,11 @@ from servekit.cpus import usable_cpus
 from servekit.draining import Draining
 from servekit.errors import LoadTimeout, StoreUnavailable
 from servekit.install import install
+from servekit.layers.request_id import RequestIds
 from servekit.layers.request_metrics import RequestMetrics
 from servekit.layers.running_request import running_request
 from servekit.layers.security_headers import default_security_headers
+from servekit.layers.telemetry import EndedRequests
 from servekit.monitors.bad_minute import BadMinute
 from servekit.monitors.cpu_monitor import CpuMonitor
 from servekit.monitors.gc_monitor import GcMonitor
@@ -36,6 +38,7 @@ from servekit.offload.processes import Processes
 from servekit.offload.route_threads import RouteThreads
 from servekit.offload.threads import Threads
 from servekit.redis.clients import RedisClients
+from servekit.response_cache.instant import InstantAnswers
 from servekit.routing.routes import Routes
 from servekit.sessions.errors import SessionEnded
 from servekit.sessions.store import SessionStore
@@ -63,6 +66,8 @@ class Service:
         self.registry = CollectorRegistry()
         self.draining = Draining()
         self.requests = RequestMetrics()
+        self.request_ids = RequestIds()
+        self.ended = EndedRequests(self.requests)
         self.headers = default_security_headers(https=settings.production)
         self.docs_paths: tuple[str, ...] = ("/docs",)
         self.statuses: dict[type[Exception], int] = {
@@ -93,6 +98,12 @@ class Service:
             loop_lag_seconds=settings.pressure_loop_lag_ms / 1000,
             requests=settings.pressure_requests,
             rss_bytes=settings.pressure_rss_mib * MIB,
+        )
+        self.instant = InstantAnswers(
+            ended=self.ended,
+            new_id=self.request_ids,
+            is_at_ease=lambda: self.pressure.calm() and not self.draining.active,
+            hops=settings.trusted_proxy_hops,
         )
         self.redis = RedisClients(
             settings.redis_url.get_secret_value(),

@@ -41,8 +41,10 @@ if TYPE_CHECKING:
     from servekit.cache.cache import Cache
     from servekit.configuration.settings import Settings
     from servekit.draining import Draining
-    from servekit.layers.request_metrics import RequestMetrics
+    from servekit.layers.request_id import RequestIds
+    from servekit.layers.telemetry import EndedRequests
     from servekit.redis.clients import RedisClients
+    from servekit.response_cache.instant import InstantAnswers
     from servekit.routing.routes import Routes
     from servekit.sessions.store import SessionStore
 
@@ -54,7 +56,9 @@ class Composition(Protocol):
     registry: CollectorRegistry
     draining: Draining
     pressure: Pressure
-    requests: RequestMetrics
+    request_ids: RequestIds
+    ended: EndedRequests
+    instant: InstantAnswers
     redis: RedisClients
     cache: Cache
     sessions: SessionStore
@@ -68,6 +72,7 @@ def layers(service: Composition, app: FastAPI) -> list[Middleware]:
     """Return what every request passes before the application's own middleware, outermost first."""
     settings, registry = service.settings, service.registry
     headers, draining, routes = service.headers, service.draining, service.routes
+    service.ended.write = event_writer()  # now that logging is set up
     return [
         *cors(service, app),
         Middleware(DrainingMiddleware, draining=draining),
@@ -86,13 +91,13 @@ def layers(service: Composition, app: FastAPI) -> list[Middleware]:
             hops=settings.trusted_proxy_hops,
             dry_run=settings.pressure_dry_run,
         ),
-        Middleware(RequestIdMiddleware, service=service, traced=not telemetry_is_off(app)),
         Middleware(
-            TelemetryMiddleware,
-            registry=registry,
-            metrics=service.requests,
-            write=event_writer(),
+            RequestIdMiddleware,
+            service=service,
+            traced=not telemetry_is_off(app),
+            ids=service.request_ids,
         ),
+        Middleware(TelemetryMiddleware, registry=registry, ended=service.ended),
         Middleware(SecurityHeadersMiddleware, headers=headers, docs_paths=docs_paths(service, app)),
         Middleware(ErrorsMiddleware, statuses=service.statuses),
         Middleware(DeadlineMiddleware, seconds=settings.timeout_request_seconds),
@@ -125,7 +130,16 @@ def cache_outside(service: Composition, app: FastAPI) -> list[Middleware]:
     """
     if app.user_middleware:
         return []
-    return [Middleware(ResponseCacheMiddleware, cache=service.cache, routes=service.routes)]
+    # Each request counts for a rate limit, and has a trace where there are traces.
+    counted = service.settings.rate_limit_per_minute or not telemetry_is_off(app)
+    return [
+        Middleware(
+            ResponseCacheMiddleware,
+            cache=service.cache,
+            routes=service.routes,
+            instant=None if counted else service.instant,
+        )
+    ]
 
 
 def boundary(service: Composition, app: FastAPI) -> list[Middleware]:

@@ -84,7 +84,7 @@ def test_a_killed_worker_is_seen_within_two_seconds(service):
 
 def test_a_loop_that_stands_still_is_seen_while_it_does_and_in_the_journal_after(service):
     with contextlib.closing(follow(service)) as stream:
-        until(stream, lambda each: all(row["answers"] for row in each["workers"]))
+        until(stream, lambda each: all(row.get("answers") for row in each["workers"]))
         with asked(service, "/block/2.5"):
             document, _ = until(
                 stream, lambda each: not all(row["answers"] for row in each["workers"])

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, strategies as st
 
 from servekit.diagnosis.stacks import IDLE, Frame, Profile
@@ -58,10 +59,17 @@ def test_speedscope_gets_every_sample_once(stacks):
     assert all(0 <= number < len(frames) for sample in profile["samples"] for number in sample)
 
 
-def test_what_all_stacks_have_in_common_is_left_out_of_the_tree():
-    outer, left, right = (Frame(name, "/a.py", 1) for name in ("outer", "left", "right"))
+def test_what_all_stacks_have_in_common_of_libraries_is_left_out_of_the_tree():
+    outer = Frame("run", "/usr/lib/python3.13/asyncio/runners.py", 1)
+    left, right = (Frame(name, "/a.py", 1) for name in ("left", "right"))
     tree = profile_of({(outer, left): 1, (outer, right): 2}).tree()
     assert set(tree.children) == {left, right}
+
+
+@pytest.mark.parametrize("outermost", [Frame("/products/{id}"), Frame("read", "/a.py", 1)])
+def test_the_only_route_and_the_only_function_of_a_service_stay_in_the_tree(outermost):
+    tree = profile_of({(outermost, Frame("left", "/a.py", 2)): 1}).tree()
+    assert set(tree.children) == {outermost}
 
 
 def test_own_lines_are_the_innermost_of_the_services_code():

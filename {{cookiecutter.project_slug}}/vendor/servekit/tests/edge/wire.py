@@ -12,7 +12,8 @@ from starlette.types import ASGIApp
 from servekit.edge.cycle import CheckedCycle, FastHeadCycle
 from servekit.edge.head import COMMON_HEADERS, HeadWriter
 from servekit.edge.limits import ConnectionLimits
-from servekit.edge.protocol import HttpProtocol, ProtocolOptions
+from servekit.edge.options import ProtocolOptions
+from servekit.edge.protocol import HttpProtocol
 from servekit.edge.refusals import Refusals
 from servekit.workers.application import Application
 

@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from structlog.contextvars import bind_contextvars, get_contextvars, unbind_contextvars
 
 from servekit import Service, Settings
-from servekit.layers.request_id import RequestIdMiddleware
+from servekit.layers.request_id import RequestIdMiddleware, RequestIds
 from servekit.testing.lifespan import Lifespan
 from tests.asgi import answers, call, foreign, http_scope, passed
 
@@ -33,18 +33,19 @@ async def test_any_other_id_is_replaced(given):
 
 
 def test_made_ids_differ_also_between_forked_processes():
-    layer = RequestIdMiddleware(answers())
-    ids = {layer.new_id() for _ in range(1000)}
+    made = RequestIds()
+    ids = {made.new() for _ in range(1000)}
     assert len(ids) == 1000
-    before = layer.prefix
+    prefix = made.new()[:24]
+    assert all(name.startswith(prefix) for name in ids)
     reader, writer = os.pipe()
     with warnings.catch_warnings(action="ignore"):
         child = os.fork()  # newer Pythons warn about the threads of other tests
     if not child:
-        os.write(writer, layer.new_id().encode())
+        os.write(writer, made.new().encode())
         os._exit(0)
     os.waitpid(child, 0)
-    assert not os.read(reader, 100).decode().startswith(before)
+    assert not os.read(reader, 100).decode().startswith(prefix)
     os.close(reader)
     os.close(writer)
 

@@ -5,7 +5,8 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from structlog.testing import capture_logs
 
-from servekit.layers.telemetry import TelemetryMiddleware
+from servekit.layers.request_metrics import RequestMetrics
+from servekit.layers.telemetry import EndedRequests, TelemetryMiddleware
 from tests import asgi
 from tests.asgi import answers, foreign, passed
 
@@ -27,7 +28,8 @@ async def call(*arguments, **changes) -> asgi.Answer:
 
 async def test_requests_that_end_in_one_turn_of_the_loop_are_written_together():
     batches: list[Any] = []
-    app = TelemetryMiddleware(answers(), registry=CollectorRegistry(), write=batches.append)
+    ended = EndedRequests(RequestMetrics(), batches.append)
+    app = TelemetryMiddleware(answers(), registry=CollectorRegistry(), ended=ended)
     await asyncio.gather(*(asgi.call(app, f"/{number}") for number in range(5)))
     await asyncio.sleep(0)
     assert [fields["path"] for batch in batches for _, fields in batch] == [

@@ -9,7 +9,7 @@ import uvloop
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from servekit.monitors import busy_clock, stall_evidence
+from servekit.monitors import busy_clock, stall_evidence, watchdog
 from servekit.monitors.loop_monitor import LoopMonitor
 from servekit.monitors.stall_evidence import CpuReading
 from servekit.monitors.watchdog import Watchdog
@@ -276,8 +276,18 @@ async def test_a_report_that_fails_does_not_end_the_watch():
             await records_of(logs, 1)
 
 
-async def test_the_record_can_be_written_by_the_console_renderer(capsys):
+@pytest.fixture
+def as_delivered(monkeypatch):
+    """Structlog as it is without a setup; afterwards as it was."""
+    before = structlog.get_config()
     structlog.reset_defaults()
+    monkeypatch.setattr(watchdog, "log", structlog.get_logger())  # the other may be set up for good
+    yield
+    structlog.configure(**before)
+
+
+@pytest.mark.usefixtures("as_delivered")
+async def test_the_record_can_be_written_by_the_console_renderer(capsys):
     async with Watched() as watched:
         time.sleep(0.08)  # noqa: ASYNC251 - the block
         async with asyncio.timeout(patience(2)):

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 
 import pytest
 
@@ -109,13 +110,16 @@ async def test_every_answer_ends_in_the_drain_and_an_endless_event_stream_is_cut
         ]
 
 
-async def test_an_event_stream_does_not_make_a_reload_wait():
-    async with Service(limits={"drain_seconds": 20}, idle_seconds=0.1) as starting:
+async def test_new_code_serves_beside_an_event_stream_of_the_old():
+    async with Service(limits={"drain_seconds": 60}, idle_seconds=0.1) as starting:
         service = await starting.started()
+        old = await service.get()
         async with service.connection() as endless:
             endless.ask("/events")
             await endless.reader.readuntil(b"tick")
             service.process.send_signal(signal.SIGHUP)
-            await eventually(lambda: service.events("reload_done"))
+            deadline = time.monotonic() + patience(10)
+            while await service.get() == old:
+                assert time.monotonic() < deadline
             for _ in range(30):
                 await endless.reader.readuntil(b"tick")  # beside the new code

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 import pytest
-import structlog
 from fastapi import BackgroundTasks, Depends, FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 from structlog.testing import capture_logs
@@ -241,7 +240,6 @@ async def test_an_error_after_the_answer_is_one_record(redis_url, in_background)
         tasks.add_task(fail)
         return "page"
 
-    structlog.reset_defaults()
     async with worker(redis_url, app) as client:
         client._transport.app = ErrorsMiddleware(client._transport.app)
         with capture_logs() as logs:

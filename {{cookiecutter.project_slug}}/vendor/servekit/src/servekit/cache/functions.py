@@ -66,7 +66,14 @@ class Cached(Generic[P, R]):
         return (await self._get_or_load(key, args, kwargs)).value
 
     def local_hit(self, key: str) -> LocalEntry | None:
-        """Return the local entry of a key if it is a plain hit; the hot path."""
+        """Return the local entry of a key if it is a plain hit, and count that; the hot path."""
+        entry = self.local_entry(key)
+        if entry is not None:
+            self._stats.hits_local += 1
+        return entry
+
+    def local_entry(self, key: str) -> LocalEntry | None:
+        """Return the local entry of a key if it is a plain hit, uncounted."""
         entry: LocalEntry | None = self._local_entry(key, None)
         if (
             entry is not None
@@ -74,9 +81,12 @@ class Cached(Generic[P, R]):
             and entry.codec is self._codec
             and self._local.current(entry)
         ):
-            self._stats.hits_local += 1
             return entry
         return None
+
+    def count_local_hit(self) -> None:
+        """Count a hit of `local_entry`."""
+        self._stats.hits_local += 1
 
     @property
     def bypassed(self) -> bool:

@@ -159,12 +159,13 @@ def own_frame(stack: tuple[Frame, ...]) -> Frame | None:
 
 
 def common(stacks: list[tuple[Frame, ...]]) -> int:
-    """Return how many outermost frames all stacks share, the innermost of none among them."""
+    """Return how many outermost frames of libraries all stacks share, no innermost among them."""
     if not stacks:
         return 0
     first, last = min(stacks, key=places), max(stacks, key=places)
     pairs = zip(first, last, strict=False)
-    parted = next((n for n, (a, b) in enumerate(pairs) if a != b), len(first))
+    trunk = (n for n, (a, b) in enumerate(pairs) if a != b or a.kind == "own" or not a.file)
+    parted = next(trunk, len(first))
     return min(parted, min(map(len, stacks)) - 1)
 
 

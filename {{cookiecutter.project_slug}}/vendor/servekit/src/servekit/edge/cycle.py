@@ -14,8 +14,9 @@ from servekit.edge.head import (
     is_plain_length,
     status_line,
 )
+from servekit.edge.instant import JOINED_BYTES
 from servekit.foreign.uvicorn import RequestResponseCycle
-from servekit.scope import WholeStart
+from servekit.scope import LEARN_HEAD_KEY, WholeStart
 from servekit.unsendable import UnsendableHead
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from servekit.edge.head import Framing, Header
 
 CONTENT_TYPE, EVENT_STREAM = b"content-type", b"text/event-stream"
-JOINED_BYTES = 65_536
-"""The longest body that is copied, to leave with its head in one system call."""
 START, BODY = "http.response.start", "http.response.body"
 
 
@@ -138,6 +137,13 @@ class FastHeadCycle(CheckedCycle):
         self.on_response()
 
     def _head(self, status: int, headers: Iterable[Header]) -> bytes:
+        lines = self._lines(status, headers)
+        learn: Any = self.scope.get(LEARN_HEAD_KEY)
+        if learn is not None:
+            learn(lines)
+        return b"".join(lines)
+
+    def _lines(self, status: int, headers: Iterable[Header]) -> list[bytes]:
         writer = self.writer
         constant = writer.lines.get
         given: list[Header] = []
@@ -172,7 +178,7 @@ class FastHeadCycle(CheckedCycle):
         if not (self.keep_alive or closing):
             head.append(b"connection: close\r\n")
         head.append(b"\r\n")
-        return b"".join(head)
+        return head
 
     def _apply(self, framing: Framing, head: list[bytes]) -> bool:
         """Frame the answer so; return whether its head says that the connection closes."""

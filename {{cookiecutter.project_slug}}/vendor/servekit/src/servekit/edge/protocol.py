@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -14,21 +13,19 @@ import structlog
 from servekit.edge import refusals
 from servekit.edge.addresses import plain
 from servekit.edge.cycle import ResponseTransport
+from servekit.edge.instant import INSTANT_LIMIT, answer_instantly
 from servekit.edge.limits import head_bytes
-from servekit.edge.refusals import Refusal, Refusals, with_headers
+from servekit.edge.refusals import Refusal, with_headers
 from servekit.edge.timeouts import ConnectionTimeouts
 from servekit.edge.upgrades import IgnoredUpgrades
-from servekit.foreign.uvicorn import HttpToolsProtocol, RequestResponseCycle, asks_for_websocket
-from servekit.scope import IN_WORKER
+from servekit.foreign.uvicorn import HttpToolsProtocol, asks_for_websocket
+from servekit.scope import IN_WORKER, TARGET_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from uvicorn import Config
 
-    from servekit.edge.head import Header
-    from servekit.edge.limits import ConnectionLimits
     from servekit.edge.listeners import Listener
+    from servekit.edge.options import ProtocolOptions
     from servekit.foreign.uvicorn import ServerState
 
 VALID_HOST = re.compile(rb"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(:[0-9]{0,5})?")
@@ -36,21 +33,6 @@ KNOWN_HOSTS_LIMIT = 256
 PIPELINE_LIMIT = 64
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class ProtocolOptions:
-    """What all connections of a worker share."""
-
-    limits: ConnectionLimits
-    refusals: Refusals
-    """The answers that the connection itself gives."""
-    make_cycle: Callable[..., RequestResponseCycle]
-    """What reads and answers one request: uvicorn's class, or one that takes the same."""
-    headers_for: Callable[[Sequence[Header]], Sequence[Header]] = lambda _request: ()
-    """What those answers carry besides, by the header fields of the request that came so far."""
-    known_hosts: set[bytes] = field(default_factory=set)
-    """Host headers found valid, so that each is matched once."""
 
 
 class HttpProtocol(IgnoredUpgrades):
@@ -79,6 +61,7 @@ class HttpProtocol(IgnoredUpgrades):
         self.write_resumptions = 0
         self.unparsed_bytes = 0
         self.ends_after_answer = False
+        self.instant_left = INSTANT_LIMIT
         self._host_count = 0
         self._host = b""
         self._failed_with: tuple[Refusal, int | None] = (refusals.MALFORMED, None)
@@ -105,6 +88,7 @@ class HttpProtocol(IgnoredUpgrades):
         if self.refused or self.ends_after_answer:
             return
         self.unparsed_bytes += len(data)
+        self.instant_left = INSTANT_LIMIT
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as error:
@@ -156,6 +140,9 @@ class HttpProtocol(IgnoredUpgrades):
         self.in_headers = False
         self.in_body = True
         self.unparsed_bytes = 0
+        instant = self.options.instant
+        if self.url in instant.targets and answer_instantly(self, instant, version):
+            return
         self._begin_request(version)
         if self.pipeline and len(self.pipeline) > PIPELINE_LIMIT:
             self._fail(refusals.TOO_MANY_AHEAD)
@@ -176,6 +163,7 @@ class HttpProtocol(IgnoredUpgrades):
         scope["raw_path"] = target.path
         scope["query_string"] = target.query or b""
         scope[IN_WORKER] = True
+        scope[TARGET_KEY] = self.url
         busy = self.answering
         self.cycle = self.options.make_cycle(
             scope=scope,
@@ -206,7 +194,8 @@ class HttpProtocol(IgnoredUpgrades):
             return  # the parser leaves out the body
         self.in_body = False
         self.unparsed_bytes = 0
-        HttpToolsProtocol.on_message_complete(self)
+        if self.cycle is not None:  # else it has its answer
+            HttpToolsProtocol.on_message_complete(self)
 
     # What the request's cycle calls
 

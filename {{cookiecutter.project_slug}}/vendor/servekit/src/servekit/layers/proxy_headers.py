@@ -29,12 +29,7 @@ class ProxyHeadersMiddleware:
             client = forwarded_client(scope, self.hops)
             if client is not None:
                 scope["client"] = client
-            # Proxies append addresses but most overwrite the scheme, so one entry will do.
-            schemes = entries(scope, b"x-forwarded-proto")
-            if schemes:
-                scheme = schemes[-min(self.hops, len(schemes))].lower()
-                names = SECURE if scheme in {"https", "wss"} else PLAIN
-                scope["scheme"] = names[scope["type"]]
+            scope["scheme"] = forwarded_scheme(scope, self.hops) or scope["scheme"]
         return self.app(scope, receive, send)
 
 
@@ -42,6 +37,16 @@ def forwarded_client(scope: Scope, hops: int) -> tuple[str, int] | None:
     """Return the client that `hops` trusted proxies tell of; None when they don't."""
     addresses = entries(scope, b"x-forwarded-for")
     return parse_client(addresses[-hops]) if 0 < hops <= len(addresses) else None
+
+
+def forwarded_scheme(scope: Scope, hops: int) -> str:
+    """Return the scheme that `hops` trusted proxies tell of; "" when they don't."""
+    schemes = entries(scope, b"x-forwarded-proto")
+    if not schemes:
+        return ""
+    # Proxies append addresses but most overwrite the scheme, so one entry will do.
+    secure = schemes[-min(hops, len(schemes))].lower() in {"https", "wss"}
+    return (SECURE if secure else PLAIN)[scope["type"]]
 
 
 def entries(scope: Scope, field: bytes) -> list[str]:

@@ -27,6 +27,25 @@ ANSWERS = frozenset({"http.response.start", "websocket.http.response.start"})
 bound_request_id: ContextVar[str] = ContextVar(f"{STRUCTLOG_KEY_PREFIX}request_id")
 
 
+class RequestIds:
+    """Makes names: 96 random bits of this process and a count of 32 bits, hexadecimal.
+
+    A forked process draws its own. Fresh randomness for each costs twice as much.
+    """
+
+    def __init__(self) -> None:
+        self._process = 0
+        self._prefix = ""
+        self._count = count()
+
+    def new(self) -> str:
+        """Return 32 digits."""
+        if self._process != (process := os.getpid()):
+            self._process = process
+            self._prefix = os.urandom(12).hex()
+        return f"{self._prefix}{next(self._count) & 0xFFFFFFFF:08x}"
+
+
 class RequestIdMiddleware:
     """Take the client's `x-request-id` if it is sane, or make one, and send it back.
 
@@ -38,13 +57,18 @@ class RequestIdMiddleware:
     would cost every request a frame more.
     """
 
-    def __init__(self, app: ASGIApp, *, service: object = None, traced: bool = False) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        service: object = None,
+        traced: bool = False,
+        ids: RequestIds | None = None,
+    ) -> None:
         self.app = app
         self.service = service
         self.traced = traced
-        self.process = 0
-        self.prefix = ""
-        self.count = count()
+        self.new_id = (ids or RequestIds()).new
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in {"http", "websocket"}:
@@ -81,16 +105,6 @@ class RequestIdMiddleware:
             current_service.reset(outer)
             if tokens:
                 reset_contextvars(**tokens)
-
-    def new_id(self) -> str:
-        """Return 32 hexadecimal digits: 96 random bits of this process and a count of 32 bits.
-
-        A forked process draws its own. Fresh randomness for each id costs twice as much.
-        """
-        if self.process != (process := os.getpid()):
-            self.process = process
-            self.prefix = os.urandom(12).hex()
-        return f"{self.prefix}{next(self.count) & 0xFFFFFFFF:08x}"
 
     def trace_id(self, parent: re.Match[bytes] | None) -> str:
         """Return what the collector calls the request's trace, "" where there is none."""

@@ -21,8 +21,10 @@ from servekit.response_cache.answers import (
     with_cache_status,
 )
 from servekit.response_cache.boundary import BOUNDARY_KEY
+from servekit.response_cache.bypassing import BODY, BYPASSING
 from servekit.response_cache.capture import NoBody
 from servekit.response_cache.exchange import GOING_ON, Exchange, Unstorable
+from servekit.response_cache.instant import InstantAnswers
 from servekit.response_cache.key import page_key
 from servekit.response_cache.passing import Passing
 from servekit.response_cache.rfc9111 import ERROR_STATUSES, parse_cache_control, usable
@@ -36,9 +38,6 @@ __all__ = ["ResponseCacheMiddleware", "cache_response"]
 
 log = structlog.get_logger()
 
-# These ask for more than a whole stored answer: the route is to see them.
-BODY = frozenset({b"content-length", b"transfer-encoding"})
-BYPASSING = BODY | {b"range", b"if-range", b"if-match", b"if-unmodified-since"}
 SELECTED_FIELDS = CONDITIONS | BYPASSING | {b"host", b"accept-encoding", b"cache-control"}
 
 CachedResponse = Cached[[str, Exchange], StoredResponse]
@@ -51,9 +50,10 @@ class ResponseCacheMiddleware:
     run answers all who wait for the same page, over all workers; `limit_bytes` bounds a body that
     is kept. Writes to a URI end what is stored for its path, before the client hears of them and
     however they end. `is_guarded` says that a middleware around it may keep some clients out.
+    `instant` learns from plain hits how the next ones are answered without any layer.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a choice of its own
         self,
         app: ASGIApp,
         *,
@@ -61,8 +61,10 @@ class ResponseCacheMiddleware:
         routes: Callable[[], Routes],
         limit_bytes: int = 2**20,
         is_guarded: bool = False,
+        instant: InstantAnswers | None = None,
     ) -> None:
         self._app = app
+        self._instant = instant
         self._cache = cache
         self._routes = CacheableRoutes(routes)
         self._writes = Writes(app, cache=cache, routes=self._routes)
@@ -112,6 +114,8 @@ class ResponseCacheMiddleware:
             page: StoredResponse = local.value
             age = max(0.0, now - page.created_at)
             method, status = scope["method"], hit_status(page, age)
+            if self._instant is not None:
+                self._instant.offer(scope, cached, key, route, page)
             await respond(send, page, method=method, fields=fields, status=status, age=age)
             return
         exchange = Exchange(self._app, scope, route, sight, fields, key, self._limit_bytes, now)

@@ -16,6 +16,7 @@ from servekit.response_cache.rfc9111 import Lifetimes
 HEADER = struct.Struct(">HddddI")
 FINGERPRINT = b"http-1"
 HEADER_BYTES = 200  # about what a field costs beside its text: a pair, two objects, a place
+HEAD_BYTES = 1024  # about what the form of a head costs: with it all fields of all layers
 EARLIEST = 0.9  # entries of one moment end over a tenth of their lifetime
 
 # What a 304 repeats (RFC 9110 15.4.5).
@@ -45,10 +46,13 @@ class StoredResponse:
     etag: bytes = field(init=False)
     last_modified: bytes = field(init=False)
     validators: Headers = field(init=False)
+    head: bytes = field(init=False)
+    """The form of the whole head of a hit, once one was sent."""
 
     def __post_init__(self) -> None:
         self.etag = header_value(self.headers, b"etag")
         self.last_modified = header_value(self.headers, b"last-modified")
+        self.head = b""
         self.validators = [item for item in self.headers if item[0] in VALIDATORS]
 
 
@@ -103,5 +107,6 @@ class ResponsePolicy(CachePolicy):
     def localize(self, entry: Entry, value: Any) -> LocalEntry:
         """Return the entry as the local tier keeps it: its body is bytes, counted once."""
         local = super().localize(entry, value)
-        local.size = ENTRY_BYTES + len(entry.payload) + HEADER_BYTES * len(value.headers)
+        fields = HEADER_BYTES * len(value.headers)
+        local.size = ENTRY_BYTES + len(entry.payload) + fields + HEAD_BYTES
         return local

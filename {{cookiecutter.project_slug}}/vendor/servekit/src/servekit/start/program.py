@@ -102,6 +102,7 @@ def program_of(app: FastAPI, settings: Settings, *, made_by: str = "create_app")
         error_headers=service.headers,
         count_refusal=service.requests.count_refusal,
         headers_for=AllowedOrigins(settings.cors_origins).fields,
+        instant=service.instant,
     )
 
 

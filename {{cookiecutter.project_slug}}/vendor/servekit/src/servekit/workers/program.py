@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from servekit.edge.instant import Instant, NeverInstant
 from servekit.edge.limits import ConnectionLimits
 from servekit.import_string import find
 from servekit.workers.channel import encode
@@ -51,6 +52,8 @@ class Program:
     """What those answers carry besides for the header fields of a request, as far as it came."""
     count_refusal: Callable[[int], None] = lambda _status: None
     """Called with the status of each answer that a connection gives by itself."""
+    instant: Instant = field(default_factory=NeverInstant)
+    """What answers requests before the application sees them."""
     error_headers: Headers = ()
     """Headers of the answers that the connection gives before the application sees a request."""
 

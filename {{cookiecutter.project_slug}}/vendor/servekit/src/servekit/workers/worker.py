@@ -22,7 +22,8 @@ from servekit.edge.cycle import CheckedCycle, FastHeadCycle
 from servekit.edge.head import COMMON_HEADERS, HeadWriter
 from servekit.edge.limits import connection_limit
 from servekit.edge.listeners import Listener
-from servekit.edge.protocol import HttpProtocol, ProtocolOptions
+from servekit.edge.options import ProtocolOptions
+from servekit.edge.protocol import HttpProtocol
 from servekit.edge.refusals import Refusals
 from servekit.edge.timeouts import SWEEP_SECONDS
 from servekit.foreign.uvicorn import RequestResponseCycle
@@ -98,6 +99,7 @@ class Worker:
             Refusals(program.error_headers, program.count_refusal, assignment.limits),
             cycle_factory(program.error_headers),
             program.headers_for,
+            program.instant,
         )
         self._tasks = Background()
         self._status_failed = False

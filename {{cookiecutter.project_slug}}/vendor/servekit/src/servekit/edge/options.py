@@ -1,0 +1,33 @@
+"""What all connections of a worker share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from servekit.edge.instant import NeverInstant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from servekit.edge.head import Header
+    from servekit.edge.instant import Instant
+    from servekit.edge.limits import ConnectionLimits
+    from servekit.edge.refusals import Refusals
+    from servekit.foreign.uvicorn import RequestResponseCycle
+
+
+@dataclass(frozen=True)
+class ProtocolOptions:
+    """What all connections of a worker share."""
+
+    limits: ConnectionLimits
+    refusals: Refusals
+    """The answers that the connection itself gives."""
+    make_cycle: Callable[..., RequestResponseCycle]
+    """What reads and answers one request: uvicorn's class, or one that takes the same."""
+    headers_for: Callable[[Sequence[Header]], Sequence[Header]] = lambda _request: ()
+    """What those answers carry besides, by the header fields of the request that came so far."""
+    instant: Instant = field(default_factory=NeverInstant)
+    known_hosts: set[bytes] = field(default_factory=set)
+    """Host headers found valid, so that each is matched once."""

@@ -1,0 +1,352 @@
+"""What a connection answers by itself is, byte for byte, what all layers would have answered."""
+
+import asyncio
+import contextlib
+import itertools
+import random
+import re
+import time
+from typing import Annotated, Any, NamedTuple
+
+import pytest
+from fastapi import Depends, FastAPI, Header, Response
+from fastapi.telemetry import TelemetryConfig
+
+from servekit import Service, Settings
+from servekit.cache import cache_response
+from servekit.edge.instant import INSTANT_LIMIT, NeverInstant
+from servekit.install import entrance
+from servekit.response_cache import instant as module
+from servekit.service import TELEMETRY_OFF
+from servekit.testing.lifespan import Lifespan
+from tests.edge.wire import Client
+
+DATE = (b"date", b"Thu, 26 Nov 2026 10:00:00 GMT")
+MADE = r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])"
+VARYING = re.compile(MADE.encode() + rb"|(?<=ttl=)[0-9]+|(?<=\r\nage: )[0-9]+")
+RUN = re.compile(rb'(?<="run":)[0-9]+|(?<=etag: W/")[0-9a-f]+')
+TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def make_app(telemetry: TelemetryConfig = TELEMETRY_OFF) -> FastAPI:
+    app, numbers = FastAPI(telemetry=telemetry), itertools.count(10_000)  # of one length
+    kept = [Depends(cache_response(ttl_seconds=60))]
+
+    @app.get("/pages/{n}", dependencies=kept)
+    async def page(n: int, response: Response, q: str = "") -> dict[str, Any]:
+        response.headers["x-100%"] = "%b %% %s"
+        return {"n": n, "q": q, "run": next(numbers), "text": "word " * 200}
+
+    @app.get("/html", dependencies=kept)
+    async def html() -> Response:
+        return Response("<p>100 %</p>", media_type="text/html")
+
+    @app.get("/gone", status_code=404, dependencies=kept)
+    async def gone() -> str:
+        return "no"
+
+    @app.get("/dated", dependencies=kept)
+    async def dated(response: Response) -> str:
+        response.headers["date"] = "Thu, 26 Nov 2026 09:00:00 GMT"
+        return "own date"
+
+    @app.get("/named", dependencies=kept)
+    async def named(response: Response) -> str:
+        response.headers["x-request-id"] = "own"
+        return "own name"
+
+    @app.get("/long", dependencies=kept)
+    async def long() -> Response:
+        return Response(b"x" * 100_000)
+
+    @app.get("/tongues", dependencies=kept)
+    async def tongues(accept_language: Annotated[str, Header()] = "") -> str:
+        return accept_language
+
+    @app.get("/plain")
+    async def plain() -> int:
+        return 1
+
+    @app.put("/pages/{n}")
+    async def write(n: int) -> int:
+        return n
+
+    return app
+
+
+class Seen(NamedTuple):
+    answer: bytes
+    lines: list[dict[str, Any]]
+    requests: int
+    hits: int
+
+
+class Both:
+    """One service behind two connections: one answers what it can, one leaves all to the layers."""
+
+    def __init__(self, service: Service, app: Any) -> None:
+        self.service, self._app = service, app
+        self.instants = 0
+        self.lines: list[dict[str, Any]] = []
+        answer = service.instant.answer
+
+        def counted(*request: Any) -> Any:
+            given = answer(*request)
+            self.instants += given is not None
+            return given
+
+        service.instant.answer = counted  # type: ignore[method-assign, assignment]
+        service.ended.write = lambda events: self.lines.extend(fields for _, fields in events)
+
+    def connect(self, *, instant: bool = True) -> Client:
+        answers = self.service.instant if instant else NeverInstant()
+        client = Client(self._app, instant=answers)
+        client.state.default_headers = [DATE]
+        client.protocol.client = ("192.0.2.7", 5)
+        return client
+
+    async def ask(self, request: bytes, *, instant: bool = True) -> bytes:
+        answer = await self.connect(instant=instant).ask(request)
+        await asyncio.sleep(0)
+        return answer
+
+    async def seen(self, request: bytes, *, instant: bool) -> "Seen":
+        """Return an answer and what was counted for it, without what differs between any two."""
+        self.lines.clear()
+        before = self.counts()
+        answer = VARYING.sub(b"", await self.ask(request, instant=instant))
+        if b"; fwd=" in answer:
+            answer = RUN.sub(b"", answer)
+        requests, hits = (now - then for now, then in zip(self.counts(), before, strict=True))
+        return Seen(answer, told(self.lines), requests, hits)
+
+    def counts(self) -> tuple[int, int]:
+        caches = self.service.cache.metrics.counts().values()
+        return self.service.requests.total, sum(one["local"]["hits"] for one in caches)
+
+    async def asked_often(self, target: bytes, *fields: bytes) -> bytes:
+        """Return the answer of the fourth time, which is the first that can be instant."""
+        for _ in range(3):  # made, taken into the local tier, learned
+            await self.ask(get(target, *fields))
+        return await self.ask(get(target, *fields))
+
+
+def get(target: bytes = b"/pages/1", *fields: bytes) -> bytes:
+    return b"\r\n".join([b"GET %b HTTP/1.1" % target, b"host: localhost", *fields, b"", b""])
+
+
+@contextlib.asynccontextmanager
+async def both(make_settings, app=None, **options):
+    service = Service(make_settings(Settings, **options))
+    app = make_app() if app is None else app
+    service.install(app)
+    serve = entrance(app)
+    async with Lifespan(serve):
+        await asyncio.sleep(0.05)
+        yield Both(service, serve)
+
+
+TARGETS = [
+    *(b"/pages/1", b"/pages/1", b"/pages/2?q=a", b"/pages/2?q=b", b"/pages/1?unknown=1", b"/html"),
+    *(b"/gone", b"/dated", b"/named", b"/long", b"/tongues", b"/plain", b"/pages/%31", b"/none"),
+    *(b"http://localhost/pages/1", b"//pages/1", b"/pages/1?", b"/pages/x"),
+]
+FIELDS = [
+    *(b"accept-encoding: gzip", b"accept-encoding: br, gzip;q=0.5", b"Accept-Encoding: identity"),
+    *(b"cookie: a=b", b"authorization: Bearer x", b"accept: */*", b"accept-language: de"),
+    *(b"origin: https://app.example.com", b"origin: https://other.example", b"origin: null"),
+    *(b"if-none-match: *", b"if-modified-since: Thu, 26 Nov 2036 10:00:00 GMT"),
+    *(b"range: bytes=0-3", b"cache-control: no-cache", b"cache-control: only-if-cached"),
+    *(b"x-request-id: given-1", b"x-request-id: not sane", b"traceparent: " + TRACE),
+    *(b"traceparent: 00-x", b"x-forwarded-for: 198.51.100.4", b"x-forwarded-proto: https"),
+    *(b"x-forwarded-for: 198.51.100.4, 203.0.113.9", b"x-forwarded-proto: http,https"),
+    *(b"x-forwarded-prefix: /shop", b"x-forwarded-host: other", b"connection: close"),
+    *(b"connection: keep-alive", b"content-length: 0", b"te: trailers", b"expect: 100-continue"),
+    *(b"upgrade: h2c\r\nconnection: upgrade", b"x-http-method-override: PUT", b"pragma: no-cache"),
+]
+WAYS: dict[str, dict[str, Any]] = {
+    "nothing in front": {},
+    "one proxy": {"trusted_proxy_hops": 1},
+    "pages of others": {"cors_origins": ["https://app.example.com"]},
+    "a prefix": {"root_path": "/shop"},
+}
+
+
+def some_request(chance: random.Random) -> bytes:
+    method = chance.choices([b"GET", b"HEAD", b"PUT", b"OPTIONS"], [40, 2, 1, 1])[0]
+    version = chance.choices([b"1.1", b"1.0"], [30, 1])[0]
+    host = chance.choice([b"localhost"] * 5 + [b"LOCALHOST:80", b"evil.example"])
+    # Few fields mostly, so that some requests repeat.
+    fields = chance.sample(FIELDS, k=chance.choice([0, 0, 1, 1, 1, 2, 3]))
+    first = b"%b %b HTTP/%b" % (method, chance.choice(TARGETS), version)
+    return b"\r\n".join([first, b"host: " + host, *fields, b"", b""])
+
+
+def told(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return lines of the log without what differs between any two requests."""
+    return [
+        {name: value for name, value in line.items() if name != "duration_ms"}
+        | {"request_id": re.sub(MADE, "", line["request_id"])}
+        for line in lines
+    ]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_an_instant_answer_is_the_layers_answer_and_counts_as_it_does(way, make_settings):
+    chance = random.Random(7)  # the same requests each time
+    async with both(make_settings, **WAYS[way]) as one:
+        for number in range(700):
+            request = some_request(chance)
+            if b"PUT" in request:  # the second would find another page
+                continue
+            layers, instant = [await one.seen(request, instant=way) for way in (False, True)]
+            if b"; fwd=uri-miss" not in layers.answer:
+                assert instant == layers, (number, request)
+        assert one.instants > 100
+
+
+@pytest.mark.parametrize(
+    ("options", "app"),
+    [
+        ({"rate_limit_per_minute": 100}, {}),
+        ({"cache_enabled": False}, {}),
+        ({}, {"telemetry": {**TELEMETRY_OFF, "tracing": True}}),
+    ],
+)
+async def test_where_each_request_needs_a_layer_none_is_instant(options, app, make_settings):
+    async with both(make_settings, make_app(**app), **options) as one:
+        await one.asked_often(b"/pages/1")
+        assert one.instants == 0
+
+
+async def test_the_applications_own_middleware_sees_every_request(make_settings):
+    app, seen = make_app(), 0
+
+    @app.middleware("http")
+    async def see(request, call_next):
+        nonlocal seen
+        seen += 1
+        return await call_next(request)
+
+    async with both(make_settings, app) as one:
+        await one.asked_often(b"/pages/1")
+        assert (seen, one.instants) == (4, 0)
+
+
+async def test_what_a_lifespan_puts_around_the_layers_sees_every_request(make_settings):
+    app, seen = make_app(), 0
+    async with both(make_settings, app) as one:
+        await one.asked_often(b"/pages/1")
+        assert one.instants
+        before, stack = one.instants, app.middleware_stack
+        assert stack is not None
+
+        async def around(*request):
+            nonlocal seen
+            seen += 1
+            await stack(*request)
+
+        app.middleware_stack = around
+        await one.asked_often(b"/pages/1")
+        assert (seen, one.instants) == (4, before)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        get(b"/tongues", b"accept-language: fr"),  # of the page's variants no connection knows
+        get(b"/html", b"connection: keep-alive").replace(b"1.1", b"1.0"),
+        get(b"/html").replace(b"GET", b"HEAD"),
+    ],
+)
+async def test_a_request_that_differs_in_what_no_connection_knows(make_settings, request_):
+    async with both(make_settings) as one:
+        await one.asked_often(b"/html")
+        for _ in range(4):
+            await one.ask(request_, instant=False)
+        assert b'"de"' in await one.asked_often(b"/tongues", b"accept-language: de")
+        instant, layers = [await one.seen(request_, instant=way) for way in (True, False)]
+        assert instant == layers
+
+
+async def test_a_write_is_seen_by_the_next_request(make_settings):
+    async with both(make_settings) as one:
+        for number in range(5):
+            answer = await one.asked_often(b"/pages/1")
+            assert b'"run":%d,' % (10_000 + number) in answer
+            assert one.instants == number + 1
+            await one.ask(get().replace(b"GET", b"PUT"))
+
+
+async def test_a_page_that_is_no_longer_fresh_goes_through_the_layers(make_settings, monkeypatch):
+    async with both(make_settings) as one:
+        await one.asked_often(b"/pages/1")
+        now = time.time()
+        monkeypatch.setattr(module, "time", lambda: now + 61)
+        assert await one.ask(get())
+        assert one.instants == 1
+
+
+async def test_a_draining_worker_says_so_in_each_answer(make_settings):
+    async with both(make_settings) as one:
+        await one.asked_often(b"/pages/1")
+        one.service.draining.begin()
+        assert b"\r\nconnection: close\r\n" in await one.ask(get())
+        assert one.instants == 1
+
+
+async def test_a_worker_under_pressure_decides_whom_it_answers(make_settings, monkeypatch):
+    async with both(make_settings) as one:
+        await one.asked_often(b"/pages/1")
+        monkeypatch.setattr(one.service.pressure, "calm", lambda: False)
+        await one.ask(get())
+        assert one.instants == 1
+
+
+async def test_requests_sent_at_once_are_answered_in_their_order_and_others_get_a_turn(
+    make_settings,
+):
+    async with both(make_settings) as one:
+        await one.asked_often(b"/pages/1")
+        await one.asked_often(b"/html")
+        client = one.connect()
+        before, requests = one.instants, [b"/pages/1", b"/plain", b"/html", b"/pages/1"] * 15
+        client.protocol.data_received(b"".join(map(get, requests)))
+        assert one.instants == before + 1  # then one that is not: the others wait for it
+        while client.state.tasks:
+            await asyncio.gather(*client.state.tasks)
+        bodies = re.findall(rb"content-length: (\d+)", bytes(client.wire.written))
+        assert bodies == [bodies[0], b"1", b"12", bodies[0]] * 15
+
+        client = one.connect()
+        before = one.instants
+        client.protocol.data_received(get() * 60)
+        assert one.instants == before + INSTANT_LIMIT
+        while client.state.tasks:
+            await asyncio.gather(*client.state.tasks)
+        assert client.wire.written.count(b"HTTP/1.1 200 OK") == 60
+
+
+async def test_a_client_that_does_not_read_is_not_written_to(make_settings):
+    async with both(make_settings) as one:
+        await one.asked_often(b"/pages/1")
+        client = one.connect()
+        client.protocol.pause_writing()
+        client.protocol.data_received(get())
+        assert not client.wire.written
+        client.protocol.resume_writing()
+        await asyncio.gather(*client.state.tasks)
+        assert client.wire.written
+
+
+async def test_what_is_remembered_of_targets_is_bounded(make_settings, monkeypatch):
+    monkeypatch.setattr(module, "TARGETS_MAX", 10)
+    monkeypatch.setattr(module, "VARIANTS_MAX", 3)
+    async with both(make_settings, allowed_hosts=["*"]) as one:
+        for number in range(20):
+            await one.asked_often(b"/pages/1?unknown=%d" % number)
+            for _ in range(3):
+                await one.ask(get().replace(b"localhost", b"host-%d" % number))
+        assert len(one.service.instant.targets) <= 10
+        assert max(map(len, one.service.instant.targets.values())) <= 3
+        assert one.instants >= 20
