@@ -31,13 +31,19 @@ class Running:
     """A started service: where it listens, its processes and its log."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], port: int, admin_port: int, log: Path
+        self,
+        process: subprocess.Popen[bytes],
+        port: int,
+        admin_port: int,
+        log: Path,
+        routes: tuple[str, ...] = (),
     ) -> None:
         self.process = process
         self.port = port
         self.admin_port = admin_port
         self.url = f"http://127.0.0.1:{port}"
         self._log = log
+        self._routes = routes
         self.source = Source(log.parent)
 
     @property
@@ -53,6 +59,10 @@ class Running:
     def log(self) -> str:
         """Everything written so far."""
         return self._log.read_text(errors="replace")
+
+    def traffic(self, *usual: Request) -> list[Request]:
+        """Return what ordinary clients ask for: the routes that were named, or the usual ones."""
+        return [Request(path) for path in self._routes] or list(usual)
 
     def break_program(self, broken: bool) -> None:
         """Make the program raise at its next start, or not."""
@@ -114,16 +124,23 @@ class Target:
     """A way to start a service; `name` heads its column, `short` cases take fewer seconds."""
 
     def __init__(
-        self, name: str, command: list[str], environ: dict[str, str], *, short: bool = False
+        self,
+        name: str,
+        command: list[str],
+        environ: dict[str, str],
+        *,
+        short: bool = False,
+        routes: tuple[str, ...] = (),
     ) -> None:
         self.name = name
         self.short = short
+        self.routes = routes
         self._command = command
         self._environ = environ
 
     def shortened(self) -> Target:
         """Return the same, for short versions of the cases."""
-        return Target(self.name, self._command, self._environ, short=True)
+        return Target(self.name, self._command, self._environ, short=True, routes=self.routes)
 
     def pace(self, full: float, short: float) -> float:
         """Return how long or how often something happens in this version of a case."""
@@ -172,7 +189,7 @@ class Target:
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                 )
-            running = Running(process, port, admin_port, log)
+            running = Running(process, port, admin_port, log, self.routes)
             try:
                 if ready:
                     await until_ready(running)
@@ -231,18 +248,18 @@ def free_port() -> int:
         return port
 
 
-def service(app: str = "", settings: str = "") -> Target:
+def service(app: str = "", settings: str = "", routes: tuple[str, ...] = ()) -> Target:
     """Return the library's own application under all of its layers, or another one.
 
     Both are import strings, as `servekit.main` takes them. Another application keeps the
-    DATABASE_URL of this environment.
+    DATABASE_URL of this environment. `routes` are paths that ordinary clients ask for.
     """
     environ = {"WORKERS": "2", "LOG_FORMAT": "json"}
     if app:
         environ |= {"CHAOS_APP": app, "CHAOS_SETTINGS": settings}
         if url := os.environ.get("DATABASE_URL"):
             environ["DATABASE_URL"] = url
-    return Target("service", [sys.executable, "-m", "chaos.program"], environ)
+    return Target("service", [sys.executable, "-m", "chaos.program"], environ, routes=routes)
 
 
 PLAIN = Target(

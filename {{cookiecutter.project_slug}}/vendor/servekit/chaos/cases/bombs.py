@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from chaos.cases.workers import MIB
-from chaos.report import Figure, at_most, case, exactly
+from chaos.report import Figure, case, exactly, soon
 from chaos.targets import Running, Target
 from chaos.traffic.client import Request
 
@@ -72,8 +72,8 @@ async def bombs(target: Target) -> list[Figure]:
             refused = "refused" if status in allowed else str(status)
             figures += [
                 exactly(name, refused, "refused"),
-                at_most(f"{name}: CPU", cpu_ms, CPU_MS_MAX, " ms"),
-                at_most(f"{name}: others wait", lag_ms, LAG_MS_MAX, " ms"),
+                soon(f"{name}: CPU", cpu_ms, CPU_MS_MAX),
+                soon(f"{name}: others wait", lag_ms, LAG_MS_MAX),
             ]
     return figures
 

@@ -26,7 +26,7 @@ async def sigterm(target: Target) -> list[Figure]:
     delay, before = target.pace(2, 1), target.pace(3, 1.5)
     async with target.start(DRAIN_DELAY_SECONDS=f"{delay}", TIMEOUT_DRAIN_SECONDS="10") as running:
         load = Load(running.url)
-        sending = asyncio.create_task(load.run(MIXED, rate=RATE, seconds=60))
+        sending = asyncio.create_task(load.run(running.traffic(*MIXED), rate=RATE, seconds=60))
         await asyncio.sleep(before)
         running.signal(signal.SIGTERM)
         stopping = time.monotonic()
@@ -50,7 +50,7 @@ async def rolling_restarts(target: Target) -> list[Figure]:
     async with target.start() as running:
         load = Load(running.url)
         # For as long as it takes: a busy machine imports the code anew for many seconds.
-        sending = asyncio.create_task(load.run(QUICK, rate=RATE, seconds=300))
+        sending = asyncio.create_task(load.run(running.traffic(QUICK), rate=RATE, seconds=300))
         enough = asyncio.create_task(asyncio.sleep(seconds))
         generations = [await running.pids()]
         for _ in range(3):
@@ -208,7 +208,7 @@ async def crash_loop(target: Target) -> list[Figure]:
         before_reload = len(running.log)
         running.break_program(True)
         running.signal(signal.SIGHUP)
-        outcome: Outcome = await load.run(QUICK, rate=RATE, seconds=8)
+        outcome: Outcome = await load.run(running.traffic(QUICK), rate=RATE, seconds=8)
         during = await running.pids()
         said = [line for line in running.log[before_reload:].splitlines() if not ASKED(line)]
         attempts = sum(ATTEMPT in line for line in said)

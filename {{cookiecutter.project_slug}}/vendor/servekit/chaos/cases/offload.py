@@ -7,7 +7,7 @@ import re
 import time
 from pathlib import Path
 
-from chaos.report import Figure, at_least, at_most, case, exactly
+from chaos.report import Figure, at_least, at_most, case, exactly, soon, timed
 from chaos.targets import Running, Target
 from chaos.traffic.client import Connection, Request
 from chaos.traffic.load import Load
@@ -23,14 +23,16 @@ async def offload(target: Target) -> list[Figure]:
     """Hand over more than the pools hold: the rest hears so at once, and the loop is free."""
     seconds = target.pace(3, 2)
     async with target.start() as running:
-        idle = await Load(running.url).run(LIGHT, rate=100, seconds=target.pace(5, 3))
+        idle = await Load(running.url).run(
+            running.traffic(LIGHT), rate=100, seconds=target.pace(5, 3)
+        )
         paths = [f"/chaos/offload/block?seconds={seconds}"] * BLOCKING
         paths += ["/chaos/offload/compute?seconds=1"] * COMPUTING
         jobs = asyncio.gather(
             *(_status(running, path, number / 100) for number, path in enumerate(paths))
         )
         light, probes = await asyncio.gather(
-            Load(running.url).run(LIGHT, rate=100, seconds=seconds),
+            Load(running.url).run(running.traffic(LIGHT), rate=100, seconds=seconds),
             Load(running.url).run(Request("/livez"), rate=50, seconds=seconds),
         )
         statuses = await jobs
@@ -39,8 +41,8 @@ async def offload(target: Target) -> list[Figure]:
     queued = max(0, blocked.count(200) - places)
     times = light.percentile(0.99) / idle.percentile(0.99)
     return [
-        at_most("async p99, times that when idle", times, 2, "x"),
-        at_most("/livez p99 ms", probes.percentile(0.99) * 1e3, 50, " ms"),
+        timed(at_most("async p99, times that when idle", times, 2, "x")),
+        soon("/livez p99 ms", probes.percentile(0.99) * 1e3, 50),
         at_most("blocking jobs queued, % of the pool", 100 * queued / places, 50, " %"),
         exactly("the rest: 503", blocked.count(503), BLOCKING - places - queued),
         at_least("CPU jobs done", computed.count(200), 2),
@@ -85,7 +87,7 @@ async def hang_up(target: Target) -> list[Figure]:
     last = stopped[-1] * 1e3 if len(stopped) == LEAVING // 2 else float("nan")
     return [
         exactly("reads stopped", len(stopped), LEAVING // 2),
-        at_most("the last of them after ms", last, 100, " ms"),
+        soon("the last of them after ms", last, 100),
         exactly("writes finished", written, LEAVING // 2),
         at_most("connections left open", after[0] - before[0], 0),
         at_most("tasks left", after[1] - before[1], 0),

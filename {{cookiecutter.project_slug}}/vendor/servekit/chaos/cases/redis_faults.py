@@ -11,7 +11,7 @@ from datetime import datetime
 
 from chaos.faults.proxy import ToxicProxy
 from chaos.faults.redis_servers import toxic_redis
-from chaos.report import Figure, at_least, at_most, case, exactly
+from chaos.report import Figure, at_least, at_most, case, exactly, soon, timed
 from chaos.targets import Running, Target
 from chaos.traffic.client import Request
 from chaos.traffic.load import Load, Outcome, Sample
@@ -108,9 +108,9 @@ async def outage(target: Target, fault: str) -> list[Figure]:
     ]
     if fault == "silent":
         figures += [
-            at_most("slowest request", slowest * 1e3, 250, " ms"),
+            soon("slowest request", slowest * 1e3, 250),
             exactly("workers whose breaker opened", len(opened), 2),
-            at_most("s until it was open", max(opened, default=float("nan")), 1, " s"),
+            timed(at_most("s until it was open", max(opened, default=float("nan")), 1, " s")),
         ]
     return figures
 
@@ -153,9 +153,9 @@ async def late(target: Target) -> list[Figure]:
     budget = CACHE_BUDGET_SECONDS + 0.1
     return [
         exactly("failed or refused", failures(together), 0),
-        at_most("p99 of all", together.percentile(0.99) * 1e3, budget * 1e3, " ms"),
+        timed(at_most("p99 of all", together.percentile(0.99) * 1e3, budget * 1e3, " ms")),
         at_least("local hits, of the warm keys", len(local.samples) / len(warm.samples), 0.9),
-        at_most("p99 of local hits", local.percentile(0.99) * 1e3, 5, " ms"),
+        soon("p99 of local hits", local.percentile(0.99) * 1e3, 5),
     ]
 
 
@@ -184,7 +184,7 @@ async def back(target: Target) -> list[Figure]:
             after = await read(running, ITEMS, seconds=8)
         reconnects = proxy.accepted_at[tries:]
         figures += [
-            at_most(f"{fault}: s until 90 % hit", recovered_after(after), 5, " s"),
+            timed(at_most(f"{fault}: s until 90 % hit", recovered_after(after), 5, " s")),
             exactly(f"{fault}: failed or refused", failures(after), 0),
             at_most(f"{fault}: reconnects in the busiest 100 ms", busiest(reconnects), 20),
         ]

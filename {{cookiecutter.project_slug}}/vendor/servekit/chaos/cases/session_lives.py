@@ -9,7 +9,7 @@ import time
 import redis.asyncio
 
 from chaos.cases.sessions import OK, accepted
-from chaos.report import Figure, at_least, at_most, case, exactly
+from chaos.report import Figure, at_least, at_most, case, exactly, timed
 from chaos.targets import Running, Target
 from chaos.traffic.browser import Browser, each_worker
 from chaos.traffic.client import Connection
@@ -53,9 +53,15 @@ async def _lifetimes(target: Target) -> list[Figure]:
     idle_for, used_for = results
     return [
         at_least("seconds before an idle session ended", idle_for, LIFETIME - EARLY, " s"),
-        at_most("seconds until an idle session ended", idle_for, LIFETIME + PROMPT_SECONDS, " s"),
+        timed(
+            at_most(
+                "seconds until an idle session ended", idle_for, LIFETIME + PROMPT_SECONDS, " s"
+            )
+        ),
         at_least("seconds before a used session ended", used_for, LIFETIME - 1, " s"),
-        at_most("seconds until a used session ended", used_for, LIFETIME + PROMPT_SECONDS, " s"),
+        timed(
+            at_most("seconds until a used session ended", used_for, LIFETIME + PROMPT_SECONDS, " s")
+        ),
     ]
 
 
@@ -112,12 +118,14 @@ async def _revoking(target: Target) -> list[Figure]:
         await me.ask("DELETE", "/sessions")
         everywhere = max([await _until_refused(running, each.cookie, workers) for each in living])
     return [
-        at_most("s until the oldest over the limit ended", max(evicted), PROMPT_SECONDS, " s"),
+        timed(
+            at_most("s until the oldest over the limit ended", max(evicted), PROMPT_SECONDS, " s")
+        ),
         exactly(f"sessions alive after {DEVICES} logins", len(living), LIMIT),
         exactly("sessions listed", listed, LIMIT),
-        at_most("s until a revoked one ended", revoked, PROMPT_SECONDS, " s"),
+        timed(at_most("s until a revoked one ended", revoked, PROMPT_SECONDS, " s")),
         exactly("others alive after that", others, LIMIT - 1),
-        at_most("s until all ended", everywhere, PROMPT_SECONDS, " s"),
+        timed(at_most("s until all ended", everywhere, PROMPT_SECONDS, " s")),
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chaos.faults.neighbour import Neighbour
-from chaos.report import Figure, at_least, at_most, case
+from chaos.report import Figure, at_least, at_most, case, timed
 from chaos.targets import Running, Target
 from chaos.traffic.client import Request
 from chaos.traffic.load import Load, Outcome, Sample
@@ -42,7 +42,11 @@ async def silent_upstream(target: Target) -> list[Figure]:
         at_most(
             "p99 of the others / usual", others.percentile(0.99) / usual.percentile(0.99), 2, "x"
         ),
-        at_most("p99 of the others", others.percentile(0.99) * 1e3, DEADLINE_SECONDS * 1e3, " ms"),
+        timed(
+            at_most(
+                "p99 of the others", others.percentile(0.99) * 1e3, DEADLINE_SECONDS * 1e3, " ms"
+            )
+        ),
         at_least("unanswered calls told by the deadline", told / len(silent.samples), 1),
     ]
 

@@ -1,0 +1,83 @@
+"""A missed time on a machine that others use is no verdict; whatever else is missed is one."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+import chaos.report
+from chaos.machine import Machine, Others
+from chaos.report import Case, Result, at_most, exactly, fast, lines, soon, timed
+from servekit.testing import patience
+
+NEVER = "others used 1.50 CPUs meanwhile"
+LATE, SLOW, LOST = soon("p99", 20, 10), fast("a second", 10, 20), exactly("lost", 1, 0)
+GOOD = at_most("lost", 0, 0)
+
+
+def verdict(*figures, noise="", error=""):
+    async def run(_target):
+        return []
+
+    return Result(Case(1, "a case", run), list(figures), error=error, noise=noise)
+
+
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        (verdict(GOOD), "passed"),
+        (verdict(GOOD, noise=NEVER), "passed"),
+        (verdict(GOOD, LATE), "failed"),
+        (verdict(GOOD, LATE, SLOW, noise=NEVER), "cannot judge"),
+        (verdict(timed(at_most("times", 3, 2)), noise=NEVER), "cannot judge"),
+        (verdict(LATE, LOST, noise=NEVER), "failed"),
+        (verdict(GOOD, noise=NEVER, error="Traceback"), "failed"),
+        (verdict(noise=NEVER), "failed"),
+        (verdict(soon("p99", float("nan"), 10)), "failed"),
+    ],
+)
+def test_only_times_are_excused_and_only_by_others(result, expected):
+    assert result.verdict == result.as_json()["verdict"] == expected
+    assert (NEVER in "\n".join(lines(result))) == (expected == "cannot judge")
+
+
+@pytest.mark.parametrize(("scale", "passed"), [(1.0, False), (2.0, True), (0.5, False)])
+def test_limits_of_times_and_rates_follow_the_machine(monkeypatch, scale, passed):
+    monkeypatch.setattr(chaos.report, "scale", scale)
+    assert soon("p99", 20, 10).passed is passed
+    assert fast("a second", 10, 20).passed is passed
+
+
+@contextlib.contextmanager
+def spinning():
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
+def test_who_was_there_before_counts_and_what_came_after_does_not():
+    with spinning() as foreign:
+        others = Others()
+        with spinning() as ours:
+            seen = others.foreign()
+            assert foreign.pid in seen
+            assert not {ours.pid, os.getpid()} & seen.keys()
+            ends = time.monotonic() + patience(20)
+            while others.cpus() < 0.05:  # its share of the CPUs
+                assert time.monotonic() < ends
+
+
+def test_a_machine_says_what_it_is():
+    quiet, busy = Machine(1.2, 0.3, 0.01), Machine(1.2, 0.3, 0.8)
+    assert not quiet.is_noisy
+    assert "quiet" in str(quiet)
+    assert busy.is_noisy
+    assert Machine(1, 9, 0).is_noisy
+    assert "too noisy" in str(busy)
+    assert (Machine(0.1, 0, 0).scale, Machine(99, 0, 0).scale) == (0.5, 10)
