@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import json
 import os
 import re
@@ -129,22 +130,29 @@ class Target:
         command: list[str],
         environ: dict[str, str],
         *,
-        short: bool = False,
         routes: tuple[str, ...] = (),
     ) -> None:
         self.name = name
-        self.short = short
+        self.short = False
         self.routes = routes
+        self.seconds = 0.0
+        """How long cases take that can take any time; 0: as long as they do."""
         self._command = command
         self._environ = environ
 
     def shortened(self) -> Target:
         """Return the same, for short versions of the cases."""
-        return Target(self.name, self._command, self._environ, short=True, routes=self.routes)
+        other = copy.copy(self)
+        other.short = True
+        return other
 
     def pace(self, full: float, short: float) -> float:
         """Return how long or how often something happens in this version of a case."""
         return short if self.short else full
+
+    def length(self, full: float, short: float) -> float:
+        """Return how many seconds a case takes that can take any time."""
+        return self.seconds or self.pace(full, short)
 
     @property
     def plain(self) -> bool:

@@ -21,5 +21,7 @@ import chaos.cases.sessions
 import chaos.cases.sessions_down
 import chaos.cases.slow_clients
 import chaos.cases.spread
+import chaos.cases.turmoil
 import chaos.cases.upstream
+import chaos.cases.wire
 import chaos.cases.workers  # noqa: F401

@@ -52,7 +52,7 @@ async def killed(target: Target) -> list[Figure]:
         await asyncio.sleep(target.pace(3, 2))
         killed = time.perf_counter()
         os.kill(victim, signal.SIGKILL)
-        await _until_gone(victim)
+        await until_gone(victim)
         gone = time.perf_counter()
         answered = await time_of_new(running, known, 5)
         outcome = await sending
@@ -71,7 +71,7 @@ async def killed(target: Target) -> list[Figure]:
     ]
 
 
-async def _until_gone(pid: int) -> None:
+async def until_gone(pid: int) -> None:
     """Wait until the kernel has taken a killed process apart, its connections included."""
     while _exists(pid):  # noqa: ASYNC110 - the kernel sets no event
         await asyncio.sleep(0.001)
@@ -130,7 +130,7 @@ async def _stop_or_block(running: Running, pid: int, how: str) -> Connection:
 async def _says(running: Running, text: str) -> str:
     """Return whether the log says so; it may come after the replacement's first answer."""
     until = time.perf_counter() + LOGGED_SECONDS
-    while text not in running.log and time.perf_counter() < until:
+    while text not in running.log and time.perf_counter() < until:  # noqa: ASYNC110 - of another process
         await asyncio.sleep(0.02)
     return str(text in running.log)
 

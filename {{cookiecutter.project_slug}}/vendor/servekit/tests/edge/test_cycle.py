@@ -248,3 +248,27 @@ async def test_an_answer_that_has_a_date_gets_no_second_one(cycle, before, name)
         assert [value for field, value in head.headers if field == b"date"] == [
             b"then" if own else b"now"
         ]
+
+
+@pytest.mark.parametrize("when", [0, 1, 2])
+async def test_an_answer_to_a_client_that_has_just_gone_is_dropped_without_a_record(
+    cycle, when, caplog
+):
+    client: Any = None
+
+    async def app(_scope, _receive, send):
+        for number, message in enumerate(
+            (
+                {"type": "http.response.start", "status": 200, "headers": []},
+                {"type": "http.response.body", "body": b"a", "more_body": True},
+                {"type": "http.response.body", "body": b"b"},
+            )
+        ):
+            if number == when:
+                client.wire.close()  # the connection is told in a later turn of the loop
+            await send(message)
+
+    client = Client(app, cycle)
+    answer = await client.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200") == (when > 0)
+    assert not caplog.records

@@ -27,6 +27,35 @@ async def test_a_pipelined_request_sees_nothing_of_the_one_before():
     assert found == ["nothing"] * 5
 
 
+UPGRADE = b"POST / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nConnection: upgrade\r\n"
+
+
+async def test_several_upgrades_that_nobody_honours_are_answered_one_after_the_other():
+    bodies = []
+
+    async def app(_scope, receive, send):
+        bodies.append((await receive())["body"])
+        headers = [(b"content-length", b"0")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    with capture_logs() as logs:
+        requests = [
+            UPGRADE + b"Content-Length: 1\r\n\r\na",
+            UPGRADE + b"Transfer-Encoding: chunked\r\n\r\n2\r\nbc\r\n0\r\n\r\n",
+            UPGRADE + b"\r\n",
+            GET,
+        ]
+        answer = await Client(app).ask(b"".join(requests))
+        assert bodies == [b"a", b"bc", b"", b""]
+        assert answer.count(b"HTTP/1.1 200 OK") == 4
+        client = Client(app)
+        await client.ask(requests[0] + UPGRADE + b"Content-Length: x\r\n\r\n")
+        assert client.wire.written.count(b"HTTP/1.1 200 OK") == 1
+        assert client.wire.closed
+    assert not logs
+
+
 async def never(_scope, _receive, _send):
     raise AssertionError("refused before")
 

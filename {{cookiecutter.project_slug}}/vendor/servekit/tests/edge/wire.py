@@ -30,6 +30,8 @@ class Wire:
         self.closed = False
 
     def write(self, data: bytes) -> None:
+        if self.closed:
+            raise RuntimeError("unable to perform operation: the handler is closed")  # as uvloop
         self.written += memoryview(data)
         self.writes += 1
 

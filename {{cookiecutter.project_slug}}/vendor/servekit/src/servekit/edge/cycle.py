@@ -42,11 +42,22 @@ class CheckedCycle(RequestResponseCycle):
         self.event_stream = False
 
     async def send(self, message: Any) -> None:
+        if self._is_gone():
+            return
         if message["type"] == START and not self.response_started:
             message = self._checked(message)
         elif message["type"] == BODY and self.bodiless:
             message = {**message, "body": b""}
         await super().send(message)
+
+    def _is_gone(self) -> bool:
+        """Tell whether nobody reads what is left of an answer; uvloop raises where one writes then.
+
+        A client may be gone before the connection is told.
+        """
+        if self.transport.is_closing() and not self.response_complete:
+            self.disconnected = True
+        return self.disconnected
 
     def _checked(self, message: Any) -> Any:
         status = message["status"]
@@ -88,7 +99,7 @@ class FastHeadCycle(CheckedCycle):
     async def send(self, message: Any) -> None:
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
-        if self.disconnected:
+        if self.disconnected or (self.transport.is_closing() and self._is_gone()):
             return
         if not self.response_started:
             if message["type"] != START:

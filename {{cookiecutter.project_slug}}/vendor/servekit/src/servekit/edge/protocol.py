@@ -89,15 +89,20 @@ class HttpProtocol(IgnoredUpgrades):
             return
         self.unparsed_bytes += len(data)
         self.instant_left = INSTANT_LIMIT
+        while data:
+            data = self._read(data)
+        if self.unparsed_bytes > self.limits.header_bytes and self.parser is not None:
+            self._refuse_oversized()
+
+    def _read(self, data: bytes) -> bytes:
+        """Parse, and return what another parser has to read, behind an upgrade that is ignored."""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as error:
-            self._upgrade(data, error)
+            return self._upgrade(data, error)
         except httptools.HttpParserError as error:
             self._refuse_unparsed(error)
-        else:
-            if self.unparsed_bytes > self.limits.header_bytes and self.parser is not None:
-                self._refuse_oversized()
+        return b""
 
     # What the parser calls
 
@@ -275,10 +280,10 @@ class HttpProtocol(IgnoredUpgrades):
         if len(self.options.known_hosts) < KNOWN_HOSTS_LIMIT:
             self.options.known_hosts.add(self._host)
 
-    def _upgrade(self, data: bytes, error: httptools.HttpParserUpgrade) -> None:
+    def _upgrade(self, data: bytes, error: httptools.HttpParserUpgrade) -> bytes:
         if self.ignoring_upgrade:
             try:
-                self.resume_after_upgrade(data, error)
+                return self.rest_after_upgrade(data, error)
             except httptools.HttpParserError as wrong:
                 self._refuse_unparsed(wrong)
         elif asks_for_websocket(self):
@@ -287,3 +292,4 @@ class HttpProtocol(IgnoredUpgrades):
         elif self.cycle is not None:
             # The parser stops at any upgrade; the request itself is answered as if it had none.
             self.cycle.keep_alive = False
+        return b""

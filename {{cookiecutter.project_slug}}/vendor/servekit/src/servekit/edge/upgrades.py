@@ -20,8 +20,8 @@ class IgnoredUpgrades(AbandonedReads):
     resuming = False
     """Whether what the parser reads is a head that it has read before."""
 
-    def resume_after_upgrade(self, data: bytes, error: httptools.HttpParserUpgrade) -> None:
-        """Read what follows the head by another parser, which is told the framing alone."""
+    def rest_after_upgrade(self, data: bytes, error: httptools.HttpParserUpgrade) -> bytes:
+        """Return what follows the head, for another parser, which is told the framing alone."""
         self.ignoring_upgrade = False
         [unread_from] = error.args
         self.parser = httptools.HttpRequestParser(self)
@@ -30,4 +30,5 @@ class IgnoredUpgrades(AbandonedReads):
         self.resuming = True
         self.parser.feed_data(b"POST / HTTP/1.1\r\n" + b"".join(lines) + b"\r\n")
         self.resuming = False
-        self.parser.feed_data(data[unread_from:])
+        rest: bytes = data[unread_from:]
+        return rest

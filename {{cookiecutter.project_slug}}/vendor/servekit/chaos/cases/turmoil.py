@@ -1,0 +1,134 @@
+"""Reloads, kills and scaling at random, under traffic: nothing is lost, and nothing is left."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from chaos.cases.workers import until_gone
+from chaos.report import Figure, at_least, case, exactly
+from chaos.targets import Running, Target
+from chaos.traffic.client import Request
+from chaos.traffic.load import Load, Outcome
+
+RATE = 200
+PAUSE_SECONDS = 0.06
+KILL_PAUSE_SECONDS = 3.0
+SETTLED_SECONDS = 60.0
+WORKERS = 2
+QUICK = Request("/chaos/wait?seconds=0.01")
+
+
+@case(46, "reloads, kills and scaling at random, 200 rps", compared=False)
+async def turmoil(target: Target) -> list[Figure]:
+    """Do one of them about 16 times a second; only what a killed worker had in flight fails."""
+    seconds = target.length(60, 6)
+    chance = random.Random(1)
+    async with target.start(WORKERS=str(WORKERS)) as running:
+        descriptors = await _descriptors(running)
+        load = Load(running.url)
+        begin = time.perf_counter()
+        sending = asyncio.create_task(load.run(running.traffic(QUICK), rate=RATE, seconds=seconds))
+        done, killed = await _stir(running, chance, begin, seconds)
+        outcome = await sending
+        rows = await _settled(running)
+        left = await _processes(running) - {row["pid"] for row in rows}
+        grown = await _descriptors(running) - descriptors
+    lost = _lost(outcome, killed)
+    return [
+        at_least("events", sum(done.values()), seconds / PAUSE_SECONDS / 3),
+        at_least("kills", len(killed), seconds / KILL_PAUSE_SECONDS / 4),
+        at_least("requests sent", len(outcome.samples), 0.95 * RATE * seconds),
+        exactly("failed that no killed worker had", lost, 0),
+        exactly("workers in the end", len(rows), WORKERS),
+        exactly("processes left beside them", len(left), 0),
+        exactly("descriptors left in the supervisor", max(0, grown), 0),
+    ]
+
+
+async def _stir(
+    running: Running, chance: random.Random, begin: float, seconds: float
+) -> tuple[Counter[str], list[tuple[int, float, float]]]:
+    """Return how much was done of what, and each killed worker with when it was killed and gone."""
+    done: Counter[str] = Counter()
+    killed: list[tuple[int, float, float]] = []
+    last_kill = begin
+    while (now := time.perf_counter()) - begin < seconds:
+        if now - last_kill > KILL_PAUSE_SECONDS and chance.random() < 0.1:  # noqa: PLR2004 - seldom
+            ready = [row["pid"] for row in await _rows(running) if row["state"] == "ready"]
+            if len(ready) > 1:
+                victim = chance.choice(ready)
+                os.kill(victim, signal.SIGKILL)
+                last_kill = time.perf_counter()
+                await until_gone(victim)
+                killed.append((victim, last_kill - begin, time.perf_counter() - begin))
+                done["kill"] += 1
+        else:
+            event = chance.choice([signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU])
+            running.signal(event)
+            done[event.name] += 1
+        await asyncio.sleep(chance.expovariate(1 / PAUSE_SECONDS))
+    return done, killed
+
+
+def _lost(outcome: Outcome, killed: list[tuple[int, float, float]]) -> int:
+    """Return how many requests failed although no worker that was killed can have had them."""
+    return sum(
+        one.failed
+        and not any(
+            one.worker in {pid, 0} and one.scheduled < gone and one.scheduled + one.latency > at
+            for pid, at, gone in killed
+        )
+        for one in outcome.samples
+    )
+
+
+async def _settled(running: Running) -> list[dict[str, Any]]:
+    """Return the workers once there are as many as at first, of one generation and all ready."""
+    until = time.monotonic() + SETTLED_SECONDS
+    while True:
+        rows = await _rows(running)
+        if len(rows) > WORKERS:
+            running.signal(signal.SIGTTOU)
+        elif len(rows) < WORKERS:
+            running.signal(signal.SIGTTIN)
+        same = len({row["generation"] for row in rows}) == 1
+        is_still = len(rows) == WORKERS and same and {row["state"] for row in rows} == {"ready"}
+        if is_still or time.monotonic() > until:
+            return rows
+        await asyncio.sleep(0.5)
+
+
+async def _rows(running: Running) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads((await running.get("/workers", admin=True)).body)[
+        "workers"
+    ]
+    return rows
+
+
+async def _processes(running: Running) -> set[int]:
+    """Return the service's workers among the processes: children of its zygotes."""
+    parents = {}
+    for entry in Path("/proc").iterdir():  # noqa: ASYNC240 - no disk
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            parents[int(entry.name)] = int(fields[1])
+    zygotes = {pid for pid, parent in parents.items() if parent == running.process.pid}
+    workers = {pid for pid, parent in parents.items() if parent in zygotes}
+    return {pid for pid in workers if b"zygote" in Path(f"/proc/{pid}/cmdline").read_bytes()}  # noqa: ASYNC240
+
+
+async def _descriptors(running: Running) -> int:
+    """Return how many the supervisor has open, once nobody asks it anything."""
+    await asyncio.sleep(1)
+    return sum(1 for _ in Path(f"/proc/{running.process.pid}/fd").iterdir())  # noqa: ASYNC240
