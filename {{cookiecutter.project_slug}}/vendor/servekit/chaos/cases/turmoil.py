@@ -22,7 +22,7 @@ RATE = 200
 PAUSE_SECONDS = 0.06
 KILL_PAUSE_SECONDS = 3.0
 SETTLED_SECONDS = 60.0
-WORKERS = 2
+WORKERS, MORE_MAX = 2, 3
 QUICK = Request("/chaos/wait?seconds=0.01")
 
 
@@ -71,7 +71,9 @@ async def _stir(
                 killed.append((victim, last_kill - begin, time.perf_counter() - begin))
                 done["kill"] += 1
         else:
-            event = chance.choice([signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU])
+            more = done["SIGTTIN"] - done["SIGTTOU"]
+            scale = signal.SIGTTOU if more > chance.randrange(MORE_MAX) else signal.SIGTTIN
+            event = chance.choice([signal.SIGHUP, scale])
             running.signal(event)
             done[event.name] += 1
         await asyncio.sleep(chance.expovariate(1 / PAUSE_SECONDS))

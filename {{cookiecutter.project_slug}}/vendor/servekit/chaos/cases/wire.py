@@ -57,7 +57,7 @@ TOKENS = [
 async def nearly(target: Target) -> list[Figure]:
     """Send requests with their bytes changed, in pieces, cut and reset; others ask meanwhile."""
     seconds = target.length(60, 6)
-    async with target.start() as running:
+    async with target.start(CACHE_LOCAL_MIB="1") as running:  # changed targets are new pages
         pids = await running.pids()
         before = rss_bytes(pids)
         until = time.monotonic() + seconds

@@ -102,7 +102,8 @@ class Service:
         self.instant = InstantAnswers(
             ended=self.ended,
             new_id=self.request_ids,
-            is_at_ease=lambda: self.pressure.calm() and not self.draining.active,
+            is_at_ease=self._is_at_ease,
+            routes=lambda: self.routes(),  # noqa: PLW0108 - known when it is installed
             hops=settings.trusted_proxy_hops,
         )
         self.redis = RedisClients(
@@ -171,6 +172,9 @@ class Service:
     def telemetry(self) -> TelemetryConfig:
         """For `FastAPI(telemetry=...)`: traces if a collector is set, else nothing at all."""
         return TELEMETRY_ON if self.settings.otel_exporter_otlp_endpoint else TELEMETRY_OFF
+
+    def _is_at_ease(self) -> bool:
+        return self.pressure.calm() and self.draining.ready and not self.draining.active
 
     def install(self, app: FastAPI) -> None:
         """Put this service around an application, which stays what FastAPI says.

@@ -101,3 +101,15 @@ async def test_a_message_above_the_limit_ends_the_connection_with_1009(service):
         await socket.send("x" * 1001)
         await socket.wait_closed()
     assert socket.close_code == 1009
+
+
+async def test_text_that_is_none_ends_the_connection_and_is_no_error_of_ours(service):
+    before = len(complaints(service))
+    async with service.connection() as connection:
+        connection.ask("/echo/ada", WITH_KEY)
+        await connection.reader.readuntil(b"\r\n\r\n")
+        connection.writer.write(b"\x81\x82" + bytes(4) + b"\xff\xff")
+        assert b"\x03\xef" in await connection.reader.read()  # 1007
+    await eventually(lambda: idle(service))
+    assert complaints(service)[before:] == []
+    assert service.other_output == []

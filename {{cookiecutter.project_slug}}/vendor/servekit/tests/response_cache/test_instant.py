@@ -7,7 +7,11 @@ import time
 from typing import Any
 
 import pytest
+from fastapi import Depends
+from fastapi.routing import APIRoute
+from starlette.routing import Match
 
+from servekit.cache import cache_response
 from servekit.edge.instant import INSTANT_LIMIT
 from servekit.response_cache import instant as module
 from servekit.service import TELEMETRY_OFF
@@ -197,14 +201,92 @@ async def test_a_client_that_does_not_read_is_not_written_to(make_settings):
         assert client.wire.written
 
 
+def replace_all(app):
+    app.router.routes[:] = [one for one in app.router.routes if one.path != "/html"]
+
+
+def assign_anew(app):
+    app.router.routes = [one for one in app.router.routes if one.path != "/html"]
+
+
+def put_before(app):
+    app.get("/html")(lambda: "the new one")
+    app.router.routes.insert(0, app.router.routes.pop())
+
+
+@pytest.mark.parametrize("change", [replace_all, assign_anew, put_before])
+async def test_another_table_of_routes_answers_from_then_on(make_settings, change):
+    app = make_app()
+    async with both(make_settings, app) as one:
+        await one.asked_often(b"/html")
+        change(app)
+        await one.asked_often(b"/pages/1")  # learned of the new table
+        instant, layers = [await one.seen(get(b"/html"), instant=way) for way in (True, False)]
+        assert instant == layers
+        assert b"<p>" not in instant.answer
+
+
+class Maintenance(APIRoute):
+    is_on = False
+
+    def matches(self, scope):
+        return super().matches(scope) if Maintenance.is_on else (Match.NONE, {})
+
+
+async def test_a_route_that_chooses_for_itself_is_asked_each_time(make_settings, monkeypatch):
+    app = make_app()
+    app.router.routes.insert(0, Maintenance("/html", lambda: "closed"))
+    async with both(make_settings, app) as one:
+        assert b"<p>" in await one.asked_often(b"/html")
+        monkeypatch.setattr(Maintenance, "is_on", True)
+        assert b"closed" in await one.ask(get(b"/html"))
+
+
+async def test_pages_of_mounted_applications_are_never_instant(make_settings):
+    app = make_app()
+    app.mount("/inner", make_app())
+    async with both(make_settings, app) as one:
+        assert b"hit;" in await one.asked_often(b"/inner/html")
+        assert one.instants == 0
+
+
+async def test_a_bypassed_cache_is_bypassed(make_settings):
+    async with both(make_settings) as one:
+        await one.asked_often(b"/html")
+        with one.service.cache.bypass():
+            assert b"hit;" not in await one.ask(get(b"/html"))
+
+
+async def test_a_readiness_that_is_none_is_told(make_settings):
+    app = make_app()
+    app.get("/readyz", dependencies=[Depends(cache_response(ttl_seconds=60))])(lambda: "own")
+    async with both(make_settings, app) as one:
+        await one.asked_often(b"/readyz")
+        one.service.draining.ready = False
+        assert b"not ready" in await one.ask(get(b"/readyz"))
+
+
 async def test_what_is_remembered_of_targets_is_bounded(make_settings, monkeypatch):
-    monkeypatch.setattr(module, "TARGETS_MAX", 10)
+    monkeypatch.setattr(module, "PLACES_MAX", 10)
     monkeypatch.setattr(module, "VARIANTS_MAX", 3)
     async with both(make_settings, allowed_hosts=["*"]) as one:
         for number in range(20):
             await one.asked_often(b"/pages/1?unknown=%d" % number)
             for _ in range(3):
                 await one.ask(get().replace(b"localhost", b"host-%d" % number))
-        assert len(one.service.instant.targets) <= 10
-        assert max(map(len, one.service.instant.targets.values())) <= 3
+        remembered = one.service.instant.targets.values()
+        assert sum(map(len, remembered)) == 10
+        assert max(map(len, remembered)) <= 3
         assert one.instants >= 20
+
+
+async def test_long_names_are_not_remembered_and_strange_ones_give_way(make_settings):
+    async with both(make_settings) as one:
+        await one.asked_often(b"/html?" + b"x" * 600)
+        await one.asked_often(b"/html", b"accept-encoding: " + b"x;q=0, " * 100)
+        assert one.instants == 0
+        for number in range(20):
+            await one.asked_often(b"/html", b"accept-encoding: junk%d" % number)
+        before = one.instants
+        await one.asked_often(b"/html", b"accept-encoding: gzip")
+        assert one.instants > before

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
+from servekit.edge.addresses import plain
 from servekit.scope import IN_WORKER
 
 if TYPE_CHECKING:
@@ -12,6 +14,38 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 SWITCHING = 101
+PROTOCOL_ERROR = 1002
+CLIENTS_FAULT = "Invalid UTF-8 sequence received from client."
+
+
+def websocket_protocol(protocol: type[Any]) -> type[Any]:
+    """Return a class of uvicorn's WebSocket protocols, with what a client may do to it mended."""
+    logging.getLogger("uvicorn.error").addFilter(as_the_clients_fault)
+
+    class WebSocketProtocol(protocol):  # type: ignore[misc] # whichever library there is
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            for name in ("client", "server"):
+                setattr(self, name, plain(getattr(self, name)))
+
+        def handle_parser_exception(self) -> None:
+            """Close; before the handshake there is no frame to say why, which uvicorn asserts."""
+            if self.conn.close_sent is not None:
+                super().handle_parser_exception()
+                return
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": PROTOCOL_ERROR})
+            self.close_sent = True
+            self.transport.close()
+
+    return WebSocketProtocol
+
+
+def as_the_clients_fault(record: logging.LogRecord) -> bool:
+    """Let a record pass; what a client may send is no error of ours, and has no trace."""
+    if record.msg == CLIENTS_FAULT:
+        record.levelno, record.levelname = logging.INFO, "INFO"
+        record.exc_info = record.exc_text = None
+    return True
 
 
 def make_websocket(

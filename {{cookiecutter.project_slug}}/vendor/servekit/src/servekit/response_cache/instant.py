@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from servekit.layers.telemetry import EndedRequests
     from servekit.response_cache.routes import CacheableRoute
     from servekit.response_cache.stored import StoredResponse
+    from servekit.routing.routes import Routes
 
-TARGETS_MAX = 4096
+PLACES_MAX = 4096
 VARIANTS_MAX = 16
+NAME_BYTES_MAX = 512
+"""The longest target, host and list of codings together that is remembered."""
 
 FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto"})
 NEED_A_LAYER = BYPASSING | CONDITIONS | {b"origin", b"x-forwarded-prefix", b"expect", b"upgrade"}
@@ -67,7 +70,8 @@ class InstantAnswers:
 
     A head is kept with its page, as it was sent, and written again with the date, age, time to live
     and request id of the next hit. Whatever needs a layer takes the way through them: other fields
-    of the request, a page that is not plainly fresh, a worker that is not at ease.
+    of the request, a page that is not plainly fresh, a worker that is not at ease, a route that
+    more than path and method choose. `routes` gives the table of routes: another one may answer.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class InstantAnswers:
         ended: EndedRequests,
         new_id: RequestIds,
         is_at_ease: Callable[[], bool],
+        routes: Callable[[], Routes],
         hops: int = 0,
     ) -> None:
         self.targets: dict[bytes, dict[Variant, Place]] = {}
@@ -85,6 +90,9 @@ class InstantAnswers:
         self._ended = ended
         self._new_id = new_id.new
         self._is_at_ease = is_at_ease
+        self._routes = routes
+        self._table: Routes | None = None
+        self._places = 0
         self._hops = hops
         self._defaults: Sequence[tuple[bytes, bytes]] = ()
         self._date = b""
@@ -101,14 +109,14 @@ class InstantAnswers:
         `defaults` are the server's own fields, the date among them.
         """
         began = perf_counter()
-        if not (self._is_at_ease() and self.is_in_force()):
+        if not (self._is_at_ease() and self.is_in_force() and self._routes() is self._table):
             return None
         told = self._read(fields)
         if told is None:
             return None
         place = self.targets[target].get(told.variant)
         entry = place.cached.local_entry(place.key) if place is not None else None
-        if place is None or entry is None:
+        if place is None or entry is None or place.cached.bypassed:
             return None
         page: StoredResponse = entry.value
         age = max(0.0, time() - page.created_at)
@@ -137,28 +145,35 @@ class InstantAnswers:
         self, scope: Scope, cached: Cached[..., Any], key: str, route: CacheableRoute, page: Any
     ) -> None:
         """Have the connection tell how the head of this hit is sent, if the next can be instant."""
-        target = scope.get(TARGET_KEY)
+        target, table = scope.get(TARGET_KEY), self._routes()
         if target is None or scope["method"] != "GET" or route.vary or not self.is_in_force():
             return
+        if not table.is_settled(scope):
+            return  # something else may choose another route the next time
         told = self._read(scope["headers"])
-        if told is None:
+        if told is None or len(target) + sum(map(len, told.variant)) > NAME_BYTES_MAX:
             return
 
         def learn(lines: Iterable[bytes]) -> None:
             page.head = page.head or template(lines)
             if page.head:
-                self._remember(target, told.variant, Place(cached, key, route, scope["path"]))
+                place = Place(cached, key, route, scope["path"])
+                self._remember(table, target, told.variant, place)
 
         scope[LEARN_HEAD_KEY] = learn
 
-    def _remember(self, target: bytes, variant: Variant, place: Place) -> None:
-        variants = self.targets.get(target)
-        if variants is None:
-            if len(self.targets) >= TARGETS_MAX:
-                del self.targets[next(iter(self.targets))]
-            variants = self.targets[target] = {}
-        if len(variants) < VARIANTS_MAX:
-            variants[variant] = place
+    def _remember(self, table: Routes, target: bytes, variant: Variant, place: Place) -> None:
+        if table is not self._table:
+            self._table, self._places = table, 0
+            self.targets.clear()
+        variants = self.targets.setdefault(target, {})
+        self._places -= len(variants)
+        if len(variants) >= VARIANTS_MAX:
+            del variants[next(iter(variants))]
+        variants[variant] = place
+        self._places += len(variants)
+        while self._places > PLACES_MAX:  # the oldest first
+            self._places -= len(self.targets.pop(next(iter(self.targets))))
 
     def _read(self, fields: Headers) -> Told | None:
         """Return what the fields say; None if a layer has to see one of them."""

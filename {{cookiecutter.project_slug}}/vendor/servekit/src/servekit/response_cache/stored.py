@@ -16,7 +16,7 @@ from servekit.response_cache.rfc9111 import Lifetimes
 HEADER = struct.Struct(">HddddI")
 FINGERPRINT = b"http-1"
 HEADER_BYTES = 200  # about what a field costs beside its text: a pair, two objects, a place
-HEAD_BYTES = 1024  # about what the form of a head costs: with it all fields of all layers
+HEAD_BYTES = 1024  # about what the form of a head costs beside them: the fields of all layers
 EARLIEST = 0.9  # entries of one moment end over a tenth of their lifetime
 
 # What a 304 repeats (RFC 9110 15.4.5).
@@ -107,6 +107,6 @@ class ResponsePolicy(CachePolicy):
     def localize(self, entry: Entry, value: Any) -> LocalEntry:
         """Return the entry as the local tier keeps it: its body is bytes, counted once."""
         local = super().localize(entry, value)
-        fields = HEADER_BYTES * len(value.headers)
+        fields = sum(HEADER_BYTES + len(name) + len(text) for name, text in value.headers)
         local.size = ENTRY_BYTES + len(entry.payload) + fields + HEAD_BYTES
         return local

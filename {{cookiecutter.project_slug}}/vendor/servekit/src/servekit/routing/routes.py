@@ -146,6 +146,11 @@ class Routes:
             self._remember(path, method, routed)
         return routed
 
+    def is_settled(self, scope: Scope) -> bool:
+        """Tell whether path and method alone decided which route answers a request lately."""
+        path = route_path(scope) if scope.get("root_path") else scope["path"]
+        return (path, scope["method"]) in self._recent
+
     def _remember(self, path: str, method: str | None, routed: Routed) -> None:
         if len(path) <= RECENT_LENGTH:
             if len(self._recent) >= RECENT_PATHS:

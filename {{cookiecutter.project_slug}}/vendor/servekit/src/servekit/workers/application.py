@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 import uvicorn
 
-from servekit.edge.addresses import with_plain_addresses
-from servekit.edge.websockets import make_websocket
+from servekit.edge.websockets import make_websocket, websocket_protocol
 from servekit.foreign import anyio
 from servekit.foreign.uvicorn import HttpToolsProtocol, LifespanOn, renew_default_headers
 
@@ -96,7 +95,7 @@ class Application:
         self.config.load()
         make = self.config.ws_protocol_class
         if make is not None:
-            ours: Any = functools.partial(make_websocket, with_plain_addresses(make), headers)
+            ours: Any = functools.partial(make_websocket, websocket_protocol(make), headers)
             self.config.ws_protocol_class = ours
         self._server = uvicorn.Server(self.config)
         self.tick_count = 0
