@@ -39,7 +39,7 @@ async def turmoil(target: Target) -> list[Figure]:
         done, killed = await _stir(running, chance, begin, seconds)
         outcome = await sending
         rows = await _settled(running)
-        left = await _processes(running) - {row["pid"] for row in rows}
+        left = await _processes(running) - {row.get("pid") for row in rows}
         grown = await _descriptors(running) - descriptors
     lost = _lost(outcome, killed)
     return [
@@ -101,7 +101,7 @@ async def _settled(running: Running) -> list[dict[str, Any]]:
             running.signal(signal.SIGTTOU)
         elif len(rows) < WORKERS:
             running.signal(signal.SIGTTIN)
-        same = len({row["generation"] for row in rows}) == 1
+        same = len({row.get("generation") for row in rows}) == 1
         is_still = len(rows) == WORKERS and same and {row["state"] for row in rows} == {"ready"}
         if is_still or time.monotonic() > until:
             return rows
