@@ -1,21 +1,16 @@
 """Each cause is found on its counters, alone, and its twin is left in peace."""
 
-from collections import Counter
-from dataclasses import replace
-
 import pytest
 
 from servekit.diagnosis.causes.waits import WAITS
 from servekit.diagnosis.evidence import Evidence
 from servekit.diagnosis.judgement import judge
-from servekit.diagnosis.readings import LOOP_CPU, REQUEST, STALLED, STATEMENT, TASKS
-from servekit.diagnosis.stacks import Frame
+from servekit.diagnosis.readings import LOOP_CPU, REQUEST, STALLED, STATEMENT
 from tests.diagnosis.windows import (
     SLOW,
     SPOT,
     Deltas,
     doing,
-    growing,
     held,
     profiles,
     seconds_of,
@@ -126,74 +121,6 @@ def test_what_a_library_does_for_the_service_has_a_name_of_its_own(deltas, file,
     blocked = {"asyncio_eventloop_blocked_total": {"/items": 9.0, "/": 1.0}}
     found = judge(seconds_of(deltas, blocked), doing(file)).verdicts
     assert [(one.cause, one.route) for one in found] == ([(cause, "/items")] if cause else [])
-
-
-RISING = {second: 100.0 + 12 * second for second in range(1, 11)}
-FILLING_UP = {second: min(140.0, 100.0 + 12 * second) for second in range(1, 11)}
-SAWTOOTH = {second: 100.0 + 30 * (second % 3) for second in range(1, 11)}
-GROWTH = {
-    "task_leak": (TASKS, 1, "forget"),
-    "file_leak": ("process_open_fds", 1, ""),
-    "memory_growth": ("process_resident_memory_bytes", 2**20, ""),
-}
-
-
-@pytest.mark.parametrize(
-    ("amounts", "found"), [(RISING, True), (FILLING_UP, False), (SAWTOOTH, False)]
-)
-@pytest.mark.parametrize("cause", GROWTH)
-def test_growth_needs_no_symptom_and_must_go_on(cause, amounts, found):
-    metric, factor, label = GROWTH[cause]
-    scaled = scaled_to(factor, amounts)
-    judged = judge(growing(seconds_of(), metric, scaled, label), profiles())
-    assert [verdict.cause for verdict in judged.verdicts] == ([cause] if found else [])
-    assert judged.exit_code == found
-
-
-@pytest.mark.parametrize("cause", GROWTH)
-@pytest.mark.parametrize("traffic", ["worker_connections", "http_server_active_requests"])
-def test_what_grows_with_the_traffic_is_no_leak(cause, traffic):
-    metric, factor, label = GROWTH[cause]
-    scaled = scaled_to(factor)
-    windows = growing(growing(seconds_of(), metric, scaled, label), traffic, RISING)
-    assert judge(windows, profiles()).verdicts == ()
-
-
-def test_the_traffic_beside_growth_is_told_by_worker():
-    windows = growing(seconds_of(), TASKS, RISING, "forget")
-    windows = [
-        replace(one, levels={**one.levels, "worker_connections": {"": connections}})
-        for one in windows
-        for connections in [3.0 if one.worker == "0" else 40.0]
-    ]
-    [verdict] = judge(windows, profiles()).verdicts
-    assert verdict.ruled_out[0].startswith("Traffic: 0 connections")
-
-
-def test_a_cache_that_fills_is_no_growth_of_memory():
-    windows = growing(seconds_of(), "process_resident_memory_bytes", scaled_to(2**20))
-    windows = growing(windows, "cache_local_size_bytes", scaled_to(2**20))
-    assert judge(windows, profiles()).verdicts == ()
-
-
-def scaled_to(factor, amounts=RISING):
-    return {second: amount * factor for second, amount in amounts.items()}
-
-
-def test_memory_that_large_requests_take_and_give_back_is_no_growth():
-    megabytes = dict(enumerate([219, 220, 222, 262, 233, 237, 276, 243], 1))
-    windows = growing(
-        seconds_of(count=8), "process_resident_memory_bytes", scaled_to(2**20, megabytes)
-    )
-    assert judge(windows, profiles()).verdicts == ()
-
-
-def test_a_leaking_task_is_told_with_where_its_coroutine_begins():
-    forget = Frame("forget", "/srv/shop/mail.py", 30)
-    sampled = {name: replace(one, tasks=Counter({forget: 9})) for name, one in profiles().items()}
-    [verdict] = judge(growing(seconds_of(), TASKS, RISING, "forget"), sampled).verdicts
-    assert verdict.places == ("forget /srv/shop/mail.py:30",)
-    assert ", of forget" in verdict.sentence
 
 
 def test_the_collectors_time_is_not_computation_as_well():
@@ -315,19 +242,6 @@ def test_redis_is_not_slow_for_one_worker_of_two():
 def test_a_slow_handler_with_a_full_queue_behind_it_is_no_overload():
     seen = judge(seconds_of(COMPUTING, REFUSING, {STALLED: 0.8}), profiles())
     assert [verdict.cause for verdict in seen.verdicts] == ["cpu_on_loop"]
-
-
-FILLING: Deltas = {
-    **MISSES,
-    "cache_hits_total": {"local": 40.0, "redis": 40.0},
-    "cache_misses_total": {"local": 160.0, "redis": 120.0},
-}
-
-
-@pytest.mark.parametrize("later", [HITS, FILLING])
-def test_a_cache_that_fills_is_not_blamed(later):
-    windows = [*seconds_of(MISSES, count=5), *seconds_of(later, count=5, begin=6)]
-    assert judge(windows, profiles()).verdicts == ()
 
 
 @pytest.mark.parametrize("cause", sorted(FOUND.keys() - {"low_hit_ratio"}))

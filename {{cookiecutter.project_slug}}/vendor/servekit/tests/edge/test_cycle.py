@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from structlog.testing import capture_logs
 
-from servekit.edge.instant import JOINED_BYTES
+from servekit.edge.head import JOINED_BYTES
 from servekit.layers.errors import ErrorsMiddleware
 from servekit.scope import WholeStart
 from tests.edge.wire import CYCLES, Client, read_answer

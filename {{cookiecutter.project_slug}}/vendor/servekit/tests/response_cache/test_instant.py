@@ -7,13 +7,14 @@ import time
 from typing import Any
 
 import pytest
-from fastapi import Depends
+from fastapi import Depends, Request
 from fastapi.routing import APIRoute
 from starlette.routing import Match
 
 from servekit.cache import cache_response
 from servekit.edge.instant import INSTANT_LIMIT
 from servekit.response_cache import instant as module
+from servekit.scope import TARGET_KEY
 from servekit.service import TELEMETRY_OFF
 from tests.response_cache.both_ways import TRACE, both, get, make_app
 
@@ -250,6 +251,18 @@ async def test_pages_of_mounted_applications_are_never_instant(make_settings):
         assert one.instants == 0
 
 
+async def test_a_cached_route_does_not_see_the_target_with_its_whole_query(make_settings):
+    app = make_app()
+
+    @app.get("/seen", dependencies=[Depends(cache_response(ttl_seconds=60))])
+    async def seen(request: Request) -> str:
+        return str(request.scope.get(TARGET_KEY))
+
+    async with both(make_settings, app) as one:
+        for user in (b"ada", b"eve"):
+            assert b'"None"' in await one.ask(get(b"/seen?user=" + user))
+
+
 async def test_a_bypassed_cache_is_bypassed(make_settings):
     async with both(make_settings) as one:
         await one.asked_often(b"/html")
@@ -264,29 +277,3 @@ async def test_a_readiness_that_is_none_is_told(make_settings):
         await one.asked_often(b"/readyz")
         one.service.draining.ready = False
         assert b"not ready" in await one.ask(get(b"/readyz"))
-
-
-async def test_what_is_remembered_of_targets_is_bounded(make_settings, monkeypatch):
-    monkeypatch.setattr(module, "PLACES_MAX", 10)
-    monkeypatch.setattr(module, "VARIANTS_MAX", 3)
-    async with both(make_settings, allowed_hosts=["*"]) as one:
-        for number in range(20):
-            await one.asked_often(b"/pages/1?unknown=%d" % number)
-            for _ in range(3):
-                await one.ask(get().replace(b"localhost", b"host-%d" % number))
-        remembered = one.service.instant.targets.values()
-        assert sum(map(len, remembered)) == 10
-        assert max(map(len, remembered)) <= 3
-        assert one.instants >= 20
-
-
-async def test_long_names_are_not_remembered_and_strange_ones_give_way(make_settings):
-    async with both(make_settings) as one:
-        await one.asked_often(b"/html?" + b"x" * 600)
-        await one.asked_often(b"/html", b"accept-encoding: " + b"x;q=0, " * 100)
-        assert one.instants == 0
-        for number in range(20):
-            await one.asked_often(b"/html", b"accept-encoding: junk%d" % number)
-        before = one.instants
-        await one.asked_often(b"/html", b"accept-encoding: gzip")
-        assert one.instants > before

@@ -1,13 +1,11 @@
 """Middleware of the application's own runs for every request, and sees it as it came."""
 
 import asyncio
-from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from typing import Annotated, Any
+from typing import Any
 
-import httpx2
 import pytest
-from fastapi import Depends, FastAPI, Header, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.sessions import SessionMiddleware
 from structlog.testing import capture_logs
@@ -16,19 +14,10 @@ from servekit import Service
 from servekit.cache import cache_response
 from servekit.sessions import SessionDep
 from servekit.sessions.layer import load_session
-from servekit.testing.lifespan import Lifespan
+from tests.response_cache.around import KEPT, AccessLog, client_of, is_hit, not_cached
 
-KEPT = Depends(cache_response(ttl_seconds=60))
 TENANT: ContextVar[str] = ContextVar("tenant", default="")
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
-
-
-@asynccontextmanager
-async def client_of(app):
-    async with Lifespan(app) as running:
-        transport = httpx2.ASGITransport(running, client=("192.0.2.7", 1))
-        async with httpx2.AsyncClient(transport=transport, base_url="https://testserver") as client:
-            yield client
 
 
 @pytest.fixture
@@ -36,39 +25,6 @@ def app(settings) -> FastAPI:
     app = FastAPI()
     Service(settings).install(app)
     return app
-
-
-def is_hit(answer):
-    return "hit" in answer.headers["cache-status"]
-
-
-def not_cached(logs):
-    return [entry for entry in logs if entry["event"] == "response_not_cached"]
-
-
-class AccessLog:
-    """Reads by hand what a request has, as access logs do."""
-
-    lines: list[Any]
-
-    def __init__(self, app, *, lines):
-        self.app = app
-        self.lines = lines
-
-    async def __call__(self, scope, receive, send):
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        agent = dict(scope["headers"]).get(b"user-agent")
-
-        async def noting(message):
-            if message["type"] == "http.response.start":
-                query = scope["query_string"].decode()
-                client = scope["client"][0]
-                self.lines.append((scope["path"], query, client, agent, message["status"]))
-            await send(message)
-
-        await self.app(scope, receive, noting)
 
 
 async def test_a_middleware_sees_each_request_as_it_came_and_pages_are_kept(app: FastAPI):
@@ -291,81 +247,3 @@ async def test_what_a_route_leaves_in_the_state_a_middleware_finds_when_it_ran(a
             assert (await client.get("/page")).json() == 3
 
     assert found == [3, None]
-
-
-async def test_a_write_that_a_middleware_commits_after_its_answer_ends_the_page(app: FastAPI):
-    value = ["old"]
-
-    class CommitLate:
-        def __init__(self, app):
-            self.app = app
-
-        async def __call__(self, scope, receive, send):
-            await self.app(scope, receive, send)
-            if scope["type"] == "http" and scope["method"] == "PUT":
-                value[0] = "new"
-
-    app.add_middleware(CommitLate)
-
-    @app.get("/page", dependencies=[KEPT])
-    async def page() -> str:
-        return value[0]
-
-    @app.put("/page")
-    async def write() -> None: ...
-
-    async with client_of(app) as client:
-        assert (await client.get("/page")).json() == "old"
-        await client.put("/page")
-        assert (await client.get("/page")).json() == "new"
-
-
-async def test_paths_that_a_middleware_rewrites_are_pages_of_their_own_and_end_by_writes(
-    app: FastAPI,
-):
-    value = {"a": 0, "b": 0}
-
-    class Tenants:
-        def __init__(self, app):
-            self.app = app
-
-        async def __call__(self, scope, receive, send):
-            if scope["type"] == "http":
-                tenant = dict(scope["headers"])[b"x-tenant"].decode()
-                scope = {**scope, "path": f"/of/{tenant}{scope['path']}"}
-            await self.app(scope, receive, send)
-
-    app.add_middleware(Tenants)
-
-    @app.get("/of/{tenant}/page", dependencies=[KEPT])
-    async def page(tenant: str) -> int:
-        return value[tenant]
-
-    @app.put("/of/{tenant}/page")
-    async def write(tenant: str) -> None:
-        value[tenant] += 1
-
-    async with client_of(app) as client:
-        for tenant, hit in (("a", False), ("b", False), ("a", True)):
-            assert is_hit(await client.get("/page", headers={"x-tenant": tenant})) == hit
-        await client.put("/page", headers={"x-tenant": "a"})
-        answers = [await client.get("/page", headers={"x-tenant": tenant}) for tenant in "ab"]
-
-    assert [answer.json() for answer in answers] == [1, 0]
-    assert [is_hit(answer) for answer in answers] == [False, True]
-
-
-@pytest.mark.parametrize("own", [False, True])
-async def test_a_get_with_a_body_runs_its_route_with_it(app: FastAPI, own: bool):
-    if own:
-        app.add_middleware(AccessLog, lines=[])
-
-    @app.get("/page", dependencies=[KEPT])
-    async def page(request: Request, x_lang: Annotated[str, Header()] = "en") -> str:
-        return (await request.body()).decode() + x_lang
-
-    async with client_of(app) as client:
-        for content, expected in ((b"", "en"), (b"one ", "one en"), (b"two ", "two en")):
-            answer = await client.request("GET", "/page", content=content)
-            assert answer.json() == expected
-        assert is_hit(await client.request("GET", "/page", headers={"content-length": "0"}))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from servekit.edge.head import (
     BODILESS,
     FRAMING,
+    JOINED_BYTES,
     REPEATED,
     STATUS_LINES,
     HeadWriter,
@@ -14,7 +15,6 @@ from servekit.edge.head import (
     is_plain_length,
     status_line,
 )
-from servekit.edge.instant import JOINED_BYTES
 from servekit.foreign.uvicorn import RequestResponseCycle
 from servekit.scope import LEARN_HEAD_KEY, WholeStart
 from servekit.unsendable import UnsendableHead

@@ -28,6 +28,8 @@ REPEATED = frozenset(
     {b"age", b"cache-control", b"cache-status", b"content-type", b"etag", b"last-modified", b"vary"}
 )
 """Fields whose values come again."""
+JOINED_BYTES = 65_536
+"""The longest body that is copied, to leave with its head in one system call."""
 LINES_LIMIT = 1024
 REPEATED_BYTES = 200
 

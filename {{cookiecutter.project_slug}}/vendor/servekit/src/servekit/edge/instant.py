@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from servekit.edge.head import JOINED_BYTES
+
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Container, Sequence
@@ -15,8 +17,6 @@ if TYPE_CHECKING:
 
 INSTANT_LIMIT = 16
 """Answers that are given without a turn of the loop, to one client that sent many requests."""
-JOINED_BYTES = 65_536
-"""The longest body that is copied, to leave with its head in one system call."""
 
 
 class Instant(Protocol):

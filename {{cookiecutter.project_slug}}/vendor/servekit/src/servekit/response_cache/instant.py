@@ -12,7 +12,7 @@ from servekit.layers.request_id import SANE, TRACEPARENT
 from servekit.layers.telemetry import Ended
 from servekit.response_cache.answers import CONDITIONS
 from servekit.response_cache.bypassing import BYPASSING
-from servekit.scope import LEARN_HEAD_KEY, TARGET_KEY
+from servekit.scope import LEARN_HEAD_KEY
 
 if TYPE_CHECKING:
     from starlette.types import Scope
@@ -142,11 +142,14 @@ class InstantAnswers:
         return head, page.body
 
     def offer(
-        self, scope: Scope, cached: Cached[..., Any], key: str, route: CacheableRoute, page: Any
+        self, target: bytes, scope: Scope, cached: Cached[..., Any], key: str, page: StoredResponse
     ) -> None:
-        """Have the connection tell how the head of this hit is sent, if the next can be instant."""
-        target, table = scope.get(TARGET_KEY), self._routes()
-        if target is None or scope["method"] != "GET" or route.vary or not self.is_in_force():
+        """Have the connection tell how the head of this hit is sent, if the next can be instant.
+
+        `target` is what the request line says.
+        """
+        route, table = scope["route"], self._routes()
+        if scope["method"] != "GET" or route.vary or not self.is_in_force():
             return
         if not table.is_settled(scope):
             return  # something else may choose another route the next time

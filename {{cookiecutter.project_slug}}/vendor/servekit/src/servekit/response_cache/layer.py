@@ -33,6 +33,7 @@ from servekit.response_cache.stored import ResponseCodec, ResponsePolicy, Stored
 from servekit.response_cache.view import DECLARE, Sight
 from servekit.response_cache.writes import NAME, READS, Writes
 from servekit.routing.routes import Routes
+from servekit.scope import TARGET_KEY
 
 __all__ = ["ResponseCacheMiddleware", "cache_response"]
 
@@ -104,6 +105,7 @@ class ResponseCacheMiddleware:
     async def _read(
         self, route: CacheableRoute, scope: Scope, receive: Receive, send: Send, *place: bytes
     ) -> None:
+        target = scope.pop(TARGET_KEY, None)  # which has the whole query, for no route to see
         scope["route"] = route  # metrics and logs name the template, though nothing was routed
         fields = selected(scope, route)
         key, now = page_key(scope, route, fields, *place), time.time()
@@ -114,8 +116,8 @@ class ResponseCacheMiddleware:
             page: StoredResponse = local.value
             age = max(0.0, now - page.created_at)
             method, status = scope["method"], hit_status(page, age)
-            if self._instant is not None:
-                self._instant.offer(scope, cached, key, route, page)
+            if self._instant is not None and target is not None:
+                self._instant.offer(target, scope, cached, key, page)
             await respond(send, page, method=method, fields=fields, status=status, age=age)
             return
         exchange = Exchange(self._app, scope, route, sight, fields, key, self._limit_bytes, now)
