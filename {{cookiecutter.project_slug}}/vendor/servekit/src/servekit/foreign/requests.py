@@ -18,6 +18,8 @@ NOT_FOR_ITSELF = ("starlette.middleware.", "fastapi._compat", "fastapi.encoders"
 # Who is behind these reads, not they.
 PASSING_ON = frozenset({"servekit.foreign.requests", "servekit.response_cache.veils"})
 PASSING_ON |= {"servekit.response_cache.view", "collections.abc"}
+# What routers look for in every scope, and place there themselves.
+PLACED_BY_FRAMEWORKS = frozenset({"router", "path_params", "fastapi", "fastapi.telemetry"})
 BY_REQUEST = frozenset({"__getitem__", "__iter__", "__len__"})
 
 

@@ -123,12 +123,12 @@ class Exchange:
         # Another host's clock may run ahead: what was made in the future is just a hit.
         return self.ran or self.started_at <= stored.created_at <= time.time()
 
-    def seen(self, also: frozenset[bytes] = frozenset()) -> Run:
-        """Return what the route runs with: what is in its key, and fields of `also`.
+    def seen(self) -> Run:
+        """Return what the route runs with: what is in its key.
 
         The session finds its cookie all the same: an answer that reads it is its client's only.
         """
-        view = View(self.sight, self.scope, self.scope.get(BOUNDARY_KEY), also)
+        view = View(self.sight, self.scope, self.scope.get(BOUNDARY_KEY))
         view.scope[EXCHANGE_KEY] = self
         view.scope[SESSION_HEADERS_KEY] = self._session_headers
         session = self.scope.get(SESSION_KEY)

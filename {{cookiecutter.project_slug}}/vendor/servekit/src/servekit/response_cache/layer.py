@@ -125,7 +125,8 @@ class ResponseCacheMiddleware:
         if asks_for_more:
             bypass = with_cache_status(send, b"fwd=bypass")
             body = NoBody(receive) if BODY.isdisjoint(fields) else receive
-            await self._app(exchange.seen(BYPASSING).scope, body, bypass)
+            # Nothing of this is kept: the route may see all that there is.
+            await self._app({**scope, "method": "GET", EXCHANGE_KEY: exchange}, body, bypass)
         elif self._passing.has(key):
             await self._pass(exchange, receive, send)
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from servekit.foreign.requests import Veil
+from servekit.foreign.requests import PLACED_BY_FRAMEWORKS, Veil
 
 
 class VeiledDict(dict[str, Any]):
@@ -120,6 +120,8 @@ class VeiledScope(VeiledDict):
         self._narrowed = narrowed
 
     def __missing__(self, key: str) -> Any:
+        if self._is_unplaced(key):
+            raise KeyError(key)
         try:
             return super().__missing__(key)
         except KeyError:
@@ -128,7 +130,13 @@ class VeiledScope(VeiledDict):
             raise
 
     def __contains__(self, key: object) -> bool:
+        if self._is_unplaced(key):
+            return dict.__contains__(self, key)
         return key in self._narrowed or super().__contains__(key)
+
+    def _is_unplaced(self, key: object) -> bool:
+        """Return whether a framework would have placed it and has not: so for all requests."""
+        return key in PLACED_BY_FRAMEWORKS and key not in self._real
 
     def __setitem__(self, key: str, value: Any) -> None:
         # Starlette's Headers puts back the list that it has just read.

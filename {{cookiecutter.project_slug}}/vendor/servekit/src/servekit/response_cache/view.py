@@ -59,10 +59,10 @@ class Sight:
         self.readable = JUST_ABSENT | names
         self._told: set[str] = set()
 
-    def narrow(self, scope: Scope, also: frozenset[bytes]) -> dict[str, Any]:
-        """Return headers, query and the like as they are in the key; `also` fields."""
-        route, visible = self.route, self.route.visible | also
-        given = [item for item in scope["headers"] if item[0] in visible]
+    def narrow(self, scope: Scope) -> dict[str, Any]:
+        """Return headers, query and the like as they are in the key."""
+        route = self.route
+        given = [item for item in scope["headers"] if item[0] in route.visible]
         headers = [item for item in given if item[0] not in SPELLED]
         headers += [(b"host", value.lower()) for name, value in given if name == b"host"]
         codings = accepted_codings(header_value(given, b"accept-encoding"))
@@ -100,16 +100,10 @@ class View:
     the route is in no key either.
     """
 
-    def __init__(
-        self,
-        sight: Sight,
-        scope: Scope,
-        boundary: Boundary | None,
-        also: frozenset[bytes] = frozenset(),
-    ) -> None:
+    def __init__(self, sight: Sight, scope: Scope, boundary: Boundary | None) -> None:
         self._sight, self._scope = sight, scope
         self.lifted = False
-        self.narrowed = sight.narrow(scope, also)
+        self.narrowed = sight.narrow(scope)
         visible = {
             key: value
             for key, value in scope.items()
