@@ -17,7 +17,7 @@ from servekit.edge.protocol import HttpProtocol
 from servekit.edge.refusals import Refusals
 from servekit.edge.websockets import make_websocket
 from servekit.layers.security_headers import default_security_headers
-from servekit.workers.worker import cycle_factory
+from servekit.worker.worker import cycle_factory
 
 HEADERS = default_security_headers(https=False)
 LIMITS = ConnectionLimits(header_bytes=2**20)  # a test sends 64 KiB

@@ -10,9 +10,9 @@ from prometheus_client import CollectorRegistry
 from servekit import Service, Settings
 from servekit.install import entrance
 from servekit.sql import Database
-from servekit.workers.program import SupervisorConfig
-from servekit.workers.supervisor import Supervisor
-from servekit.workers.view import WorkerCollector
+from servekit.supervisor.program import SupervisorConfig
+from servekit.supervisor.supervisor import Supervisor
+from servekit.supervisor.view import WorkerCollector
 
 ROOT = Path(__file__).parents[1]
 GUIDE = ROOT / "docs" / "operations.md"

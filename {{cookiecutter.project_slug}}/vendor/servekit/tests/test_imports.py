@@ -23,7 +23,7 @@ MAY_IMPORT = {
         "draining", "errors", "foreign", "hang_up", "notation", "problems", "redis",
         "refusal_log", "resilience", "routing", "scope", "unsendable",
     },
-    "cache": {"context", "errors", "redis", "resilience", "response_cache", "scope"},
+    "cache": {"context", "errors", "redis", "resilience", "scope"},
     "response_cache": {"cache", "foreign", "layers", "problems", "routing", "scope"},
     "sessions": {"errors", "layers", "problems", "redis", "scope"},
     "sql": {"context", "notation", "problems", "service"},
@@ -31,17 +31,21 @@ MAY_IMPORT = {
     "offload": {"context", "hang_up", "parent", "resilience"},
     "admission": {"layers", "monitors", "problems", "process_memory", "refusal_log", "routing"},
     "edge": {"foreign", "hang_up", "refusal_log", "scope", "unsendable"},
-    "workers": {
-        "awaits", "draining", "edge", "foreign", "import_string", "parent", "process_memory",
+    "supervisor": {
+        "background", "draining", "edge", "import_string", "parent", "process_memory",
         "resilience", "tuning",
     },
-    "admin": {"edge", "workers"},
-    "console": {"admin", "logs", "workers"},
+    "worker": {
+        "awaits", "background", "draining", "edge", "foreign", "import_string", "parent",
+        "process_memory", "resilience", "supervisor", "tuning",
+    },
+    "admin": {"edge", "supervisor"},
+    "console": {"admin", "background", "logs", "supervisor"},
     "diagnosis": {"admin"},
     "start": {
         "admin", "configuration", "console", "cpus", "diagnosis", "edge", "import_string",
-        "install", "layers", "logs", "monitors", "notation", "redis", "routing", "service", "sql",
-        "workers",
+        "background", "install", "layers", "logs", "monitors", "notation", "redis", "routing",
+        "service", "sql", "supervisor",
     },
     "testing": {"configuration", "cpus", "logs", "redis", "service", "sessions", "sql"},
 }  # fmt: skip
@@ -49,8 +53,8 @@ MAY_IMPORT = {
 
 LIGHT_PROCESSES = [
     "servekit.start.launch",
-    "servekit.workers.supervisor",
-    "servekit.workers.zygote",
+    "servekit.supervisor.supervisor",
+    "servekit.worker.zygote",
     "servekit.offload.worker",
 ]
 HEAVY = ["fastapi", "sqlalchemy"]

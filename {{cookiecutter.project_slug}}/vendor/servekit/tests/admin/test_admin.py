@@ -3,9 +3,9 @@ from starlette.testclient import TestClient
 
 from servekit.admin.admin import create_admin
 from servekit.admin.client import table
-from servekit.workers.program import SupervisorConfig
-from servekit.workers.supervisor import Supervisor
-from servekit.workers.view import SupervisorView
+from servekit.supervisor.program import SupervisorConfig
+from servekit.supervisor.supervisor import Supervisor
+from servekit.supervisor.view import SupervisorView
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, NewType, Protocol, TypeVar
 import pytest
 from pydantic import BaseModel, HttpUrl, SecretStr
 
-from servekit.cache.key_text import UnstableKey
-from servekit.cache.templates import key_maker, tag_maker
+from servekit.cache.keys.templates import key_maker, tag_maker
+from servekit.cache.keys.text import UnstableKey
 from tests.cache.test_templates import Colour, Money, Name, Place, Point, Size
 
 

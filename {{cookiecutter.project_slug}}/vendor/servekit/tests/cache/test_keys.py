@@ -1,7 +1,7 @@
 import pytest
 from hypothesis import given, strategies as st
 
-from servekit.cache.keys import KeySpace
+from servekit.cache.keys.space import KeySpace
 
 
 @given(st.text())

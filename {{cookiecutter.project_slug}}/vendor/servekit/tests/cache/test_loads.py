@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from servekit import Service, Settings
 from servekit.cache import LoadTimeout, cached
-from servekit.cache.loads import Loads
+from servekit.cache.single_flight import Loads
 from servekit.testing import patience
 from tests.asgi import call
 from tests.cache.test_functions import HOST, connected, running

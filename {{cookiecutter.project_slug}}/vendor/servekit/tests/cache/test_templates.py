@@ -13,8 +13,8 @@ import pytest
 from hypothesis import example, given, settings, strategies as st
 from pydantic import BaseModel, PrivateAttr, TypeAdapter
 
-from servekit.cache.key_text import key_text
-from servekit.cache.templates import key_maker, tag_maker
+from servekit.cache.keys.templates import key_maker, tag_maker
+from servekit.cache.keys.text import key_text
 
 
 class Colour(Enum):
@@ -148,7 +148,7 @@ def test_a_key_is_the_same_in_every_process():
     values = "[frozenset('abcdef'), {'b': {1, 2}, 'a': None}, Decimal('1.5'), Path('/a'), {b'a'}]"
     program = (
         "from decimal import Decimal; from pathlib import PurePosixPath as Path\n"
-        f"from servekit.cache.key_text import key_text; print([key_text(v) for v in {values}])"
+        f"from servekit.cache.keys.text import key_text; print([key_text(v) for v in {values}])"
     )
     run = [sys.executable, "-c", program]
     texts = {

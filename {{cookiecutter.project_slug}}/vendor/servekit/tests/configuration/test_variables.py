@@ -8,13 +8,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings as limits, strategies as st
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
-from structlog.testing import capture_logs
 
 from servekit import Settings, SettingsError
 from servekit.configuration.environment import load_settings
 from servekit.configuration.spelling import example_file, spelled
 from servekit.configuration.variables import UVICORNS, meant_by, unknown_variables
-from servekit.start.launch import RELOAD_DRAIN_SECONDS, Doubts, renewed, supervisor_config
 
 
 class Own(Settings):
@@ -279,29 +277,3 @@ def test_what_is_shown_holds_no_secret(monkeypatch):
     assert "XQJZ" not in shown
     assert "# STRIPE_KEY is set, and not shown" in shown
     assert "\nREDIS_URL=\n" in shown
-
-
-def test_a_reload_says_what_came_into_the_env_file_with_it(folder):
-    (folder / ".env").write_text("COLOUR=red\n")
-    settings, doubts = load_settings(Own), Doubts()
-    config = supervisor_config(settings, "a:b", ())
-    with capture_logs() as logs:
-        doubts.say(settings)
-        for text in ("COLOUR=red\n", "COLOUR=red\nWORKRES=2\n", "WORKRES=2\n", "COLOUR=red\n"):
-            (folder / ".env").write_text(text)
-            renewed(settings, config, doubts)
-    said = [log["detail"].partition(":")[0] for log in logs if log["event"] == "unknown_setting"]
-    assert said == ["COLOUR", "WORKRES", "COLOUR"]
-
-
-def test_a_save_does_not_wait_long_for_what_the_old_code_answers(folder):
-    settings = Own(timeout_drain_seconds=60)
-    config = supervisor_config(settings, "a:b", (), reload=True)
-    again = renewed(settings, config, Doubts(), reload=True)
-    assert config.limits.drain_seconds == again.limits.drain_seconds == RELOAD_DRAIN_SECONDS
-    assert supervisor_config(settings, "a:b", ()).limits.drain_seconds == 60
-
-
-def test_only_a_reload_by_hand_is_tried_again():
-    assert supervisor_config(Own(), "a:b", ()).retries_code
-    assert not supervisor_config(Own(), "a:b", (), reload=True).retries_code

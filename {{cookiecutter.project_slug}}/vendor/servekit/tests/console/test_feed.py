@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from servekit import background
 from servekit.console import feed as module
 from servekit.console.feed import WINDOW, Feed
 from servekit.console.journal import Journal
 from servekit.testing import patience
-from servekit.workers import background
 
 TOTALS = {"durations": {"0.1": 0, "+Inf": 0}, "caches": {}, "pools": {}, "running": []}
 

@@ -9,9 +9,9 @@ from servekit.admin.admin import create_admin
 from servekit.console.feed import VIEWERS_MAX, Feed
 from servekit.console.journal import Journal
 from servekit.console.page import FILES, Console
-from servekit.workers.program import SupervisorConfig
-from servekit.workers.supervisor import Supervisor
-from servekit.workers.view import SupervisorView
+from servekit.supervisor.program import SupervisorConfig
+from servekit.supervisor.supervisor import Supervisor
+from servekit.supervisor.view import SupervisorView
 
 RIGHT = {"authorization": "Bearer secret"}
 PROBES = {"/livez", "/readyz"}

@@ -13,7 +13,7 @@ from servekit.diagnosis.readings import (
     read_scrape,
     window_between,
 )
-from servekit.workers.exposition import merge
+from servekit.supervisor.exposition import merge
 from tests.diagnosis.test_judgement import growth
 
 TOTALS = st.fixed_dictionaries({name: growth(name) for name in KEPT})

@@ -15,7 +15,7 @@ from servekit.edge.limits import ConnectionLimits
 from servekit.edge.options import ProtocolOptions
 from servekit.edge.protocol import HttpProtocol
 from servekit.edge.refusals import Refusals
-from servekit.workers.application import Application
+from servekit.worker.application import Application
 
 WRITER = HeadWriter(COMMON_HEADERS)
 CYCLES: dict[str, type[CheckedCycle]] = {"ours": FastHeadCycle, "uvicorn's": CheckedCycle}

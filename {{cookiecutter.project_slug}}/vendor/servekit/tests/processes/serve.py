@@ -11,9 +11,9 @@ from servekit.admin.admin import create_admin
 from servekit.admin.admin_server import serve_admin
 from servekit.edge.sockets import listen
 from servekit.logs import configure_logs
-from servekit.workers.program import SupervisorConfig, WorkerLimits
-from servekit.workers.supervisor import Supervisor
-from servekit.workers.view import SupervisorView
+from servekit.supervisor.program import SupervisorConfig, WorkerLimits
+from servekit.supervisor.supervisor import Supervisor
+from servekit.supervisor.view import SupervisorView
 
 
 def main() -> int:

@@ -7,7 +7,7 @@ import urllib.error
 import pytest
 
 from servekit.monitors.profiling import PROFILE_SECONDS_MAX
-from servekit.workers.view import COMMAND_SECONDS
+from servekit.supervisor.view import COMMAND_SECONDS
 from tests.processes.programs.watched import COUNT
 from tests.processes.running import eventually
 

@@ -6,7 +6,7 @@ import httpx2
 from prometheus_client.parser import text_string_to_metric_families
 
 from servekit.testing import patience
-from tests.workers.test_exposition import check
+from tests.supervisor.test_exposition import check
 
 MAIN = """
 import sys

@@ -9,8 +9,8 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from servekit.supervisor.decisions import SAME_STOP_SECONDS
 from servekit.testing import patience
-from servekit.workers.decisions import SAME_STOP_SECONDS
 from tests.processes.running import Service, alive, children, eventually
 
 

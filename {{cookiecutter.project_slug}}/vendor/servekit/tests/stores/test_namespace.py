@@ -18,7 +18,7 @@ from redis.crc import key_slot
 
 from servekit import Service, Settings
 from servekit.cache import CacheDep, cache_response, cached
-from servekit.cache.keys import KeySpace
+from servekit.cache.keys.space import KeySpace
 from servekit.configuration.identity import GROUP, project_name
 from servekit.redis.clients import RedisClients
 from servekit.service import default_namespace

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from servekit.cache.coherence import Coherence
 from servekit.cache.declaration import NOTHING, Declaration, FunctionOptions
 from servekit.cache.functions import Cached
-from servekit.cache.keys import KeySpace
+from servekit.cache.keys.space import KeySpace
 from servekit.cache.metrics import CacheMetrics
 from servekit.cache.read_through import ReadThrough
 from servekit.cache.redis_tier import RedisTier

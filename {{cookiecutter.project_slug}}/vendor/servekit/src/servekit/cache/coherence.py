@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import structlog
 
-from servekit.cache.keys import ENTRY, TAG, KeySpace
+from servekit.cache.keys.space import ENTRY, TAG, KeySpace
 from servekit.cache.local_tier import LocalTier
 from servekit.cache.redis_tier import RedisTier
 from servekit.cache.single_flight import SingleFlight, Waiters

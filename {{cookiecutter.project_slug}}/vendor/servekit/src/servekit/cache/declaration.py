@@ -11,8 +11,8 @@ from typing import Any, Generic, ParamSpec, TypeVar, get_type_hints
 
 from servekit.cache.codecs import Codec, codec_of
 from servekit.cache.entries import CachePolicy
+from servekit.cache.keys.templates import key_maker, name_of, parameters_of, tag_maker
 from servekit.cache.metrics import CacheStats
-from servekit.cache.templates import key_maker, name_of, parameters_of, tag_maker
 
 P = ParamSpec("P")
 R = TypeVar("R")

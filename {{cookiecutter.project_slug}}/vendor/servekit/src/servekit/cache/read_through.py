@@ -24,9 +24,8 @@ from servekit.cache.entries import (
     TagVersions,
     Tier,
 )
-from servekit.cache.keys import ENTRY
-from servekit.cache.loads import Loads
-from servekit.cache.single_flight import Leases, Work, wait_for_notification
+from servekit.cache.keys.space import ENTRY
+from servekit.cache.single_flight import Leases, Loads, Work, wait_for_notification
 from servekit.cache.tiers import TierReader, TierWriter
 from servekit.errors import StoreUnavailable
 

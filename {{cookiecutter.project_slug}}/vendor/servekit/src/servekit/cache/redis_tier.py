@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from servekit.cache.keys import KeySpace
+from servekit.cache.keys.space import KeySpace
 from servekit.redis.clients import RedisClients
 from servekit.resilience.breaker import CLOSED
 from servekit.resilience.deadlines import without_deadline

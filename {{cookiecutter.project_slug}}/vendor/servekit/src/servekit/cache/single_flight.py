@@ -1,19 +1,26 @@
-"""One load of a key at a time: shared in a process, leased among processes, awaited by the rest."""
+"""Loads: one of a key at a time, shared by all who want it, and each ends within its time."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import structlog
+
 from servekit.cache.redis_tier import RedisTier
-from servekit.errors import StoreUnavailable
+from servekit.errors import LoadTimeout, StoreUnavailable
 from servekit.resilience.deadlines import without_deadline
 
 T = TypeVar("T")
+
+log = structlog.get_logger()
+
+CLOSE_SECONDS = 1.0
+"""Time for loads to end that were cancelled with the worker."""
 
 RELEASE_ATTEMPTS = 4
 RELEASE_PAUSE_SECONDS = 0.25
@@ -96,6 +103,51 @@ class SingleFlight(Generic[T]):
                 del self._runs[key]
         if not task.cancelled():
             task.exception()  # Retrieved: there may be nobody who waits for it.
+
+
+class Loads:
+    """Runs loads, and gives up those that take too long; these are cancelled, and not waited for.
+
+    `close` waits a moment for those that do not end when they are cancelled.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Future[Any]] = set()
+
+    async def run(
+        self, load: Callable[[], Awaitable[Any]], *, timeout_seconds: float, name: str
+    ) -> Any:
+        """Return what a load returns; raise what it raises. Without a time limit (0) it may stay.
+
+        Raises:
+            LoadTimeout: It took longer than its time.
+        """
+        if not timeout_seconds:
+            return await load()
+        task = asyncio.ensure_future(load())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        try:
+            await asyncio.wait({task}, timeout=timeout_seconds)
+        except asyncio.CancelledError:
+            self._give_up(task, name)
+            raise
+        if task.done():
+            return task.result()
+        self._give_up(task, name)
+        raise LoadTimeout(f"{name} was not loaded within {timeout_seconds:g} s.")
+
+    async def close(self) -> None:
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)
+
+    def _give_up(self, task: asyncio.Future[Any], name: str) -> None:
+        def tell(task: asyncio.Future[Any]) -> None:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                log.warning("cache_load_failed_late", cache=name, error=repr(error))
+
+        task.add_done_callback(tell)
+        task.cancel()
 
 
 class Leases:

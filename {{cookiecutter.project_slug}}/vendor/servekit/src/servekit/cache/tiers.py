@@ -17,7 +17,7 @@ from servekit.cache.entries import (
     TagVersions,
     unpack,
 )
-from servekit.cache.keys import ENTRY, PATTERN, TAG
+from servekit.cache.keys.space import ENTRY, PATTERN, TAG
 from servekit.cache.local_tier import LocalTier
 from servekit.cache.redis_tier import RedisTier
 from servekit.errors import StoreUnavailable

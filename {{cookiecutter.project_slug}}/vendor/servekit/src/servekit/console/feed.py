@@ -8,17 +8,17 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Self
 
+from servekit.background import Background
 from servekit.console import figures
-from servekit.workers.background import Background
-from servekit.workers.worker_process import CommandError
+from servekit.supervisor.worker_process import CommandError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from servekit.console.figures import Totals
     from servekit.console.journal import Journal
-    from servekit.workers.view import SupervisorView
-    from servekit.workers.worker_process import WorkerProcess
+    from servekit.supervisor.view import SupervisorView
+    from servekit.supervisor.worker_process import WorkerProcess
 
 PERIOD_SECONDS = 1.0
 ANSWER_SECONDS = 0.5

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from servekit.admin.admin import refuse
 from servekit.logs import LEVELS, set_level
-from servekit.workers.worker_process import CommandError
+from servekit.supervisor.worker_process import CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from servekit.console.feed import Feed
-    from servekit.workers.view import SupervisorView
+    from servekit.supervisor.view import SupervisorView
 
 FILES = {
     "console.html": "text/html; charset=utf-8",

@@ -13,7 +13,7 @@ from servekit.diagnosis.stacks import Profile
 
 if TYPE_CHECKING:
     from servekit.configuration.settings import Settings
-    from servekit.workers.view import SupervisorView
+    from servekit.supervisor.view import SupervisorView
 
 
 def open_journal() -> Journal:

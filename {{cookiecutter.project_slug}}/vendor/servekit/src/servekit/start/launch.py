@@ -15,6 +15,7 @@ import structlog
 
 from servekit.admin.admin import create_admin
 from servekit.admin.admin_server import serve_admin
+from servekit.background import running
 from servekit.configuration.environment import load_settings, remarks
 from servekit.configuration.variables import unknown_variables
 from servekit.cpus import usable_cpus
@@ -22,13 +23,12 @@ from servekit.edge.sockets import UNIX, listen, url
 from servekit.logs import configure_logs
 from servekit.notation.words import split_words
 from servekit.redis.embedded import EmbeddedServer, EmbeddedServerError
+from servekit.start.code_watch import watch_code
 from servekit.start.console import make_console, open_journal
 from servekit.start.systemd import Notifier, passed_sockets
-from servekit.workers.background import running
-from servekit.workers.code_watch import watch_code
-from servekit.workers.program import SupervisorConfig, WorkerLimits
-from servekit.workers.supervisor import Supervisor
-from servekit.workers.view import SupervisorView
+from servekit.supervisor.program import SupervisorConfig, WorkerLimits
+from servekit.supervisor.supervisor import Supervisor
+from servekit.supervisor.view import SupervisorView
 
 if TYPE_CHECKING:
     import socket

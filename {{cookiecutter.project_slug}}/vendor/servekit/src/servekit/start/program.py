@@ -28,7 +28,7 @@ from servekit.logs import configure_logs, set_level
 from servekit.monitors.profiling import Profiling
 from servekit.routing.template import route_template
 from servekit.service import Service
-from servekit.workers.program import Program
+from servekit.supervisor.program import Program
 
 log = structlog.get_logger()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from servekit.draining import Draining
 from servekit.logs import configure_logs
-from servekit.workers.program import Program
+from servekit.supervisor.program import Program
 
 
 def program() -> Program:

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from servekit.workers.program import Program
+from servekit.supervisor.program import Program
 from tests.processes.programs import echo
 
 

@@ -10,7 +10,7 @@ from servekit.layers.errors import ErrorsMiddleware
 from servekit.layers.request_id import RequestIdMiddleware
 from servekit.layers.security_headers import SecurityHeadersMiddleware
 from servekit.logs import configure_logs
-from servekit.workers.program import Program
+from servekit.supervisor.program import Program
 
 HEADERS = [(b"x-content-type-options", b"nosniff")]
 

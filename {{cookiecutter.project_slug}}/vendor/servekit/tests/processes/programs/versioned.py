@@ -6,7 +6,7 @@ from pathlib import Path
 
 from servekit.draining import Draining
 from servekit.logs import configure_logs
-from servekit.workers.program import Program
+from servekit.supervisor.program import Program
 
 VERSION = Path(os.environ["VERSION_FILE"]).read_text().strip()
 

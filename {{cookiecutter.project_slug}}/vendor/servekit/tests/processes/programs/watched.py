@@ -5,7 +5,7 @@ import gc
 
 from servekit.logs import configure_logs
 from servekit.monitors.profiling import Profiling
-from servekit.workers.program import Program
+from servekit.supervisor.program import Program
 from tests.processes.programs.echo import Echo, metrics
 
 LEAK: list[bytes] = []

@@ -1,0 +1,37 @@
+"""Reload when a source file changes: for development."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from servekit.background import running
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+    from pathlib import Path
+
+SETTLE_MS = 200
+"""Stillness after which a save counts as done."""
+
+
+@contextlib.asynccontextmanager
+async def watch_code(folders: Iterable[Path], changed: Callable[[], None]) -> AsyncIterator[None]:
+    """Call `changed` whenever a Python file below a folder does, while the block runs.
+
+    An editor that empties, writes and renames to save a file once makes one change of it.
+    """
+    # Not a dependency of production's supervisor: it comes with uvicorn[standard] for development.
+    from watchfiles import PythonFilter, awatch
+
+    async def watch() -> None:
+        async for _ in awatch(
+            *folders, watch_filter=PythonFilter(), step=SETTLE_MS, stop_event=stop
+        ):
+            changed()
+
+    stop = asyncio.Event()
+    async with running(watch):
+        yield
+        stop.set()

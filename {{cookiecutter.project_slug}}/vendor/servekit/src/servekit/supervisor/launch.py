@@ -1,0 +1,254 @@
+"""Starts child processes, forked from a zygote or in interpreters of their own, and reaps them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Protocol
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from servekit.edge.connection_counts import ConnectionCounts
+    from servekit.supervisor.program import SupervisorConfig
+
+PR_SET_CHILD_SUBREAPER = 36
+MESSAGE_BYTES_MAX = 2**22
+
+log = structlog.get_logger()
+
+
+class StartError(Exception):
+    """A worker, or the code it runs, could not start; the text is the reason in one line."""
+
+    def __init__(self, reason: str, trace: str = "") -> None:
+        super().__init__(reason)
+        self.trace = trace
+
+
+class Launcher(Protocol):
+    """One generation of code, from which workers are started."""
+
+    async def open(self) -> None:
+        """Load the code; raises StartError."""
+
+    async def start(self, assignment: dict[str, Any], fds: list[int]) -> int:
+        """Start a worker with these descriptors and return its pid; raises StartError."""
+
+    def close(self) -> None:
+        """Start no more workers."""
+
+
+class ChildSpawner:
+    """Starts children with what all of them are told: program, limits and inherited sockets."""
+
+    def __init__(
+        self, config: SupervisorConfig, listeners: list[socket.socket], counts: ConnectionCounts
+    ) -> None:
+        self._fds = [*(listener.fileno() for listener in listeners), counts.fd]
+        self._message = {
+            "program": config.program,
+            "arguments": config.arguments,
+            "listeners": [listener.fileno() for listener in listeners],
+            "counts": counts.fd,
+            "limits": asdict(config.limits),
+        }
+
+    def start(self, module: str, fds: list[int], **details: object) -> subprocess.Popen[bytes]:
+        """Start a Python module as a child that inherits the sockets and these descriptors."""
+        environment = os.environ | {"SERVEKIT_BOOT": json.dumps(self._message | details)}
+        # As multiprocessing does: -X, -O and -W hold for workers too.
+        flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001
+        return subprocess.Popen(
+            [sys.executable, *flags, "-m", module], pass_fds=[*self._fds, *fds], env=environment
+        )
+
+
+class ZygoteLauncher:
+    """Talks to one zygote, for as long as it lives; `on_lost` is called should it die."""
+
+    def __init__(
+        self,
+        spawner: ChildSpawner,
+        reaper: Reaper,
+        *,
+        start_seconds: float,
+        on_exit: Callable[[int, int], None],
+        on_lost: Callable[[], None],
+    ) -> None:
+        self._spawner = spawner
+        self._reaper = reaper
+        self._start_seconds = start_seconds
+        self._on_exit = on_exit
+        self._on_lost = on_lost
+        self._control: socket.socket | None = None
+        self._replies: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._one_at_a_time = asyncio.Lock()
+        self._listening: asyncio.Task[None] | None = None
+        self.pid: int | None = None
+
+    async def open(self) -> None:
+        self._control, theirs = socket.socketpair()
+        with theirs:
+            process = self._spawner.start(
+                "servekit.worker.zygote", [theirs.fileno()], control=theirs.fileno()
+            )
+        self.pid = process.pid
+        exited = self._reaper.watch(process.pid)
+        exited.add_done_callback(lambda future: setattr(process, "returncode", future.result()))
+        self._control.setblocking(False)
+        self._replies = asyncio.Queue()
+        self._listening = asyncio.create_task(self._listen(self._control, self._replies))
+        try:
+            reply = await self._next_reply(self._start_seconds)
+        except BaseException:
+            # It may hang in an import, and hears nothing until that is done.
+            if not exited.done():
+                os.kill(process.pid, signal.SIGKILL)
+            raise
+        if reply["event"] != "loaded":
+            self.close()
+            raise StartError(reply["reason"], reply.get("trace", ""))
+
+    async def start(self, assignment: dict[str, Any], fds: list[int]) -> int:
+        async with self._one_at_a_time:
+            if self._control is None:
+                raise StartError("the zygote is gone")
+            line = json.dumps(assignment).encode() + b"\n"
+            try:
+                socket.send_fds(self._control, [line], fds)
+            except OSError as error:
+                raise StartError(f"the zygote is gone: {error}") from error
+            reply = await self._fork_reply()
+            if reply["event"] != "forked":
+                raise StartError(reply.get("reason", "the zygote did not fork"))
+            return int(reply["pid"])
+
+    def close(self) -> None:
+        """Let the zygote end; it does as soon as it has no workers."""
+        if self._control is not None:
+            if self._listening is not None:
+                self._listening.cancel()
+            self._control.close()
+            self._control = None
+
+    async def _fork_reply(self) -> dict[str, Any]:
+        """Wait for the reply even when cancelled: the next caller would take it for its own."""
+        reply = asyncio.create_task(self._next_reply(self._start_seconds))
+        try:
+            return await asyncio.shield(reply)
+        finally:
+            await asyncio.wait([reply])
+
+    async def _next_reply(self, seconds: float) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._replies.get()
+        except TimeoutError:
+            self.close()
+            raise StartError(f"the code was not loaded within {seconds:g} s") from None
+
+    async def _listen(self, control: socket.socket, replies: asyncio.Queue[dict[str, Any]]) -> None:
+        reader, writer = await asyncio.open_unix_connection(
+            sock=control.dup(), limit=MESSAGE_BYTES_MAX
+        )
+        try:
+            while line := await reader.readline():
+                message = json.loads(line)
+                if message["event"] == "exited":
+                    self._on_exit(message["pid"], message["status"])
+                else:
+                    replies.put_nowait(message)
+        except (OSError, ValueError) as error:
+            log.warning("zygote_not_understood", pid=self.pid, reason=str(error))
+        finally:
+            writer.close()
+        log.warning("zygote_died", pid=self.pid)
+        replies.put_nowait({"event": "failed", "reason": "the zygote died"})
+        if self._control is control:
+            control.close()
+            self._control = None
+        self._on_lost()
+
+
+class SpawnLauncher:
+    """Starts each worker in a fresh interpreter."""
+
+    def __init__(
+        self, spawner: ChildSpawner, reaper: Reaper, *, on_exit: Callable[[int, int], None]
+    ) -> None:
+        self._spawner = spawner
+        self._reaper = reaper
+        self._on_exit = on_exit
+
+    async def open(self) -> None:
+        """Load nothing: each worker does that itself."""
+
+    async def start(self, assignment: dict[str, Any], fds: list[int]) -> int:
+        channel, stacks = fds
+        process = self._spawner.start(
+            "servekit.worker.spawned", fds, assignment=assignment, channel=channel, stacks=stacks
+        )
+
+        def ended(future: asyncio.Future[int]) -> None:
+            process.returncode = future.result()
+            self._on_exit(process.pid, future.result())
+
+        self._reaper.watch(process.pid).add_done_callback(ended)
+        return process.pid
+
+    def close(self) -> None:
+        """Nothing is kept between starts."""
+
+
+class Reaper:
+    """Collects every child that ended and tells whoever waits for it."""
+
+    def __init__(self) -> None:
+        self.on_orphan: Callable[[int, int], None] = lambda _pid, _code: None
+        """Called with a child that nobody watches: a worker whose zygote died, or a stranger."""
+        self._waiting: dict[int, asyncio.Future[int]] = {}
+
+    def watch(self, pid: int) -> asyncio.Future[int]:
+        """Return the future exit code of a child; negative for a signal."""
+        return self._waiting.setdefault(pid, asyncio.get_running_loop().create_future())
+
+    async def end_all(self, seconds: float) -> None:
+        """Wait until every watched child has ended; kill those that have not when time is up."""
+        if self._waiting:
+            await asyncio.wait(self._waiting.values(), timeout=seconds)
+        for pid in self._waiting:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def reap(self) -> None:
+        """Collect all that ended; call it on SIGCHLD."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            future = self._waiting.pop(pid, None)
+            code = os.waitstatus_to_exitcode(status)
+            if future is None:
+                self.on_orphan(pid, code)
+            elif not future.done():
+                future.set_result(code)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of workers whose zygote died; Linux only, elsewhere init takes them."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

@@ -1,0 +1,183 @@
+"""The processes of a service: started, drained and ended as decided, and heard."""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from servekit.background import Background
+from servekit.edge.connection_counts import ConnectionCounts
+from servekit.supervisor import events
+from servekit.supervisor.launch import (
+    ChildSpawner,
+    Launcher,
+    Reaper,
+    SpawnLauncher,
+    StartError,
+    ZygoteLauncher,
+)
+from servekit.supervisor.program import reason_of
+from servekit.supervisor.worker_process import CommandError, WorkerProcess
+
+if TYPE_CHECKING:
+    import asyncio
+    import socket
+    from collections.abc import Callable
+
+    from servekit.supervisor.program import SupervisorConfig
+
+FORCE_SECONDS = 0.5
+CHILDREN_SECONDS = 1.0
+
+log = structlog.get_logger()
+
+
+class Processes:
+    """Carries out what is decided about code and workers; `tell` hears what became of them."""
+
+    def __init__(
+        self,
+        config: SupervisorConfig,
+        listeners: list[socket.socket],
+        *,
+        tell: Callable[[events.Event], None],
+        note: Callable[[dict[str, Any]], None],
+    ) -> None:
+        self.workers: dict[int, WorkerProcess] = {}
+        self.reaper = Reaper()
+        self.reaper.on_orphan = self._note_exit
+        self.config = config
+        """What code that is loaded from now on is told."""
+        self.log_level = ""
+        """What an operator asked for, which workers that start from now on follow."""
+        self._listeners = listeners
+        self._counts = ConnectionCounts.create()
+        self._tell = tell
+        self._note = note
+        self._launchers: dict[int, Launcher] = {}
+        self._loads: dict[int, asyncio.Task[None]] = {}
+        self._tasks = Background()
+
+    def carry_out(self, action: events.Action) -> None:
+        """Begin what an action says; only the two ends of a service are not for processes."""
+        match action:
+            case events.Load(generation):
+                self._launchers[generation] = self._launcher(generation)
+                self._loads[generation] = self._tasks.spawn(self._load(generation))
+            case events.Close(generation) if generation in self._launchers:
+                self._loads.pop(generation).cancel()
+                self._launchers.pop(generation).close()
+            case events.Launch():
+                self._launch(action)
+            case events.Drain():
+                seconds = self.config.limits.drain_seconds
+                self.workers[action.worker].drain(
+                    action.reason, accept=action.accept, delay=action.delay, seconds=seconds
+                )
+            case events.Kill() if action.worker in self.workers:
+                self._kill(self.workers[action.worker], action)
+            case events.Log():
+                self._log(action)
+
+    async def end(self) -> None:
+        """End what still lives, a zygote or a worker that was given up."""
+        await self._tasks.cancel()
+        for launcher in self._launchers.values():
+            launcher.close()
+        for worker in self.workers.values():
+            worker.kill()
+        # A zygote holds the sockets too: who starts the service again must find the port free.
+        await self.reaper.end_all(CHILDREN_SECONDS)
+
+    # Code
+
+    def _launcher(self, generation: int) -> Launcher:
+        spawner = ChildSpawner(self.config, self._listeners, self._counts)
+        if self.config.start_method == "spawn":
+            return SpawnLauncher(spawner, self.reaper, on_exit=self._note_exit)
+        return ZygoteLauncher(
+            spawner,
+            self.reaper,
+            start_seconds=self.config.start_seconds,
+            on_exit=self._note_exit,
+            on_lost=lambda: self._tell(events.LauncherLost(generation)),
+        )
+
+    async def _load(self, generation: int) -> None:
+        try:
+            await self._launchers[generation].open()
+        except Exception as error:  # noqa: BLE001 - whatever it is, somebody waits for the news
+            self._tell(events.LoadFailed(generation, *told(error)))
+        else:
+            self._tell(events.Loaded(generation))
+
+    # Workers
+
+    def _launch(self, action: events.Launch) -> None:
+        worker = WorkerProcess(
+            action.worker,
+            slot=action.slot,
+            generation=action.generation,
+            tell=self._tell,
+            note=self._note,
+        )
+        self.workers[action.worker] = worker
+        worker.exited.add_done_callback(lambda _: self.workers.pop(action.worker))
+        self._tasks.spawn(self._start(worker))
+
+    async def _start(self, worker: WorkerProcess) -> None:
+        try:
+            entry = self._counts.reserve()
+            worker.exited.add_done_callback(lambda _: self._counts.release(entry))
+            await worker.start(self._launchers[worker.generation], entry, self.log_level)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the slot is to be filled
+            self._tell(events.StartFailed(worker.number, *told(error)))
+            worker.end_without_process()
+
+    def _kill(self, worker: WorkerProcess, action: events.Kill) -> None:
+        if action.why:
+            self._tasks.spawn(self._log_and_kill(worker, action))
+        else:
+            worker.kill()
+
+    async def _log_and_kill(self, worker: WorkerProcess, action: events.Kill) -> None:
+        """Log what a worker still does, or where it hangs, and kill it."""
+        doing: dict[str, object] = {}
+        try:
+            if action.why == "worker_forced":
+                requests = await worker.call("requests", FORCE_SECONDS)
+                doing["requests"] = requests.decode().splitlines()
+        except CommandError:
+            pass
+        try:
+            if not doing:
+                doing["stacks"] = await worker.thread_stacks() or "none: the process is stopped"
+            if not worker.exited.done():
+                facts = {"worker": worker.slot, "pid": worker.pid}
+                log.error(action.why, **facts, **action.facts, **doing)
+        finally:
+            worker.kill()
+
+    def _log(self, action: events.Log) -> None:
+        pids = {
+            name: self.workers[number].pid
+            for name, number in action.pids.items()
+            if number in self.workers
+        }
+        facts = {name: value for name, value in action.facts.items() if value != ""}
+        getattr(log, action.level)(action.event, **facts, **pids)
+
+    def _note_exit(self, pid: int, status: int) -> None:
+        for worker in list(self.workers.values()):
+            if worker.pid == pid:
+                worker.ended(status)
+                return
+
+
+def told(error: Exception) -> tuple[str, str]:
+    """Return why something failed in one line, and the trace."""
+    if isinstance(error, StartError):
+        return str(error), error.trace
+    return reason_of(error), "".join(traceback.format_exception(error))

@@ -1,0 +1,54 @@
+"""A worker in an interpreter of its own, for platforms where forking is unsafe."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+
+from servekit.parent import wait_for_other_end
+from servekit.supervisor.program import Assignment, load_program, reason_of
+from servekit.tuning import tune
+from servekit.worker.application import import_early
+from servekit.worker.worker import ignore_terminal_signals, run_worker
+
+ORPHAN_SECONDS = 3.0
+
+
+def main() -> None:
+    """Import the program and run it as the worker that the boot message describes."""
+    ignore_terminal_signals()
+    boot = json.loads(os.environ.pop("SERVEKIT_BOOT"))
+    assignment = Assignment.parse(
+        boot["assignment"], boot, channel=boot["channel"], stacks=boot["stacks"]
+    )
+    threading.Thread(target=end_with_supervisor, args=[assignment.stacks], daemon=True).start()
+    try:
+        program = load_program(boot["program"], boot["arguments"])
+        import_early(program.asgi)
+    except BaseException as error:  # noqa: BLE001 - whatever stops the import is the reason to report
+        assignment.report_failure(reason_of(error), traceback.format_exc())
+        sys.exit(1)
+    tune()
+    code = run_worker(program, assignment)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # As a forked worker ends: a stuck thread of the application must not hold the process.
+    os._exit(code)
+
+
+def end_with_supervisor(stacks: int) -> None:
+    """End some time after the supervisor that reads this pipe, even while the loop is blocked.
+
+    A forked worker has its zygote for that.
+    """
+    wait_for_other_end(stacks)
+    time.sleep(ORPHAN_SECONDS)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

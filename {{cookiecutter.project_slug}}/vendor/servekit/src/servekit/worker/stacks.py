@@ -1,0 +1,88 @@
+"""Where a worker stands: its threads and tasks, and which requests run at which own line."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import itertools
+import sys
+import sysconfig
+import threading
+import traceback
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from servekit.awaits import awaits
+
+if TYPE_CHECKING:
+    from servekit.foreign.uvicorn import RequestResponseCycle
+
+OLDEST = 20
+"""Requests that are told of."""
+TASKS_MAX = 2000
+"""Tasks among which they are sought: each takes a microsecond of the loop."""
+
+OTHERS_CODE = tuple(
+    f"{folder}/"
+    for folder in {sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}
+    | {str(Path(__file__).parents[1])}
+)
+"""What lies below is not the service's own code: Python, libraries and this one."""
+
+
+def running_requests(
+    oldest: list[tuple[float, RequestResponseCycle]],
+    tasks: Collection[asyncio.Task[Any]],
+    route_of: Callable[[Any], str],
+) -> list[dict[str, Any]]:
+    """Return requests and their ages as `method`, `route`, `path`, `seconds` and `place`.
+
+    The place is `file:line function`; empty where no own code waits: it runs in a thread, say.
+    """
+    task_of = {}
+    for task in itertools.islice(tasks, TASKS_MAX) if oldest else ():
+        frame = getattr(task.get_coro(), "cr_frame", None)  # of `RequestResponseCycle.run_asgi`
+        if frame is not None:
+            task_of[id(frame.f_locals.get("self"))] = task
+    return [
+        {
+            "method": cycle.scope["method"],
+            "route": route_of(cycle.scope) or cycle.scope["path"],
+            "path": cycle.scope["path"],
+            "seconds": round(seconds, 1),
+            "place": own_place(task_of.get(id(cycle))),
+        }
+        for seconds, cycle in oldest
+    ]
+
+
+def own_place(task: asyncio.Task[Any] | None) -> str:
+    """Return where the innermost own code of a suspended task waits."""
+    place = ""
+    for _, frame in awaits(task) if task is not None else ():
+        if frame is not None and not frame.f_code.co_filename.startswith((*OTHERS_CODE, "<")):
+            place = f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_qualname}"
+    return place
+
+
+def all_stacks() -> str:
+    """Return the stack of every thread, and of every task of the running loop what it awaits."""
+    out = io.StringIO()
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    for ident, frame in sys._current_frames().items():  # noqa: SLF001 - the documented way
+        out.write(f"Thread {names.get(ident, ident)}:\n{''.join(traceback.format_stack(frame))}\n")
+    for task in asyncio.all_tasks():
+        out.write(f"{task!r}:\n{''.join(task_stack(task))}\n")
+    return out.getvalue()
+
+
+def task_stack(task: asyncio.Task[Any]) -> Iterator[str]:
+    """Yield the lines of a task's stack, outermost first, and at last what it waits for."""
+    awaited: Any = None
+    for awaited, frame in awaits(task):  # noqa: B007 - the last one is what it waits for
+        if frame is not None:
+            summary = traceback.StackSummary.extract([(frame, frame.f_lineno)])
+            yield from summary.format()
+    if isinstance(awaited, asyncio.Future):
+        yield f"  waits for {awaited!r}\n"

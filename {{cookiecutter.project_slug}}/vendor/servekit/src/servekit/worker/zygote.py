@@ -1,0 +1,161 @@
+"""The process that imports the application once and forks every worker from it."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import structlog
+
+from servekit.supervisor.program import Assignment, Program, load_program, reason_of
+from servekit.tuning import tune
+from servekit.worker.application import import_early
+from servekit.worker.worker import ignore_terminal_signals, run_worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ORPHAN_SECONDS = 3.0
+TRACE_CHARACTERS_MAX = 2**18
+FDS_OF_A_WORKER = 2  # its control channel, and the pipe that takes its stacks
+
+log = structlog.get_logger()
+
+
+def main() -> None:
+    """Import the program, then fork on request until told to end."""
+    ignore_terminal_signals()
+    # What reaches the whole process group is the supervisor's to carry out.
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    boot = json.loads(os.environ.pop("SERVEKIT_BOOT"))
+    control = socket.socket(fileno=boot["control"])
+    try:
+        program = load_program(boot["program"], boot["arguments"])
+        import_early(program.asgi)
+    except BaseException as error:  # noqa: BLE001 - whatever stops the import is the reason to report
+        trace = traceback.format_exc()[-TRACE_CHARACTERS_MAX:]
+        report(control, event="failed", reason=reason_of(error), trace=trace)
+        sys.exit(1)
+    if threading.active_count() > 1:
+        log.warning(
+            "threads_before_fork", threads=[thread.name for thread in threading.enumerate()]
+        )
+    tune()
+    report(control, event="loaded", pid=os.getpid())
+    Zygote(control, program, boot).serve()
+
+
+class Zygote:
+    """Forks a worker for each assignment that it receives, and reports how each one ended."""
+
+    def __init__(self, control: socket.socket, program: Program, boot: dict[str, Any]) -> None:
+        self._control = control
+        self._program = program
+        self._boot = boot
+        self._children: set[int] = set()
+        self._wakeup, alarm = socket.socketpair()
+        for end in (self._wakeup, alarm):
+            end.setblocking(False)
+        self._alarm = alarm
+        signal.set_wakeup_fd(alarm.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    def serve(self) -> None:
+        """Fork for the supervisor; without it, wait for the workers, kill the rest, and end."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._control, selectors.EVENT_READ, self._start_worker)
+            selector.register(self._wakeup, selectors.EVENT_READ, self._reap)
+            while all(self._call(key.data) for key, _ in selector.select()):
+                pass
+        self._outlive_orphans()
+
+    def _call(self, action: Callable[[], bool]) -> bool:
+        return action()
+
+    def _start_worker(self) -> bool:
+        """Read one assignment: the supervisor sends the next only after the reply to this one."""
+        try:
+            message, fds, _, _ = socket.recv_fds(self._control, 65536, FDS_OF_A_WORKER)
+        except OSError:
+            return False
+        if not message:
+            return False
+        self._fork(json.loads(message), fds)
+        return True
+
+    def _fork(self, assignment: dict[str, Any], fds: list[int]) -> None:
+        try:
+            pid = os.fork()
+        except OSError as error:
+            report(self._control, event="failed", reason=f"cannot fork: {error}")
+        else:
+            if pid == 0:
+                self._become_worker(assignment, fds)
+            self._children.add(pid)
+            report(self._control, event="forked", pid=pid)
+        for fd in fds:
+            os.close(fd)
+
+    def _become_worker(self, assignment: dict[str, Any], fds: list[int]) -> NoReturn:
+        code = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            for end in (self._control, self._wakeup, self._alarm):
+                end.close()
+            channel, stacks = fds
+            code = run_worker(
+                self._program,
+                Assignment.parse(assignment, self._boot, channel=channel, stacks=stacks),
+            )
+        except BaseException:  # noqa: BLE001 - a worker must never return into the zygote's loop
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    def _reap(self) -> bool:
+        self._wakeup.recv(4096)
+        for pid in list(self._children):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                self._children.discard(pid)
+                report(
+                    self._control,
+                    event="exited",
+                    pid=pid,
+                    status=os.waitstatus_to_exitcode(status),
+                )
+        return True
+
+    def _outlive_orphans(self) -> None:
+        """See to it that no worker outlives the supervisor, not even one whose loop is blocked."""
+        deadline = time.monotonic() + ORPHAN_SECONDS
+        while self._children:
+            for pid in list(self._children):
+                if os.waitpid(pid, os.WNOHANG)[0]:
+                    self._children.discard(pid)
+                elif time.monotonic() > deadline:
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.02)
+
+
+def report(control: socket.socket, **message: object) -> None:
+    """Send one line to the supervisor; it may be gone."""
+    try:
+        control.sendall(json.dumps(message).encode() + b"\n")
+    except OSError:
+        return
+
+
+if __name__ == "__main__":
+    main()

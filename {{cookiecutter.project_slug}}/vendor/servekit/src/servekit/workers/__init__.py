@@ -1,1 +1,0 @@
-"""The processes: supervisor, zygotes, workers; decisions without I/O, and who carries them out."""

@@ -1,0 +1,262 @@
+"""Whatever happens to workers and their code: what is wanted comes back, or the log says why."""
+
+from dataclasses import replace
+
+import pytest
+
+from servekit.supervisor import events
+from servekit.supervisor.decisions import Decisions
+from servekit.supervisor.program import SupervisorConfig
+from tests.supervisor.walk import ViolationError, walk
+
+STEPS = 20_000
+
+
+def test_a_random_walk_through_faults_breaks_no_promise():
+    assert walk(STEPS, seed=1) > 50
+
+
+class LosesASlot(Decisions):
+    """The keeper of a slot catches its own kind of error only, and ends with any other."""
+
+    def _note_failed_start(self, worker, failure):
+        super()._note_failed_start(worker, failure)
+        if failure.reason == "EAGAIN":
+            self.roster.slots[worker.slot].retry_at = float("inf")
+
+
+class WaitsForTheDrain(Decisions):
+    """A crash is noticed only when the one before has drained."""
+
+    def _fill(self, slot):
+        if not self.roster.of_slot(slot, "draining"):
+            super()._fill(slot)
+
+
+class ClosesWhatWasJustLoaded(Decisions):
+    """Code is closed when a worker ends, unless it is current or run by another worker."""
+
+    def _close_unused(self):
+        candidate, self.rollout.candidate = self.rollout.candidate, None
+        super()._close_unused()
+        self.rollout.candidate = candidate
+
+
+class ReplacesAgainAndAgain(Decisions):
+    """A rollout that fails half way begins with newer code, for all workers."""
+
+    def _note_failed_start(self, worker, failure):
+        super()._note_failed_start(worker, failure)
+        if worker.instead == "reload":
+            self.rollout.load_at = self.roster.now
+
+
+class StartsOver(Decisions):
+    """Each HUP gives up the reload that is under way."""
+
+    def _note(self, event):
+        if isinstance(event, events.ReloadAsked):
+            self.rollout.candidate = None
+        super()._note(event)
+
+
+@pytest.mark.parametrize(
+    "bug",
+    [LosesASlot, WaitsForTheDrain, ClosesWhatWasJustLoaded, ReplacesAgainAndAgain, StartsOver],
+)
+def test_the_walk_finds_a_bug_that_was_there_once(bug):
+    with pytest.raises(ViolationError):
+        walk(STEPS, seed=1, kind=bug)
+
+
+CONFIG = SupervisorConfig(program="any:thing", workers=2)
+
+
+class Script:
+    """A supervisor's life as a test tells it."""
+
+    def __init__(self, config=CONFIG) -> None:
+        self.decisions = Decisions(config)
+        self.now = 0.0
+        self.done: list[events.Action] = []
+
+    def tell(self, *happened: events.Event, at: float | None = None) -> list[events.Action]:
+        self.now = self.now if at is None else at
+        new = [each for event in happened for each in self.decisions.handle(event, self.now)]
+        self.done += new
+        return new
+
+    def start(self):
+        self.tell(events.TimePassed(), events.Loaded(1), events.Ready(0), events.Ready(1))
+        return self
+
+
+def kinds(actions, kind):
+    return [action for action in actions if isinstance(action, kind)]
+
+
+def logged(actions, event):
+    return [action.facts for action in kinds(actions, events.Log) if action.event == event]
+
+
+def test_where_a_save_asks_for_new_code_a_bad_one_is_tried_once():
+    script = Script(replace(CONFIG, retries_code=False)).start()
+    for generation in (2, 3):
+        began = script.tell(events.ReloadAsked())
+        assert kinds(began, events.Load) == [events.Load(generation)]
+        [failed] = logged(
+            script.tell(events.LoadFailed(generation, "SyntaxError")), "reload_failed"
+        )
+        assert "retry_seconds" not in failed
+        later = script.tell(events.TimePassed(), at=script.now + 1000)
+        assert kinds(later, events.Load) == []
+    loaded = script.tell(events.ReloadAsked(), events.Loaded(4))
+    assert kinds(loaded, events.Launch) == [events.Launch(2, 0, 4)]
+
+
+def test_a_save_while_a_bad_one_is_loaded_is_tried_after_it():
+    script = Script(replace(CONFIG, retries_code=False)).start()
+    script.tell(events.ReloadAsked(), events.ReloadAsked())
+    after = script.tell(events.LoadFailed(2, "SyntaxError"))
+    assert kinds(after, events.Load) == [events.Load(3)]
+
+
+def test_a_reload_replaces_one_worker_first_and_the_others_when_that_one_is_ready():
+    script = Script().start()
+    assert kinds(script.tell(events.ReloadAsked()), events.Load) == [events.Load(2)]
+    assert kinds(script.tell(events.Loaded(2)), events.Launch) == [events.Launch(2, 0, 2)]
+    first = script.tell(events.Ready(2))
+    assert [drain.worker for drain in kinds(first, events.Drain)] == [0]
+    assert kinds(first, events.Launch) == [events.Launch(3, 1, 2)]  # it waits for no drain
+    assert [drain.worker for drain in kinds(script.tell(events.Ready(3)), events.Drain)] == [1]
+    assert not logged(script.tell(events.Exited(0, 0)), "reload_done")
+    last = script.tell(events.Exited(1, 0))
+    assert logged(last, "reload_done")
+    assert events.Close(1) in last
+
+
+def test_reloads_that_are_asked_for_too_fast_are_one_more_after_the_one_under_way():
+    script = Script().start()
+    asked = [script.tell(events.ReloadAsked(), at=float(second)) for second in range(6)]
+    assert [kinds(actions, events.Load) for actions in asked] == [
+        [events.Load(2)],
+        [],
+        [],
+        [],
+        [],
+        [],
+    ]
+    script.tell(events.Loaded(2), events.Ready(2))
+    assert kinds(script.tell(events.Ready(3)), events.Load) == [events.Load(3)]
+
+
+def test_a_half_failed_reload_goes_on_where_it_failed():
+    script = Script().start()
+    script.tell(events.ReloadAsked(), events.Loaded(2), events.Ready(2))
+    failed = script.tell(events.StartFailed(3, "no connection left"))
+    assert logged(failed, "reload_failed")[0]["reason"] == "no connection left"
+    again = script.tell(events.TimePassed(), at=1)
+    assert kinds(again, events.Launch) == [events.Launch(4, 1, 2)]
+    assert not kinds(script.done, events.Load)[2:]
+
+
+def test_a_second_stop_forces_only_when_it_cannot_be_the_same_signal():
+    script = Script().start()
+    assert len(kinds(script.tell(events.StopAsked(), at=10), events.Drain)) == 2
+    assert script.tell(events.StopAsked(), at=11.9) == []
+    forced = kinds(script.tell(events.StopAsked(), at=12.1), events.Kill)
+    assert {kill.why for kill in forced} == {"worker_forced"}
+    assert script.tell(events.Exited(0, -9), events.Exited(1, -9))[-1] == events.End(1)
+
+
+def test_a_worker_that_is_told_to_end_by_others_is_replaced_when_it_begins_to():
+    script = Script().start()
+    assert kinds(script.tell(events.Draining(1)), events.Launch) == [events.Launch(2, 1, 1)]
+
+
+def test_a_long_start_before_a_crash_does_not_count_as_a_long_life():
+    script = Script(SupervisorConfig(program="any:thing", workers=1))
+    script.tell(events.TimePassed(), events.Loaded(1))
+    script.tell(events.Ready(0), at=50)
+    waits = []
+    for worker in range(4):
+        script.tell(events.Exited(worker, 1))
+        slot = script.decisions.roster.slots[0]
+        waits.append(slot.retry_at - script.now)
+        script.tell(events.TimePassed(), at=slot.retry_at)
+        script.tell(events.Ready(worker + 1), at=script.now + 50)
+    assert waits == sorted(waits)
+    assert waits[-1] > 0.5
+
+
+def test_a_limit_below_a_fresh_worker_recycles_ever_more_rarely():
+    script = Script().start()
+    waits = []
+    worker = 0
+    for _ in range(4):
+        script.tell(events.Aged(worker, "rss"))
+        slot = script.decisions.roster.slots[0]
+        waits.append(max(slot.recycle_at - script.now, 0))
+        launched = kinds(script.tell(events.TimePassed(), at=script.now + waits[-1]), events.Launch)
+        worker = (launched or kinds(script.done, events.Launch))[-1].worker
+        script.tell(events.Ready(worker), at=script.now + 1)
+    assert waits[0] == 0
+    assert waits[1] > 10
+    assert waits == sorted(waits)
+    assert logged(script.done, "recycle_postponed")
+
+
+def test_a_lost_zygote_brings_one_new_generation_for_all_workers():
+    script = Script().start()
+    assert not script.tell(events.LauncherLost(1))
+    assert kinds(script.tell(events.TimePassed(), at=1), events.Load) == [events.Load(2)]
+
+
+FAILS_TO_START = ("start_failed", "worker_start_failed")
+
+
+def told(script):
+    """The reasons of failed starts as the log tells them."""
+    return [
+        (action.event, action.facts["reason"])
+        for action in kinds(script.done, events.Log)
+        if action.event in FAILS_TO_START
+    ]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_why_a_service_does_not_start_is_told_once_however_many_workers_tried(workers):
+    script = Script(SupervisorConfig(program="any:thing", workers=workers))
+    script.tell(events.TimePassed(), events.Loaded(1))
+    for number in range(workers):
+        script.tell(events.StartFailed(number, "a wrong setting", "its trace"))
+    for number in range(workers):
+        script.tell(events.Exited(number, 1))
+
+    assert told(script) == [("start_failed", "a wrong setting")]
+
+
+def test_another_reason_is_told_of_each_worker_that_has_it():
+    script = Script(SupervisorConfig(program="any:thing", workers=4))
+    script.tell(events.TimePassed(), events.Loaded(1))
+    for number in range(4):
+        script.tell(events.StartFailed(number, "one" if number % 2 else "another"))
+
+    other = ("worker_start_failed", "another")
+    assert sorted(told(script)) == [("start_failed", "one"), other, other]
+
+
+@pytest.mark.parametrize("then", [events.Ready(1), events.StopAsked()])
+def test_a_worker_that_does_not_start_is_told_of_when_another_does_or_nobody_waits(then):
+    script = Script()
+    script.tell(events.TimePassed(), events.Loaded(1), events.StartFailed(0, "its own"), then)
+
+    assert told(script) == [("worker_start_failed", "its own")]
+
+
+def test_a_start_ends_when_the_slot_of_the_last_worker_that_tries_goes():
+    script = Script()
+    script.tell(events.TimePassed(), events.Loaded(1), events.StartFailed(0, "a wrong setting"))
+    script.tell(events.Exited(0, 1), events.ScaleAsked(1), events.Exited(1, -9))
+
+    assert told(script) == [("start_failed", "a wrong setting")]
