@@ -67,11 +67,6 @@ class WorkerLimits(ConnectionLimits):
     close_seconds: float = 5
     """Time for the application's own shutdown, after the last request."""
 
-    @property
-    def stop_seconds(self) -> float:
-        """Longest time from the request to drain to the end of the process."""
-        return self.drain_delay_seconds + self.drain_seconds + self.close_seconds
-
 
 @dataclass(frozen=True, kw_only=True)
 class SupervisorConfig:
