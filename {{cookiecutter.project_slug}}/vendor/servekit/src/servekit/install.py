@@ -16,9 +16,12 @@ from starlette.middleware import Middleware
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from servekit.background import Background
+from servekit.cpus import usable_cpus
 from servekit.foreign.versions import fast_ways
 from servekit.layers.exception_handlers import problem_handlers, validation_error
 from servekit.layers.openapi import documenting
+from servekit.reservations import tell_reservations
 from servekit.response_cache.routes import refuse_uncacheable
 from servekit.routing.routes import Routes, read_routes
 from servekit.scope import current_service
@@ -152,6 +155,10 @@ class Installation:
                     self._compiled.compile_anew()
                 self._check_routes()
                 service.draining.set_ready()
+                background = Background()
+                stack.push_async_callback(background.cancel)
+                workers = service.settings.workers or usable_cpus()
+                background.spawn(tell_reservations(service.parts, workers))
                 yield state
 
         return run

@@ -30,6 +30,7 @@ from servekit.redis.command_budget import STRETCH, CommandBudget, RedisBreaker
 from servekit.redis.pools import BoundedPool, BoundedSentinelPool
 from servekit.redis.tls import SentinelTlsConnection, TlsConnection, prepare
 from servekit.redis.url import RedisUrl, parse_redis_url
+from servekit.reservations import Reservation, Reserves
 from servekit.resilience.breaker import CLOSED
 from servekit.resilience.retry_budget import RetryBudget
 
@@ -41,7 +42,7 @@ MOVING_SECONDS = 1.0
 DURATION_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
 
 
-class RedisClients:
+class RedisClients(Reserves):
     """The clients `cache`, `sessions` and `rate_limit`, there while the context is entered.
 
     Entering waits for no connection, so a dead Redis fails no start. Every command ends within its
@@ -166,6 +167,17 @@ class RedisClients:
         trace: TracebackType | None,
     ) -> None:
         await self._stack.aclose()
+
+    async def reservation(self) -> Reservation | None:
+        """Return what all pools may open, with two for invalidations, and what Redis allows.
+
+        None where it does not say, and for a Cluster, whose nodes share them.
+        """
+        if self.is_cluster or "maxclients" not in (told := await self.cache.info("clients")):
+            return None
+        most = len(self._limits) * self._connections + 2
+        remedy = "a smaller REDIS_CONNECTIONS, a higher maxclients"
+        return Reservation("redis", most, told["maxclients"], remedy)
 
     async def recovered(self) -> None:
         """Ask Redis through every pool whose breaker is open: it was seen to answer."""

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from servekit.notation.database_url import parse_database_url
+from servekit.reservations import Reservation, Reserves
 from servekit.sql.connecting import connect_arguments, prepare_sqlite, stop_once, url_of
 from servekit.sql.errors import UNAVAILABLE, database_unavailable, explain_pooler, hide_values
 from servekit.sql.metrics import TimedPool, metrics_of
@@ -26,8 +27,19 @@ Upsert = sqlite.Insert | postgresql.Insert
 
 SCHEMA_LOCK = 0x70726F64  # any number, as long as every worker takes the same
 
+# Of the server, less what it keeps for its superusers; of the user; of the database.
+CONNECTIONS_MAX = text("""
+SELECT least(
+    current_setting('max_connections')::int
+        - current_setting('superuser_reserved_connections')::int
+        - coalesce(current_setting('reserved_connections', true)::int, 0),
+    (SELECT nullif(rolconnlimit, -1) FROM pg_roles WHERE rolname = current_user),
+    (SELECT nullif(datconnlimit, -1) FROM pg_database WHERE datname = current_database())
+)
+""")
 
-class Database:
+
+class Database(Reserves):
     """Own an engine; opening it creates the tables of `metadata` that are missing.
 
     `connections` bounds the pool; a query waits at most `wait_seconds` for one of them and then
@@ -47,6 +59,7 @@ class Database:
         wait_seconds: float = 1,
     ) -> None:
         self.is_open = False
+        self._connections = connections
         address = parse_database_url(url)
         self.engine: AsyncEngine = create_async_engine(
             url_of(address),
@@ -93,6 +106,15 @@ class Database:
     def exception_handlers(self) -> dict[type[Exception], Any]:
         """What answers for the application while the database is away, and logs why."""
         return dict.fromkeys(UNAVAILABLE, database_unavailable)
+
+    async def reservation(self) -> Reservation | None:
+        """Return the pool's size and what PostgreSQL allows in all; None for SQLite."""
+        if self.dialect != "postgresql":
+            return None
+        async with self.engine.connect() as connection:
+            limit = await connection.scalar(CONNECTIONS_MAX)
+        remedy = "fewer in Database(connections=), a higher max_connections, or PgBouncer"
+        return Reservation("postgresql", self._connections, limit, remedy)
 
     def register_metrics(self, registry: CollectorRegistry) -> None:
         """Count statements and waits for the pool in a worker's metrics."""
