@@ -9,7 +9,7 @@ import signal
 import socket
 import time
 
-from chaos.report import Figure, at_least, at_most, case, exactly
+from chaos.report import Figure, at_least, at_most, case, exactly, timed
 from chaos.targets import Running, Target, free_port
 from chaos.traffic.client import Connection, Request
 from chaos.traffic.load import Load, Outcome
@@ -215,11 +215,14 @@ async def crash_loop(target: Target) -> list[Figure]:
         running.break_program(False)
         running.signal(signal.SIGHUP)
         after = await _renewed(running, before, 25)
+    repaired = bool(after) and not after & before
     return [
         exactly("failed", outcome.failed, 0),
         exactly("old workers serve", str(during == before), "True"),
-        at_least("attempts in 8 s", attempts, 2),
+        timed(at_least("attempts in 8 s", attempts, 2)),
         at_most("attempts in 8 s (back-off)", attempts, 8),
         at_most("lines of log an attempt", len(said) / max(attempts, 1), 1),
-        exactly("repaired code is taken up", str(bool(after) and not after & before), "True"),
+        timed(
+            exactly("repaired code is taken up", str(bool(after) and not after & before), "True")
+        ),
     ]

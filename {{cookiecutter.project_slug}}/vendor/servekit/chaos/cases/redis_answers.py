@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from chaos.faults.redis_servers import sentinel_group, toxic_redis
-from chaos.report import Figure, at_least, at_most, case, exactly
+from chaos.report import Figure, at_least, at_most, case, exactly, timed
 from chaos.targets import Target
 from chaos.traffic.client import Request
 from chaos.traffic.load import Load
@@ -99,8 +99,8 @@ async def cancelled(target: Target) -> list[Figure]:
         asked = [(number, read) for number in range(KEYS) for read in reads]
         late = [await read(number) for number, read in asked]
     return [
-        at_least("commands cancelled on their way", stopped, 0.3 * count),
-        at_least("commands answered", answered, 0.02 * count),
+        timed(at_least("commands cancelled on their way", stopped, 0.3 * count)),
+        timed(at_least("commands answered", answered, 0.02 * count)),
         exactly("answers that reached another", wrong, 0),
         exactly("wrong answers afterwards", late.count(False), 0),
     ]

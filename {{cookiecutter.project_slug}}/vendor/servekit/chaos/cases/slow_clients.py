@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 
-from chaos.report import Figure, at_least, at_most, case, exactly
+from chaos.report import Figure, at_least, at_most, case, exactly, timed
 from chaos.targets import Running, Target
 from chaos.traffic.client import Connection, Request
 
@@ -103,13 +103,14 @@ async def _offend(target: Target, name: str, limit: float, offence: Offence) -> 
         ends = sorted(await asyncio.gather(*offenders))
         # Whoever was refused at once, by a service under pressure, held nothing.
         held = [one for one in ends if one.status != UNAVAILABLE][:ACCEPTED]
+        longest = held[-1].seconds
     figures = [
-        at_least(f"slow {name}: share of others served", served, 1),
-        at_most(f"slow {name}: seconds held (first {ACCEPTED})", held[-1].seconds, held_max, " s"),
+        timed(at_least(f"slow {name}: share of others served", served, 1)),
+        timed(at_most(f"slow {name}: seconds held (first {ACCEPTED})", longest, held_max, " s")),
     ]
     if name != "reads":
         told = sum(one.status == TIMED_OUT for one in held) / len(held)
-        figures.append(exactly(f"slow {name}: share told 408", told, 1))
+        figures.append(timed(exactly(f"slow {name}: share told 408", told, 1)))
     return figures
 
 

@@ -215,6 +215,6 @@ async def _recycle(target: Target, reason: str, seconds: float, **setting: str) 
     )
     return [
         exactly(f"recycled by {reason}: failed", outcome.failed, 0),
-        at_least(f"recycled by {reason}: workers", renewed, 1),
+        timed(at_least(f"recycled by {reason}: workers", renewed, 1)),
         exactly(f"recycled by {reason}: before their replacement", early, 0),
     ]
