@@ -21,10 +21,12 @@ MAY_IMPORT = {
     "monitors": {"awaits", "cpus", "process_memory"},
     "layers": {
         "draining", "errors", "foreign", "hang_up", "notation", "problems", "redis",
-        "refusal_log", "resilience", "routing", "scope", "unsendable",
+        "refusal_log", "remembered", "resilience", "routing", "scope", "unsendable",
     },
     "cache": {"context", "errors", "redis", "resilience", "scope"},
-    "response_cache": {"cache", "foreign", "layers", "problems", "routing", "scope"},
+    "response_cache": {
+        "cache", "foreign", "layers", "problems", "remembered", "routing", "scope",
+    },
     "sessions": {"errors", "layers", "problems", "redis", "scope"},
     "sql": {"context", "notation", "problems", "reservations", "service"},
     "upstream": {"context", "resilience"},

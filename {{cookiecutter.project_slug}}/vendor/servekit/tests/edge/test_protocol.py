@@ -4,8 +4,9 @@ import contextvars
 
 from structlog.testing import capture_logs
 
-from servekit.edge.protocol import HttpProtocol
+from servekit.edge.protocol import KNOWN_HOST_BYTES, KNOWN_HOSTS_LIMIT, HttpProtocol
 from servekit.edge.refusals import LARGE_HEAD
+from tests.asgi import answers
 from tests.edge.wire import Client
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -86,3 +87,14 @@ async def test_refusals_are_counted_and_one_of_many_is_logged():
     assert counted == [400, 400, 400, 431, 431, 431]
     assert [log["status"] for log in logs if log["event"] == "request_refused"][-1] == 431
     assert len([log for log in logs if log.get("status") == 431]) == 1
+
+
+async def test_hosts_that_clients_make_up_are_remembered_in_few_bytes():
+    client = Client(answers(200))
+    known = client.protocol.options.known_hosts
+    for number in range(2 * KNOWN_HOSTS_LIMIT):
+        await client.ask(b"GET / HTTP/1.1\r\nhost: h%d\r\n\r\n" % number)
+    await client.ask(b"GET / HTTP/1.1\r\nhost: %b\r\n\r\n" % (b"h" * (KNOWN_HOST_BYTES + 1)))
+    assert b"h%d" % number in known
+    assert len(known) <= KNOWN_HOSTS_LIMIT
+    assert max(map(len, known)) <= KNOWN_HOST_BYTES

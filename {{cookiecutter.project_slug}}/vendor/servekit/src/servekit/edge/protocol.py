@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from servekit.foreign.uvicorn import ServerState
 
 VALID_HOST = re.compile(rb"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(:[0-9]{0,5})?")
-KNOWN_HOSTS_LIMIT = 256
+KNOWN_HOSTS_LIMIT, KNOWN_HOST_BYTES = 256, 262  # a name of DNS and a port
 PIPELINE_LIMIT = 64
 
 log = structlog.get_logger()
@@ -277,7 +277,9 @@ class HttpProtocol(IgnoredUpgrades):
     def _check_host(self) -> None:
         if not VALID_HOST.fullmatch(self._host):
             self._fail(refusals.BAD_HOST)
-        if len(self.options.known_hosts) < KNOWN_HOSTS_LIMIT:
+        if len(self._host) <= KNOWN_HOST_BYTES:
+            if len(self.options.known_hosts) >= KNOWN_HOSTS_LIMIT:
+                self.options.known_hosts.clear()
             self.options.known_hosts.add(self._host)
 
     def _upgrade(self, data: bytes, error: httptools.HttpParserUpgrade) -> bytes:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from servekit.remembered import remembered
 
 SECURE = {"http": "https", "websocket": "wss"}
 PLAIN = {"http": "http", "websocket": "ws"}
@@ -55,7 +56,7 @@ def entries(scope: Scope, field: bytes) -> list[str]:
     return [entry.strip() for entry in ",".join(values).split(",")] if values else []
 
 
-@lru_cache(maxsize=1024)
+@remembered(1024)
 def parse_client(entry: str) -> tuple[str, int] | None:
     """Return the address and port of an entry, the port 0 when it has none; None if not valid."""
     address, port = entry, ""

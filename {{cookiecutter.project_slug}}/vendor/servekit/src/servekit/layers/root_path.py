@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from functools import lru_cache
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from servekit.notation.places import root_path
 from servekit.notation.urls import Refused
+from servekit.remembered import remembered
 
 FIELD = b"x-forwarded-prefix"
 
@@ -51,11 +51,15 @@ def forwarded_prefix(scope: Scope, hops: int) -> str:
     return parse_prefix(b",".join(fields), hops) if fields else ""
 
 
-@lru_cache(maxsize=256)
 def parse_prefix(field: bytes, hops: int) -> str:
     """Return the prefixes of the last `hops` entries as one; empty if one of them is none."""
     try:
-        parts = [root_path(entry) for entry in field.decode("latin-1").split(",")[-hops:]]
+        return "".join(map(prefix_of, field.decode("latin-1").split(",")[-hops:]))
     except Refused:
         return ""
-    return "".join(parts)
+
+
+@remembered(256)
+def prefix_of(entry: str) -> str:
+    """Return an entry as a prefix; raises Refused."""
+    return root_path(entry)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from hashlib import blake2b
 from urllib.parse import parse_qsl, urlencode
 
 from starlette.types import Scope
 
+from servekit.remembered import remembered
 from servekit.response_cache.declared import ALL
 from servekit.response_cache.rfc9111 import accepted_codings
 from servekit.response_cache.routes import CacheableRoute
@@ -39,7 +39,7 @@ def page_key(scope: Scope, route: CacheableRoute, fields: dict[bytes, bytes], *p
     )
 
 
-@lru_cache(maxsize=512)
+@remembered(512)
 def _key(  # noqa: PLR0913, PLR0917 - what a key is made of
     scheme: str,
     host: bytes,
@@ -66,7 +66,7 @@ def _key(  # noqa: PLR0913, PLR0917 - what a key is made of
     return "http:" + digest.hexdigest()
 
 
-@lru_cache(maxsize=512)
+@remembered(512)
 def visible_query(query: bytes, names: frozenset[str]) -> bytes:
     """Return a query of the parameters that are declared, in the order of their names.
 
@@ -80,7 +80,7 @@ def visible_query(query: bytes, names: frozenset[str]) -> bytes:
     return urlencode(sorted(kept, key=lambda pair: pair[0])).encode("ascii")
 
 
-@lru_cache(maxsize=512)
+@remembered(512)
 def visible_cookies(header: bytes, names: frozenset[str]) -> bytes:
     """Return a Cookie field of the cookies that are declared; the last of one name counts."""
     if not header or not names or ALL in names:

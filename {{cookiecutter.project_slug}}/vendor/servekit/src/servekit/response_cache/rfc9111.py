@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
 from types import MappingProxyType
 
 from servekit.layers.http_headers import header_value
+from servekit.remembered import remembered
 
 Directives = Mapping[str, str | None]
 HeaderFields = Iterable[tuple[bytes, bytes]]
@@ -25,7 +25,7 @@ ERROR_STATUSES = frozenset({500, 502, 503, 504})
 SECONDS_MAX = 2**31
 
 
-@lru_cache(maxsize=512)
+@remembered(512)
 def parse_cache_control(value: bytes) -> Directives:
     """Return the directives of a Cache-Control value; of a repeated one the first counts."""
     directives: dict[str, str | None] = {}
@@ -46,7 +46,7 @@ def seconds_of(value: bytes) -> int:
     return min(int(value), SECONDS_MAX) if value.isdigit() else 0
 
 
-@lru_cache(maxsize=512)
+@remembered(512)
 def http_date(value: bytes) -> float | None:
     """Return an HTTP date in seconds since the epoch, None for anything else."""
     try:
@@ -126,7 +126,7 @@ def usable(times: Lifetimes, age: float) -> bool:
     return times.fresh - age > -times.while_revalidating
 
 
-@lru_cache(maxsize=512)
+@remembered(512)
 def _names(value: bytes) -> frozenset[bytes]:
     return frozenset(part.strip().lower() for part in value.split(b",") if part.strip())
 
