@@ -61,7 +61,7 @@ def test_the_default_render_passes_its_own_tests(installed_service):
 
 
 @pytest.mark.live
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(3600)
 def test_the_library_passes_its_own_checks_and_tests(installed_service):
     done = make(installed_service / "vendor" / "servekit", "check", "test")
     assert done.returncode == 0, done.stdout + done.stderr

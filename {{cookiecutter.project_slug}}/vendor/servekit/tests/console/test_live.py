@@ -73,7 +73,7 @@ def test_a_killed_worker_is_seen_within_two_seconds(service):
         document, seconds = until(
             stream,
             lambda each: any(
-                event["event"] == "worker_ended" and "status=-9" in event["detail"]
+                event["event"] == "worker_ended" and f"pid={pid}" in event["detail"]
                 for event in each["events"]
             ),
         )

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import importlib
+import io
 import logging
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,7 @@ def import_early(app: ASGIApp) -> None:
     for module in ("uvloop", *anyio.LAZY):
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
+    traceback.print_exception(Exception(), file=io.StringIO())  # Python 3.15 imports colours
     Application(app, keep_alive=1)
 
 
