@@ -1,9 +1,11 @@
 import httpx2
 from fastapi import FastAPI, HTTPException
 from pydantic import BaseModel
+from structlog.testing import capture_logs
 
 from servekit.layers.exception_handlers import ERRORS_BYTES_MAX, problem_handlers
 from servekit.problems import problem_responses
+from tests.asgi import call
 
 
 class DownError(Exception):
@@ -114,3 +116,29 @@ async def test_the_openapi_document_knows_problems():
         answers = document["paths"]["/products"]["post"]["responses"]
         assert set(answers) == {"200", "default"}
         assert "application/problem+json" in answers["default"]["content"]
+
+
+async def test_the_log_says_why_a_request_is_answered_5xx_once_in_a_while():
+    app = FastAPI(exception_handlers=problem_handlers({DownError: 503, TimeoutError: 409}))
+
+    @app.get("/down")
+    async def down() -> None:
+        raise DownError("the neighbour: 127.0.0.1:9 refused")
+
+    @app.get("/late")
+    async def late() -> None:
+        raise TimeoutError
+
+    with capture_logs() as logs:
+        for path in ("/down", "/down", "/late"):
+            await call(app, path)
+    [line] = logs
+    assert line == {
+        "event": "request_failed",
+        "log_level": "warning",
+        "cause": "DownError",
+        "reason": "the neighbour: 127.0.0.1:9 refused",
+        "route": "/down",
+        "status": 503,
+        "others": 0,
+    }

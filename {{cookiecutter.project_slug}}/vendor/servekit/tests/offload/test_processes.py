@@ -134,6 +134,12 @@ async def test_a_full_queue_rejects_at_once_with_a_time_to_come_back():
         await running
 
 
+async def test_a_handful_of_callers_wait_for_a_pool_of_one_also_while_it_starts():
+    async with pool(size=1) as processes:
+        results = await asyncio.gather(*(processes.run(jobs.add, n, 1) for n in range(9)))
+    assert results == list(range(1, 10))
+
+
 async def test_a_cancelled_caller_kills_its_call_or_leaves_the_queue(tmp_path):
     async with pool(queue=5) as processes:
         path = tmp_path / "pid"

@@ -8,6 +8,7 @@ import time
 import pytest
 from prometheus_client import CollectorRegistry
 
+from servekit.offload.capacity import QUEUE_MIN
 from servekit.offload.errors import OffloadError, OffloadRejected, OffloadTimeout
 from servekit.offload.processes import Processes
 from servekit.offload.threads import Threads
@@ -47,16 +48,19 @@ def raise_timeout():
     raise TimeoutError("its own")
 
 
-async def test_the_queue_is_bounded_at_half_the_pool_and_the_rest_is_rejected():
+@pytest.mark.parametrize(("size", "queue"), [(4, QUEUE_MIN), (20, 10)])
+async def test_the_queue_is_bounded_at_half_the_pool_or_a_handful_and_the_rest_is_rejected(
+    size, queue
+):
     registry = CollectorRegistry()
     stop = threading.Event()
-    async with Threads(registry=registry, size=4) as threads:
-        calls = [asyncio.create_task(threads.run(stop.wait, 10)) for _ in range(20)]
+    async with Threads(registry=registry, size=size) as threads:
+        calls = [asyncio.create_task(threads.run(stop.wait, 10)) for _ in range(size + queue + 14)]
         await until(lambda: sum(call.done() for call in calls) == 14)
-        assert (threads.busy, threads.waiting) == (4, 2)
+        assert (threads.busy, threads.waiting) == (size, queue)
         stop.set()
         results = await asyncio.gather(*calls, return_exceptions=True)
-    assert sum(result is True for result in results) == 6
+    assert sum(result is True for result in results) == size + queue
     rejected = [error for error in results if isinstance(error, OffloadRejected)]
     assert len(rejected) == 14
     assert len({error.retry_after for error in rejected}) > 1

@@ -1,6 +1,8 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from tests.processes.running import Service, eventually
 
 
@@ -28,3 +30,49 @@ async def test_an_answer_that_is_complete_leaves_its_background_work_alone(tmp_p
             await connection.answer()
         await eventually(ends.exists, 5)
         assert ends.read_text() == "GET finished\n"
+
+
+@pytest.fixture
+async def leavers(tmp_path):
+    environment = {"ENDS_FILE": str(tmp_path / "ends")}
+    async with Service("leavers", environment=environment, workers=1) as starting:
+        yield await starting.started()
+
+
+def request(method: str, path: str) -> bytes:
+    return f"{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "end"),
+    [
+        ("GET", "/stream/0", "cancelled"),
+        ("POST", "/stream/0", "cancelled"),
+        ("GET", "/stream/1000", "cancelled"),
+        ("POST", "/stream/1000", "cancelled"),
+        ("POST", "/poll", "told"),
+        ("POST", "/receive", "http.disconnect"),
+        ("POST", "/slow", "finished"),
+    ],
+)
+async def test_who_closes_in_order_has_left_as_who_resets(leavers, tmp_path, method, path, end):
+    """All that a server hears of it is an end of the stream, as of one that only sends no more."""
+    async with leavers.connection() as connection:
+        connection.send(request(method, path))
+        if "stream" in path:
+            assert await connection.reader.readuntil(b"first\n")
+        else:
+            await asyncio.sleep(0.3)
+    ends = tmp_path / "ends"
+    await eventually(lambda: ends.exists() and ends.read_text() == f"{method} {path} {end}\n", 6)
+    assert [line for line in leavers.log if line["level"] in {"warning", "error"}] == []
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/stream/6"), ("POST", "/slow")])
+async def test_who_only_sends_no_more_gets_the_whole_answer(leavers, method, path):
+    async with leavers.connection() as connection:
+        connection.send(request(method, path))
+        connection.writer.write_eof()
+        answer = await connection.closed()
+    assert answer.count(b"next\n") == (6 if method == "GET" else 0)
+    assert answer.endswith(b"0\r\n\r\n" if method == "GET" else b"slow")

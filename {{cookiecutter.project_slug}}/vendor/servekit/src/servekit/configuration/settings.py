@@ -249,7 +249,7 @@ class Settings(BaseSettings):
     """Processes of a worker for CPU work; 0 shares the usable CPUs among the workers."""
 
     offload_queue: int = Field(default=0, ge=0, le=MOST)
-    """Calls that may wait for a place in a pool; 0 means half the pool, at least one. Full: 503."""
+    """Calls that may wait for a place in a pool; 0 means half the pool, at least 8. Full: 503."""
 
     offload_recycle_rss_mib: int = Field(default=0, ge=0, le=MOST)
     """Resident memory in MiB above which an offload process is replaced after its call."""

@@ -31,7 +31,7 @@ EVENTS = frozenset(
         ),
         *("log_level_changed", "requests_cancelled"),
         *("event_loop_blocked", "event_loop_unblocked"),
-        *("overload_began", "overload_ended", "request_refused"),
+        *("overload_began", "overload_ended", "request_refused", "request_failed"),
         *("redis_breaker_opened", "redis_breaker_closed", "redis_primary_changed"),
         *("upstream_breaker_opened", "upstream_breaker_closed"),
         *("invalidation_channel_down", "database_unavailable"),

@@ -1,4 +1,8 @@
-"""What becomes of a request whose client has left: a read is cancelled, a write is finished."""
+"""What becomes of a request whose client has left: a read is cancelled, a write is finished.
+
+One that has closed its connection in order looks like one that only sends no more, until something
+is written to it. So it has left if a second passes in which nothing is.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from servekit.hang_up import HUNG_UP
 
 READS = frozenset({"GET", "HEAD"})
 HALF_CLOSED_SECONDS = 1.0
-"""Time for the answer to a read whose client has closed its side."""
+"""Time for the next piece of an answer whose client has closed its side."""
 
 
 class AbandonedReads(HttpToolsProtocol):
@@ -50,14 +54,25 @@ class AbandonedReads(HttpToolsProtocol):
             self.transport.close()
             return False
         self.half_closed = True
-        # One that has left looks the same until something is written to it.
-        self.loop.call_later(HALF_CLOSED_SECONDS, self._give_up_read)
+        self._look_again()
         return True
 
-    def _give_up_read(self) -> None:
-        waits = self.answering and not self.cycle.response_started
-        if waits and self.cycle.scope["method"] in READS:
+    def _look_again(self) -> None:
+        seen = self.cycle, getattr(self.cycle, "pieces", 0)
+        self.loop.call_later(HALF_CLOSED_SECONDS, self._look_after_half_closed, *seen)
+
+    def _look_after_half_closed(self, cycle: RequestResponseCycle, pieces: int) -> None:
+        if not self.answering or self.transport.is_closing():
+            return
+        active = self.cycle is not cycle or getattr(cycle, "pieces", 0) != pieces
+        if active or self.transport.get_write_buffer_size():
+            self._look_again()
+        elif cycle.response_started or cycle.scope["method"] in READS:
             self.transport.close()
+        else:
+            leave = getattr(cycle, "leave", None)
+            if leave is not None:
+                leave()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

@@ -40,8 +40,24 @@ class CheckedCycle(RequestResponseCycle):
         self.writer = writer
         self.bodiless = False
         self.event_stream = False
+        self.pieces = 0
+        """What was sent of the answer so far, its head included."""
+        self._left = self._received = False
+
+    def leave(self) -> None:
+        """Tell whoever asks that the client has left; what is sent all the same is written."""
+        self._left = True
+        self.message_event.set()
+
+    async def receive(self) -> Any:
+        message: Any = None if self._left and self._received else await super().receive()
+        if message is None or (self._left and self._received):
+            return {"type": "http.disconnect"}
+        self._received = not message.get("more_body", False)
+        return message
 
     async def send(self, message: Any) -> None:
+        self.pieces += 1
         if self._is_gone():
             return
         if message["type"] == START and not self.response_started:
@@ -97,6 +113,7 @@ class FastHeadCycle(CheckedCycle):
     _until_close = False
 
     async def send(self, message: Any) -> None:
+        self.pieces += 1
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
         if self.disconnected or (self.transport.is_closing() and self._is_gone()):

@@ -11,8 +11,10 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from servekit.hang_up import is_hang_up
+from servekit.layers.failures import say_why
 from servekit.layers.websocket_errors import serve_websocket
 from servekit.problems import about, send_problem, status_of, unavailable_headers
+from servekit.refusal_log import RefusalLog
 from servekit.routing.template import route_template
 from servekit.scope import IN_WORKER
 from servekit.unsendable import nothing_was_sent
@@ -34,6 +36,7 @@ class ErrorsMiddleware:
     ) -> None:
         self.app = app
         self.statuses = dict(statuses or {})
+        self._failures = RefusalLog()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -83,4 +86,6 @@ class ErrorsMiddleware:
         status = status_of(error, self.statuses)
         if started or status == HTTPStatus.INTERNAL_SERVER_ERROR:
             log.error("unhandled_exception", route=route_template(scope), exc_info=error)
+        else:
+            say_why(self._failures, scope, status, error)
         return status

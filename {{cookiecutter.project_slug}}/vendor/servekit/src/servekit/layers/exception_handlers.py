@@ -13,12 +13,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from servekit.layers.failures import say_why
 from servekit.problems import (
     as_json,
     problem_response,
     status_of,
     unavailable_headers,
 )
+from servekit.refusal_log import RefusalLog
 from servekit.routing.routes import Routes, read_routes
 from servekit.routing.template import allowed_methods
 from servekit.scope import SCOPE_KEY
@@ -109,13 +111,15 @@ def encoded(error: Any) -> bytes | None:
 def problem_handlers(statuses: Mapping[type[Exception], int] | None = None) -> dict[Any, Handler]:
     """Return the exception handlers of a FastAPI application.
 
-    `statuses` maps exceptions of the domain to a status; their text is not shown. A 503 gets a
-    jittered Retry-After. Anything else is answered and logged by ErrorsMiddleware.
+    `statuses` maps exceptions of the domain to a status; their text is for the log, sampled. A 503
+    gets a jittered Retry-After. Anything else is answered and logged by ErrorsMiddleware.
     """
     known = dict(statuses or {})
+    failures = RefusalLog()
 
     async def domain_error(request: Request, error: Exception) -> Response:
         status = status_of(error, known)
+        say_why(failures, request.scope, status, error)
         headers = {n.decode(): v.decode() for n, v in unavailable_headers(status)}
         return problem_response(request.scope, status, headers=headers)
 

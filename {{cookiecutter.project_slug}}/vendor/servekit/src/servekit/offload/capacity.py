@@ -12,18 +12,20 @@ from servekit.offload.metrics import OffloadMetrics
 
 SMOOTHING = 0.2
 RETRY_SECONDS_MIN = 1.0
+QUEUE_MIN = 8
+"""A pool of one process serves a handful of callers at once, one after the other."""
 
 
 class PoolCapacity:
     """Let `size` calls run; up to `queue_limit` callers wait, the next is refused at once.
 
-    `queue_limit=0` means half of `size`, at least one. For one event loop only.
+    `queue_limit=0` means half of `size`, at least 8. For one event loop only.
     """
 
     def __init__(self, *, pool: str, size: int, queue_limit: int, metrics: OffloadMetrics) -> None:
         self.pool = pool
         self.size = size
-        self.queue_limit = queue_limit or max(1, size // 2)
+        self.queue_limit = queue_limit or max(QUEUE_MIN, size // 2)
         self._metrics = metrics
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._busy = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from starlette.datastructures import Headers, QueryParams
@@ -141,7 +141,8 @@ class View:
 
     def _given(self, request: HTTPConnection[Any], key: str) -> tuple[Any, Any]:
         """Return what a run sees, and what there is; they are one where somebody set it inside."""
-        given = request.scope[key]
+        # Whoever reads is heard by what is given; the scope itself is not read by him.
+        given = dict.get(cast("dict[str, Any]", request.scope), key, self.narrowed[key])
         return given, self._scope[key] if given is self.narrowed[key] else given
 
     def lift_for(self, name: str) -> None:

@@ -5,5 +5,13 @@ It needs the extra: `servekit[sql]`.
 
 from servekit.sql.database import Database, lock_schema, or_replace
 from servekit.sql.dependency import DatabaseDep, find_database
+from servekit.sql.errors import DatabaseUnavailable
 
-__all__ = ["Database", "DatabaseDep", "find_database", "lock_schema", "or_replace"]
+__all__ = [
+    "Database",
+    "DatabaseDep",
+    "DatabaseUnavailable",
+    "find_database",
+    "lock_schema",
+    "or_replace",
+]

@@ -10,6 +10,8 @@ from uuid import uuid4
 from sqlalchemy import URL
 from sqlalchemy.exc import OperationalError
 
+from servekit.sql.errors import unavailable
+
 if TYPE_CHECKING:
     from servekit.notation.database_url import DatabaseAddress
 
@@ -89,7 +91,7 @@ async def connect_postgresql(**arguments: Any) -> Any:
     try:
         return await asyncpg.connect(**arguments)
     except (OSError, asyncpg.PostgresError) as error:
-        raise OperationalError("connect", None, error) from error
+        raise unavailable(OperationalError)("connect", None, error) from error
 
 
 def prepare_sqlite(connection: Any, _record: object) -> None:

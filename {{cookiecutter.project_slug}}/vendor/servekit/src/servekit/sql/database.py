@@ -13,7 +13,13 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from servekit.notation.database_url import parse_database_url
 from servekit.reservations import Reservation, Reserves
 from servekit.sql.connecting import connect_arguments, prepare_sqlite, stop_once, url_of
-from servekit.sql.errors import UNAVAILABLE, database_unavailable, explain_pooler, hide_values
+from servekit.sql.errors import (
+    UNAVAILABLE,
+    database_unavailable,
+    explain_pooler,
+    hide_values,
+    tell_unavailable,
+)
 from servekit.sql.metrics import TimedPool, metrics_of
 
 if TYPE_CHECKING:
@@ -81,6 +87,7 @@ class Database(Reserves):
         ]
         event.listen(self.engine.sync_engine, "handle_error", hide_values)
         event.listen(self.engine.sync_engine, "handle_error", explain_pooler)
+        event.listen(self.engine.sync_engine, "handle_error", tell_unavailable)
         if self.dialect == "sqlite":
             event.listen(self.engine.sync_engine, "connect", prepare_sqlite)
             # First of all: what SQLAlchemy itself prepares may be cancelled too.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+import sqlite3
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import structlog
-from sqlalchemy.exc import OperationalError, TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from servekit.problems import problem_response, retry_after
 
@@ -15,8 +17,27 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-UNAVAILABLE: dict[type[Exception], int] = {PoolTimeoutError: 503, OperationalError: 503}
-"""No connection became free in time; or the database is locked, or away."""
+
+class DatabaseUnavailable(Exception):  # noqa: N818 - a state of the database
+    """The database is away, locked or busy: what SQLAlchemy raises then is one of these too.
+
+    It stays an `OperationalError`, `InterfaceError` or `DBAPIError` as well. A mistake in a
+    statement is none, whatever the driver calls it.
+    """
+
+
+UNAVAILABLE: dict[type[Exception], int] = {PoolTimeoutError: 503, DatabaseUnavailable: 503}
+"""No connection became free in time; or the database is away, locked or busy."""
+
+SQLITE_UNAVAILABLE = frozenset(
+    {
+        *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL),
+        *(sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN),
+        *(sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT),
+    }
+)
+# Of PostgreSQL: connections, resources, operators, conflicts of transactions; locks, time limits.
+POSTGRESQL_UNAVAILABLE = ("08", "53", "57P", "40", "55P03", "57014")
 
 ARGUMENT = re.compile(r"(invalid input for query argument \$\d+).*", re.DOTALL)
 """What asyncpg says of an argument of the wrong type, and then what it is."""
@@ -43,6 +64,31 @@ def hide_values(context: ExceptionContext) -> None:
             ARGUMENT.sub(r"\1", part) if isinstance(part, str) else part for part in error.args
         )
         error = getattr(error, "orig", None) or error.__cause__
+
+
+def tell_unavailable(context: ExceptionContext) -> None:
+    """Make an error a `DatabaseUnavailable` too, where it is not the statement's."""
+    error = context.sqlalchemy_exception
+    if error is not None and is_unavailable(context):
+        error.__class__ = unavailable(type(error))  # type: ignore[arg-type] # classes are hashable
+
+
+def is_unavailable(context: ExceptionContext) -> bool:
+    """Return whether the database is to blame, or what is between."""
+    if context.is_disconnect or context.connection is None:  # it was to be opened
+        return True
+    original: Any = context.original_exception
+    code = getattr(original, "sqlite_errorcode", None)
+    if code is not None:
+        return code & 0xFF in SQLITE_UNAVAILABLE
+    return str(getattr(original, "sqlstate", None) or "").startswith(POSTGRESQL_UNAVAILABLE)
+
+
+@cache
+def unavailable(kind: type[Any]) -> type[Any]:
+    """Return a class of errors that are both, under the name that the error has."""
+    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    return type(kind.__name__, (DatabaseUnavailable, kind), names)
 
 
 def explain_pooler(context: ExceptionContext) -> None:

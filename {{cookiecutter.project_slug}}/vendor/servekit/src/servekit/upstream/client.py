@@ -9,6 +9,7 @@ from math import inf
 from time import perf_counter
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import httpx2
 import structlog
@@ -36,10 +37,12 @@ log = structlog.get_logger()
 
 
 class UpstreamBreaker(Breaker):
-    """A breaker that tells in the log when it turns."""
+    """A breaker that tells in the log when it turns, and why: `reason` is the last failure's."""
+
+    reason = ""
 
     def opened(self) -> None:
-        log.warning("upstream_breaker_opened", upstream=self.name)
+        log.warning("upstream_breaker_opened", upstream=self.name, reason=self.reason)
 
     def closed(self) -> None:
         log.info("upstream_breaker_closed", upstream=self.name)
@@ -69,6 +72,7 @@ class Upstream:
         self.name = name
         self.breaker = UpstreamBreaker(name)
         self._base_url = base_url
+        self._address = urlsplit(base_url).netloc.rpartition("@")[2]
         self._connections = connections
         self._timeout_seconds = timeout_seconds
         self._keep_cookies = keep_cookies
@@ -139,8 +143,10 @@ class Upstream:
         limit = min(self._timeout_seconds, SHARE_OF_DEADLINE * remaining(inf))
         if limit <= 0:
             raise UpstreamTimeout(f"{self.name}: the request has no time left")
-        if not self.configured or not self.breaker.allow():
-            raise UpstreamUnavailable(f"{self.name} is not called now.")
+        if not self.configured:
+            raise UpstreamUnavailable(f"{self.name}: its URL is empty")
+        if not self.breaker.allow():
+            raise UpstreamUnavailable(f"{self.name} is not called now: {self.breaker.reason}")
         sent = False
         try:
             async with asyncio.timeout(limit):
@@ -152,19 +158,26 @@ class Upstream:
                     self._places.release()
         except TimeoutError as error:
             silent = sent and limit >= min(SILENCE_SECONDS, self._timeout_seconds)
-            self.breaker.failed() if silent else self.breaker.abandoned()
-            raise UpstreamTimeout(f"{self.name}: no answer in {limit:.3g} s") from error
+            reason = f"no answer from {self._address} in {limit:.3g} s"
+            self._failed(reason) if silent else self.breaker.abandoned()
+            raise UpstreamTimeout(f"{self.name}: {reason}") from error
         except httpx2.TransportError as error:
-            self.breaker.failed()
-            raise UpstreamUnavailable(f"{self.name}: {type(error).__name__}") from error
+            reason = f"{self._address}: {str(error) or type(error).__name__}"
+            self._failed(reason)
+            raise UpstreamUnavailable(f"{self.name}: {reason}") from error
         except BaseException:
             self.breaker.abandoned()
             raise
         if response.status_code in UNAVAILABLE:
-            self.breaker.failed()
-            raise UpstreamUnavailable(f"{self.name}: {response.status_code}")
+            reason = f"{self._address} answered {response.status_code}"
+            self._failed(reason)
+            raise UpstreamUnavailable(f"{self.name}: {reason}")
         self.breaker.succeeded()
         return response
+
+    def _failed(self, reason: str) -> None:
+        self.breaker.reason = reason
+        self.breaker.failed()
 
     async def _take_place(self) -> None:
         began = perf_counter()

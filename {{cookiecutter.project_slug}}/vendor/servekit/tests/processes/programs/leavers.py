@@ -1,0 +1,76 @@
+"""Notes what becomes of requests whose client leaves: streams, polls, writes."""
+
+import asyncio
+import os
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse, StreamingResponse
+from starlette.routing import Route
+
+from servekit.draining import Draining
+from servekit.logs import configure_logs
+from servekit.supervisor.program import Program
+
+
+def program() -> Program:
+    configure_logs("info", "json")
+    return Program(asgi=app, draining=Draining())
+
+
+def note(request, end):
+    with Path(os.environ["ENDS_FILE"]).open("a") as lines:
+        lines.write(f"{request.method} {request.url.path} {end}\n")
+
+
+def stream(request):
+    """Send a piece, and others each 0.4 s for so many; 0 for none."""
+
+    async def pieces():
+        end = "cancelled"
+        try:
+            yield "first\n"
+            count = request.path_params["count"]
+            for _ in range(count):
+                await asyncio.sleep(0.4)
+                yield "next\n"
+            if not count:
+                await asyncio.Event().wait()
+            end = "finished"
+        finally:
+            note(request, end)
+
+    return StreamingResponse(pieces(), media_type="text/event-stream")
+
+
+async def poll(request):
+    for _ in range(80):
+        if await request.is_disconnected() and await request.is_disconnected():
+            note(request, "told")
+            return PlainTextResponse("told")
+        await asyncio.sleep(0.1)
+    note(request, "not told")
+    return PlainTextResponse("not told")
+
+
+async def receive(request):
+    await request.body()
+    note(request, (await request.receive())["type"])
+    return PlainTextResponse("received")
+
+
+async def slow(request):
+    await asyncio.sleep(2.5)
+    note(request, "finished")
+    return PlainTextResponse("slow")
+
+
+BOTH = ["GET", "POST"]
+app = Starlette(
+    routes=[
+        Route("/stream/{count:int}", stream, methods=BOTH),
+        Route("/poll", poll, methods=["POST"]),
+        Route("/receive", receive, methods=["POST"]),
+        Route("/slow", slow, methods=["POST"]),
+    ]
+)
