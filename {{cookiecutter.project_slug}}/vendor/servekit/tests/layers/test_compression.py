@@ -117,8 +117,25 @@ async def test_a_route_may_opt_out_by_a_word_that_is_not_sent_on(word, name, bod
     assert b"content-encoding" not in {name.lower() for name in answer.headers}
 
 
-@pytest.mark.parametrize("site", ["same-origin", "none", "same-site", "cross-site", "", "x", None])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (b"Cache-Control", b"public, No-Transform"),
+        (b"content-digest", b"sha-256=:1:"),
+        (b"Repr-Digest", b"sha-256=:1:"),
+        (b"Digest", b"sha-256=1"),
+        (b"Content-MD5", b"1"),
+    ],
+)
+async def test_what_must_not_change_is_sent_as_it_is(name, value):
+    answer = await compressed(headers=[*JSON, (name, value)])
+    assert answer.body == TEXT
+    assert answer.headers[name.lower()] == value
+    assert b"content-encoding" not in answer.headers
+
+
 @pytest.mark.parametrize("vary", [b"Cookie", b"Accept, cookie", b"Origin", None])
+@pytest.mark.parametrize("site", ["same-origin", "none", "same-site", "cross-site", "", "x", None])
 async def test_the_length_of_what_depends_on_cookies_tells_other_sites_nothing(site, vary):
     """BREACH: a page that makes the browser ask with guesses in the URL sees lengths only."""
     fields = JSON if vary is None else [*JSON, (b"vary", vary)]

@@ -165,3 +165,39 @@ def can_bind(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+async def test_who_comes_while_it_stops_is_answered_or_refused_at_once():
+    """A refusal can be asked again, also of a write; what was taken and then reset cannot."""
+    lost = [await lost_in_a_stop() for _ in range(3)]
+    assert min(lost) <= 1, lost
+
+
+async def lost_in_a_stop() -> int:
+    """Stop a service while eight clients connect again and again; return who got nothing."""
+    lost = 0
+
+    async def client(service):
+        nonlocal lost
+        while True:
+            async with contextlib.AsyncExitStack() as stack:
+                try:
+                    connection = await stack.enter_async_context(service.connection())
+                except ConnectionResetError:
+                    continue
+                except ConnectionRefusedError:
+                    return
+                try:
+                    await connection.get()
+                except (OSError, EOFError):
+                    lost += 1
+
+    async with Service() as starting:
+        service = await starting.started()
+        clients = [asyncio.create_task(client(service)) for _ in range(8)]
+        await asyncio.sleep(0.3)
+        service.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(patience(10)):
+            await asyncio.gather(*clients)
+        assert await service.exit_code() == 0
+    return lost

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from servekit.edge.connection_counts import OwnCount
 
@@ -15,6 +17,7 @@ YIELD_SECONDS = 0.005
 YIELDS_ONE_AT_A_TIME = 4
 BATCH_LIMIT = 64
 ERROR_PAUSE_SECONDS = 0.05
+REFUSED_SECONDS = 1.0
 
 
 class Listener:
@@ -47,6 +50,8 @@ class Listener:
         self._yields = 0
         self._least_of_others: int | None = None
         self.accepting = False
+        self.refused = asyncio.Event()
+        """Set when the supervisor has shut the socket: the kernel refuses who comes now."""
 
     def open(self) -> None:
         """Begin to accept."""
@@ -141,7 +146,11 @@ class Listener:
             connection, _ = self._listener.accept()
         except (BlockingIOError, ConnectionAbortedError, InterruptedError):
             return False
-        except OSError:
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # it listens no more
+                self.refused.set()
+                self.close()
+                return False
             # No descriptor left: the connection stays in the backlog until one is free again.
             if self.accepting:
                 self._pause_accepting_for(ERROR_PAUSE_SECONDS, self._resume_accepting)
@@ -164,3 +173,10 @@ class Listener:
             self.connection_opened()
             if not isinstance(error, OSError):
                 raise
+
+
+async def until_refused(listeners: Iterable[Listener]) -> None:
+    """Wait until the supervisor has shut the sockets, for a moment at most."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(REFUSED_SECONDS):
+            await asyncio.gather(*(each.refused.wait() for each in listeners))

@@ -17,8 +17,11 @@ MORE_TYPES = ("application/problem+json", "text/csv", "application/jsonl", "appl
 LIVE = b"text/event-stream"
 """The type for which the library sends the head at once, and each piece when it comes."""
 
+CONTROL, NO_TRANSFORM = b"cache-control", b"no-transform"
 NO_CODINGS = frozenset({b"none", b"identity"})
 CODING = b"content-encoding"
+DIGESTS = frozenset({b"content-digest", b"repr-digest", b"digest", b"content-md5"})
+"""What is said of the very bytes that are sent (RFC 9530)."""
 
 
 class CompressionMiddleware:
@@ -59,12 +62,12 @@ class CompressionMiddleware:
         return self.app(scope, receive, send_encoded)
 
     def passes(self, start: Message) -> bool:
-        """Return whether the library is not asked: what is announced as small, and what opted out.
+        """Return whether the library is not asked: what is small, opted out or forbids it.
 
         The word by which it opted out is taken from the headers: it is no coding of HTTP's. Vary
         becomes one field: middleware of the application's own adds to it without looking.
         """
-        small = opted_out = False
+        small = opted_out = fixed = False
         vary = 0
         for name, value in start.get("headers", ()):
             lowered = name.lower()
@@ -74,11 +77,13 @@ class CompressionMiddleware:
                 vary += 1 + value.count(b",")
             elif lowered == CODING and value.strip().lower() in NO_CODINGS:
                 opted_out = True
+            elif lowered in DIGESTS or (lowered == CONTROL and NO_TRANSFORM in value.lower()):
+                fixed = True
         if vary > 1:
             start["headers"] = vary_once(start["headers"])
         if opted_out:
             start["headers"] = [field for field in start["headers"] if field[0].lower() != CODING]
-        return small or opted_out
+        return small or opted_out or fixed
 
 
 class LargeAnswer:

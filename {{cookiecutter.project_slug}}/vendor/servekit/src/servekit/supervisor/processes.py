@@ -72,9 +72,12 @@ class Processes:
             case events.Launch():
                 self._launch(action)
             case events.Drain():
-                seconds = self.config.limits.drain_seconds
                 self.workers[action.worker].drain(
-                    action.reason, accept=action.accept, delay=action.delay, seconds=seconds
+                    action.reason,
+                    accept=action.accept,
+                    delay=action.delay,
+                    seconds=self.config.limits.drain_seconds,
+                    refused=action.reason == "stop" and not self.config.keep_listeners,
                 )
             case events.Kill() if action.worker in self.workers:
                 self._kill(self.workers[action.worker], action)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from servekit.supervisor.roster import Slot
     from servekit.supervisor.worker_process import WorkerProcess
 
+LAST_ACCEPT_SECONDS = 0.15
+
 log = structlog.get_logger()
 
 
@@ -226,8 +228,14 @@ class Supervisor:
         await self._processes.end()
 
     async def _refuse_late_connections(self) -> None:
-        """Refuse what comes after the last worker stopped accepting, rather than let it wait."""
-        await asyncio.sleep(self.config.limits.drain_delay_seconds + 0.25)
+        """Let nobody wait who is not waiting yet, and refuse them all once workers took who was.
+
+        Whoever comes in between asks again after a second, as TCP does, and is refused then.
+        """
+        await asyncio.sleep(self.config.limits.drain_delay_seconds)
+        for listener in self._listeners:
+            listener.listen(0)
+        await asyncio.sleep(LAST_ACCEPT_SECONDS)
         for listener in self._listeners:
             with contextlib.suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)

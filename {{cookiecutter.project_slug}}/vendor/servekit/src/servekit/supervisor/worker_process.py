@@ -107,9 +107,14 @@ class WorkerProcess:
         """Time since the last heartbeat, or since the start."""
         return time.monotonic() - self.heartbeat_at
 
-    def drain(self, reason: str, *, accept: bool, delay: float, seconds: float) -> None:
-        """Tell the worker to end, and why; it may accept until the delay is over."""
-        limits = {"accept": accept, "delay": delay, "seconds": seconds}
+    def drain(
+        self, reason: str, *, accept: bool, delay: float, seconds: float, refused: bool
+    ) -> None:
+        """Tell the worker to end, and why; it may accept until the delay is over.
+
+        Then, if `refused`, until the sockets do no more.
+        """
+        limits = {"accept": accept, "delay": delay, "seconds": seconds, "refused": refused}
         self._send({"request": "drain", "reason": reason, **limits})
 
     def set_log_level(self, level: str) -> None:

@@ -22,7 +22,7 @@ from servekit.edge.connections import Connections
 from servekit.edge.cycle import CheckedCycle, FastHeadCycle
 from servekit.edge.head import COMMON_HEADERS, HeadWriter
 from servekit.edge.limits import connection_limit
-from servekit.edge.listeners import Listener
+from servekit.edge.listeners import Listener, until_refused
 from servekit.edge.options import ProtocolOptions
 from servekit.edge.protocol import HttpProtocol
 from servekit.edge.refusals import Refusals
@@ -247,6 +247,8 @@ class Worker:
         if not request["accept"]:
             self._stop_accepting()
         await asyncio.sleep(request["delay"])
+        if request.get("refused"):
+            await until_refused(self._listeners)
         self._stop_accepting()
         for listener in self._listeners:
             await listener.accept_backlog() if request["accept"] else None
