@@ -14,6 +14,9 @@ DEV := $(call stamp,dev)
 # What pytest ends with when ARGS picks none of these tests.
 NONE_PICKED := [ "$(if $(ARGS),$$?)" = 5 ]
 
+# Runs a command and says it, also after one that failed; a recipe of such ends with `exit $$failed`.
+EACH := failed=0; each() { echo "$$*"; "$$@" || failed=1; };
+
 export PATH := $(BIN):$(PATH)
 export RUFF_NO_CACHE := true
 MAKEFLAGS += --no-print-directory
@@ -54,16 +57,15 @@ audit: install ## Read image, workflows and Kubernetes files with checkov
 	CHECKOV='$(CURDIR)/build/checkov/bin/checkov' "$(BIN)/python" -m pytest tests/deployment -k checkov $(ARGS)
 
 check: install ## Lint, format, types and workflows, in place
-	"$(BIN)/ruff" check .
-	"$(BIN)/ruff" format --check .
-	"$(BIN)/python" -m mypy
-	"$(BIN)/yamllint" --strict .
-	"$(BIN)/actionlint"
-	"$(BIN)/zizmor" --quiet --offline --persona auditor .
+	@$(EACH) each "$(BIN)/ruff" check .; \
+	each "$(BIN)/ruff" format --check .; \
+	each "$(BIN)/python" -m mypy; \
+	each "$(BIN)/yamllint" --strict .; \
+	each "$(BIN)/actionlint"; \
+	each "$(BIN)/zizmor" --quiet --offline --persona auditor .; exit $$failed
 
 format: install ## Put the code in order
-	"$(BIN)/ruff" check --fix .
-	"$(BIN)/ruff" format .
+	@$(EACH) each "$(BIN)/ruff" check --fix .; each "$(BIN)/ruff" format .; exit $$failed
 
 lock: install-render ## Resolve the dependencies of the template, the service and the library again (needs uv); ARGS=--upgrade
 	@rm -rf build/lock && "$(BIN)/python" tests/render.py build/lock >/dev/null

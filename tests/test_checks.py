@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from answers import COMBINATIONS, name
-from render import render
+from render import SERVICE, render
 from running import make
 
 
@@ -51,6 +51,45 @@ def test_a_change_of_the_library_is_a_warning(template, tmp_path):
     (project / "vendor" / "servekit" / "src" / "servekit" / "cpus.py").write_text("")
     said = subprocess.run(compare, check=True, capture_output=True, text=True).stdout
     assert said.startswith("warning: vendor/servekit was changed here")
+
+
+@pytest.mark.parametrize("outcome", [0, 1])
+@pytest.mark.parametrize("target", ["check", "format"])
+@pytest.mark.parametrize("folder", [".", SERVICE, f"{SERVICE}/vendor/servekit"])
+def test_every_tool_runs_whatever_those_before_it_found(
+    template, tmp_path, folder, target, outcome
+):
+    said = tmp_path / "said"
+    for tool in ("ruff", "python", "yamllint", "actionlint", "zizmor"):
+        (tmp_path / tool).write_text(f'#!/bin/sh\necho "{tool} $*" >> {said}\nexit {outcome}\n')
+        (tmp_path / tool).chmod(0o755)
+    done = make(template / folder, "-o", "install", target, f"BIN={tmp_path}")
+    ran = said.read_text()
+    assert ran.startswith("ruff check ")
+    assert "\nruff format " in ran
+    if target == "check":
+        assert "\npython -m mypy\n" in ran
+        assert ("zizmor" in ran) is (folder == ".")
+    assert (done.returncode != 0) is bool(outcome), done.stdout + done.stderr
+
+
+HANDLER = '''"""A handler as FastAPI asks for it."""
+
+from fastapi import Request, Response
+
+
+async def gone(request: Request, error: Exception) -> Response:
+    """Answer 410."""
+    return Response(str(error), 410)
+'''
+
+
+def test_a_handler_need_not_use_what_fastapi_passes_to_it(rendered_service):
+    ruff = ["ruff", "check", "--stdin-filename", "src/service/gone.py", "-"]
+    done = subprocess.run(
+        ruff, cwd=rendered_service, input=HANDLER, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.live
