@@ -5,6 +5,7 @@ from fastapi import FastAPI
 from servekit import Service, read_identity, settings_for_other_server
 from servekit.problems import problem_responses
 from servekit.sql import Database
+from service import about
 from service.accounts import routes as accounts
 from service.accounts.tables import metadata
 from service.example.install import install as install_example
@@ -31,6 +32,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         telemetry=service.telemetry,
     )
     service.install(app)
+    app.include_router(about.router)
     app.include_router(accounts.router)
     install_example(app, service, settings)
     return app

@@ -1,10 +1,6 @@
 from tests.bad_input import bad_fields
 
 
-async def test_the_index_says_who_answers(app, client):
-    assert (await client.get("/")).json() == {"name": app.title, "version": app.version}
-
-
 async def test_the_overview_follows_a_write(client):
     assert (await client.get("/overview")).json()["products"] == 0
     await client.put("/products/1", json={"name": "a", "price": 2, "tags": ["x"]})

@@ -22,13 +22,6 @@ Price = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=50, pattern=r"^[^;\x00]*$")]
 
 
-class Service(BaseModel):
-    """What answers here."""
-
-    name: str
-    version: str
-
-
 class ProductWrite(Body):
     """A product as a client writes it; the path names its id, the body may."""
 

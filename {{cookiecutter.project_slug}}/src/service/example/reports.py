@@ -1,19 +1,13 @@
-"""Routes about the service and the catalogue as a whole."""
+"""Routes about the catalogue as a whole."""
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 
 from servekit.offload import ProcessesDep
 from service.example.dependencies import CatalogueDep
-from service.example.models import Overview, PriceHistory, PriceTrendReport, Service
+from service.example.models import Overview, PriceHistory, PriceTrendReport
 from service.example.price_trend import price_trend
 
 router = APIRouter()
-
-
-@router.get("/")
-async def index(request: Request) -> Service:
-    """Say what answers here."""
-    return Service(name=request.app.title, version=request.app.version)
 
 
 @router.get("/overview")
