@@ -1,4 +1,8 @@
-"""The table of users, and the metadata that all tables of this service share."""
+"""The table of users, and the metadata that all tables of this service share.
+
+The start creates the tables that are missing and alters none: a column that is added here reaches
+an existing table by a migration, see docs/development.md.
+"""
 
 from sqlalchemy import BigInteger, Column, Integer, MetaData, String, Table
 

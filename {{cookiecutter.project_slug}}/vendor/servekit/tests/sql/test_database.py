@@ -90,6 +90,17 @@ async def test_opening_creates_the_tables_and_opening_again_keeps_them(database_
 
 
 @both_databases
+async def test_opening_leaves_a_table_that_is_there_as_it_is(database_url):
+    newer = MetaData()
+    users.to_metadata(newer).append_column(Column("email", String(32)))
+    async with Database(database_url, metadata):
+        pass
+    async with Database(database_url, newer) as database, database.engine.connect() as connection:
+        columns = await connection.run_sync(lambda sync: inspect(sync).get_columns("users"))
+    assert [column["name"] for column in columns] == ["id", "name"]
+
+
+@both_databases
 def test_many_processes_may_create_the_tables_at_once(database_url):
     command = [sys.executable, "-c", PROCESS, database_url]
     pipe = subprocess.PIPE
