@@ -122,6 +122,39 @@ def test_the_admin_port_is_open_to_others_only_with_a_token(services):
     assert environment["ADMIN_TOKEN"] == "${ADMIN_TOKEN:-}"
 
 
+OF_THE_CONTAINER = {
+    "ENVIRONMENT": "production",
+    "DEBUG": "false",
+    "HOST": "0.0.0.0",
+    "PORT": 8000,
+    "ADMIN_PORT": 9100,
+    "WORKERS": 0,
+    "PROFILE_FOLDER": "",
+    "REDIS_URL": "redis://redis:6379/0",
+    "DATABASE_URL": "postgresql://service@postgres:5432/service",
+    "GRACE_PERIOD_SECONDS": 35,
+}
+
+
+def test_settings_of_ones_own_reach_the_container_from_a_file_that_may_be_missing(services):
+    assert services["service"]["env_file"] == [{"path": ".env", "required": False}]
+
+
+def test_what_a_developer_has_in_the_file_changes_nothing_that_the_container_decides(
+    project, services
+):
+    file = dict.fromkeys([*settings_defaults(project), "GREETING"], "of the developer")
+    # As Compose merges: of two, `environment` wins, which reads the file by ${…} only.
+    merged = file | services["service"]["environment"]
+    assert {name: merged[name] for name in OF_THE_CONTAINER} == OF_THE_CONTAINER
+    assert merged["GREETING"] == merged["RATES_URL"] == "of the developer"
+    for name, value in services["service"]["environment"].items():
+        assert value == OF_THE_CONTAINER.get(name, value)
+        assert name in OF_THE_CONTAINER or str(value).startswith("${")
+    page = (project / "docs" / "deployment.md").read_text()
+    assert all(f"`{name}`" in page for name in OF_THE_CONTAINER)
+
+
 def test_a_secret_key_must_be_given(services):
     assert services["service"]["environment"]["SECRET_KEY"].startswith("${SECRET_KEY:?")
 

@@ -48,10 +48,11 @@ SELECT least(
 class Database(Reserves):
     """Own an engine; opening it creates the tables of `metadata` that are missing.
 
-    It alters none: a new column of a table that exists is a migration's. `connections` bounds the pool; a query waits at most `wait_seconds` for one of them and then
-    raises `sqlalchemy.exc.TimeoutError`. `url` is SQLite's, or PostgreSQL's with the words of
-    SQLAlchemy or libpq (`sslmode`, `options`). A route that lets the errors of a database pass that
-    is away, locked or busy answers 503. No error and no log tells the values of a statement.
+    It alters none: a new column of a table that exists is a migration's. `connections` bounds the
+    pool; a query waits at most `wait_seconds` for one of them and then raises
+    `sqlalchemy.exc.TimeoutError`. `url` is SQLite's, or PostgreSQL's with the words of SQLAlchemy
+    or libpq (`sslmode`, `options`). A route that lets the errors of a database pass that is away,
+    locked or busy answers 503. No error and no log tells the values of a statement.
     """
 
     statuses = UNAVAILABLE
