@@ -31,7 +31,7 @@ class Stack:
         self.url = f"http://127.0.0.1:{self.port}"
         self.prometheus_port = free_port()
         self._environment = os.environ | {
-            "SECRET_KEY": "k" * 32,
+            "SECRET_KEY": "0123456789abcdef" * 2,
             "ADMIN_TOKEN": "t" * 32,
             "PORT": str(self.port),
             "PROMETHEUS_PORT": str(self.prometheus_port),

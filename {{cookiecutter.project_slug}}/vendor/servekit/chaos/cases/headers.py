@@ -54,7 +54,7 @@ async def headers(target: Target) -> list[Figure]:
             "ENVIRONMENT": "production",
             "REDIS_URL": server.url,
             "REDIS_NAMESPACE": "headers",
-            "SECRET_KEY": "k" * 40,
+            "SECRET_KEY": "0123456789abcdef" * 2,
             "ALLOWED_HOSTS": "localhost",
             "TIMEOUT_REQUEST_SECONDS": "0.5",
             "TIMEOUT_HEADER_SECONDS": "1",

@@ -1,4 +1,6 @@
 import re
+import secrets
+import uuid
 
 import pytest
 from pydantic import SecretStr
@@ -13,7 +15,7 @@ PRODUCTION = {
     "ENVIRONMENT": "production",
     "REDIS_URL": "redis://redis:6379/0",
     "REDIS_NAMESPACE": "shop",
-    "SECRET_KEY": "k" * 32,
+    "SECRET_KEY": "0123456789abcdef" * 2,
     "ALLOWED_HOSTS": "shop.example.com",
 }
 
@@ -50,7 +52,10 @@ def test_a_complete_production_environment_is_accepted(monkeypatch):
         ("REDIS_URL", ""),
         ("SECRET_KEY", ""),
         ("SECRET_KEY", "short"),
-        ("SECRET_KEY", "k" * 32 + ",short"),
+        ("SECRET_KEY", "0123456789abcdef" * 2 + ",short"),
+        ("SECRET_KEY", "a" * 40),
+        ("SECRET_KEY", "changeme" * 8),
+        ("SECRET_KEY", "0123456789abcdef" * 2 + "," + "ab" * 20),
         ("SECRET_KEY", "development-only-secret-never-use-in-production"),
         ("ALLOWED_HOSTS", "*"),
         ("ALLOWED_HOSTS", ""),
@@ -64,6 +69,13 @@ def test_production_refuses_an_unsafe_value_and_names_its_variable(monkeypatch, 
 
     assert len(found) == 1
     assert found[0].startswith(f"{name}: ")
+
+
+def test_what_makes_random_keys_makes_good_ones(monkeypatch):
+    keys = [secrets.token_hex(32), secrets.token_urlsafe(32), uuid.uuid4().hex, "ab1 C-d_" * 4]
+    for name, value in {**PRODUCTION, "SECRET_KEY": ",".join(keys)}.items():
+        monkeypatch.setenv(name, value)
+    assert load_settings(Settings).secret_keys == keys
 
 
 def test_a_comma_within_a_key_is_said(monkeypatch):

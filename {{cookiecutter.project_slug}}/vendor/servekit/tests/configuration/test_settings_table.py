@@ -34,7 +34,7 @@ class OwnSettings(Settings):
 COMPLETE = {
     "REDIS_URL": "redis://redis:6379/0",
     "REDIS_NAMESPACE": "shop",
-    "SECRET_KEY": "k" * 32,
+    "SECRET_KEY": "0123456789abcdef" * 2,
     "ALLOWED_HOSTS": "shop.example.com",
     "DATABASE_URL": "postgresql://u@host/db",
 }

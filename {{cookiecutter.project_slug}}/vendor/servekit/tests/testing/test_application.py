@@ -115,7 +115,11 @@ async def test_a_login_of_the_applications_own_replaces_the_given_one(client, lo
     [
         {"allowed_hosts": ["*"]},
         {"allowed_hosts": ["*.example.com"]},
-        {"allowed_hosts": ["a.example.com"], "environment": "production", "secret_key": "k" * 32},
+        {
+            "allowed_hosts": ["a.example.com"],
+            "environment": "production",
+            "secret_key": "0123456789abcdef" * 2,
+        },
     ],
     indirect=True,
 )

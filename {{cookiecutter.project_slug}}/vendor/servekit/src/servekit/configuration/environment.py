@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 SECRET_KEY_MIN_LENGTH = 32
+SECRET_KEY_MIN_DIFFERENT = 8
 CLOSE_SECONDS = 5
 """What closing pools and processes may take after the drain."""
 
@@ -225,6 +226,9 @@ def _unsafe_in_production(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "secret_key", "must be set in production: `openssl rand -hex 32` makes one"
     elif min(map(len, keys)) < SECRET_KEY_MIN_LENGTH:
         yield "secret_key", too_short(keys)
+    elif min(len(set(key)) for key in keys) < SECRET_KEY_MIN_DIFFERENT:
+        different = f"each key must have at least {SECRET_KEY_MIN_DIFFERENT} different characters"
+        yield "secret_key", f"{different}: `openssl rand -hex 32` makes one"
     if not settings.allowed_hosts or any(host.strip(".") == "*" for host in settings.allowed_hosts):
         yield "allowed_hosts", "must name the hosts in production; `*` accepts forged ones"
     if {"*", "null"} & set(settings.cors_origins):
