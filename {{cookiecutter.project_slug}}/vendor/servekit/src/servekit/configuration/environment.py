@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 SECRET_KEY_MIN_LENGTH = 32
 SECRET_KEY_MIN_DIFFERENT = 8
+MAKES_A_KEY = "`openssl rand -hex 32` makes one"
 CLOSE_SECONDS = 5
 """What closing pools and processes may take after the drain."""
 
@@ -221,14 +222,7 @@ def _unsafe_in_production(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "redis_url", "must be set in production, for example redis://redis:6379/0"
     if not settings.redis_namespace and not project_name(type(settings).__module__):
         yield "redis_namespace", "must be set in production: no installed project names the service"
-    keys = settings.secret_keys
-    if not keys or settings.secret_key.get_secret_value() == DEVELOPMENT_SECRET:
-        yield "secret_key", "must be set in production: `openssl rand -hex 32` makes one"
-    elif min(map(len, keys)) < SECRET_KEY_MIN_LENGTH:
-        yield "secret_key", too_short(keys)
-    elif min(len(set(key)) for key in keys) < SECRET_KEY_MIN_DIFFERENT:
-        different = f"each key must have at least {SECRET_KEY_MIN_DIFFERENT} different characters"
-        yield "secret_key", f"{different}: `openssl rand -hex 32` makes one"
+    yield from (("secret_key", problem) for problem in unsafe_keys(settings))
     if not settings.allowed_hosts or any(host.strip(".") == "*" for host in settings.allowed_hosts):
         yield "allowed_hosts", "must name the hosts in production; `*` accepts forged ones"
     if {"*", "null"} & set(settings.cors_origins):
@@ -240,11 +234,23 @@ def _unsafe_in_production(settings: Settings) -> Iterator[tuple[str, str]]:
             yield name, "must be set in production, for example postgresql://user@host/database"
 
 
+def unsafe_keys(settings: Settings) -> Iterator[str]:
+    """Yield what is wrong with the signing keys for production."""
+    keys = settings.secret_keys
+    if not keys or settings.secret_key.get_secret_value() == DEVELOPMENT_SECRET:
+        yield f"must be set in production: {MAKES_A_KEY}"
+    elif min(map(len, keys)) < SECRET_KEY_MIN_LENGTH:
+        yield too_short(keys)
+    elif min(len(set(key)) for key in keys) < SECRET_KEY_MIN_DIFFERENT:
+        different = f"at least {SECRET_KEY_MIN_DIFFERENT} different characters"
+        yield f"each key must have {different}: {MAKES_A_KEY}"
+
+
 def too_short(keys: list[str]) -> str:
     """Say what is wrong with signing keys, of which a comma may have made several."""
     each = f"each key must have at least {SECRET_KEY_MIN_LENGTH} characters"
     if len(keys) == 1:
-        return f"{each}: `openssl rand -hex 32` makes one"
+        return f"{each}: {MAKES_A_KEY}"
     lengths = " and ".join(str(len(key)) for key in keys)
     return f"{each}, and commas made {len(keys)} keys of {lengths}: a key holds no comma"
 
