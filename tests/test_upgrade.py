@@ -1,11 +1,12 @@
 """`make upgrade`: a newer template reaches a project whose user edited what is the user's."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
-from render import SERVICE, copy_tracked
+from render import SERVICE, copy_tracked, render
 from repository import commit_all
 from running import make
 
@@ -84,7 +85,27 @@ def test_a_changed_question_file_arrives_too(tmp_path):
     run("-m", "cruft", "check", folder=project)
 
 
-def test_a_project_that_knows_no_template_is_told_how_to_link_it(rendered_service):
-    done = make(rendered_service, "upgrade")
+def test_a_project_that_knows_no_template_is_told_a_command_that_links_it(tmp_path):
+    template = copy_tracked(tmp_path / "perf-template")
+    commit_all(template, "one")
+    project = render(template, tmp_path)
+    commit_all(project, "start")
+
+    done = make(project, "upgrade", "ARGS=-y")
     assert done.returncode != 0
-    assert "`cruft link URL`" in done.stderr
+    (command,) = re.findall(
+        r"(build/upgrade/bin/python -m cruft link) URL$", done.stderr, re.MULTILINE
+    )
+    subprocess.run(
+        [*command.split(), str(template), "--no-input"],
+        cwd=project,
+        check=True,
+        capture_output=True,
+    )
+    commit_all(project, "linked")
+    (template / SERVICE / "docs" / "news.md").write_text("New in the template.\n")
+    commit_all(template, "two")
+
+    done = make(project, "upgrade", "ARGS=-y")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (project / "docs" / "news.md").exists()
