@@ -113,6 +113,14 @@ def test_commands_say_so_when_no_service_answers(run, ports):
     done = run("status")
     assert done.returncode == 1
     assert f"nothing answers at http://127.0.0.1:{ports['ADMIN_PORT']}" in done.stderr
+    assert "is the service running, and are ADMIN_HOST and ADMIN_PORT its own?" in done.stderr
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "513", "two"])
+def test_a_number_of_workers_that_no_service_has_is_refused_before_it_is_asked(run, count):
+    done = run("scale", "--", count)
+    assert done.returncode == 2
+    assert done.stderr.endswith(f"error: argument count: 1 to 512, not {count}\n")
 
 
 def test_settings_are_shown_with_their_secrets_masked(run):
@@ -146,6 +154,57 @@ def test_the_service_starts_is_shown_scaled_and_stopped(run, demo, ports):
         assert any(event["event"] == "worker_started" and event["worker"] == 1 for event in events)
         assert run("stop").stdout == "stopped\n"
         assert any(event["event"] == "stopped" for event in events)
+        assert process.wait(patience(STOP_SECONDS)) == 0
+
+
+READ = [
+    ["settings"],
+    ["settings", "--example"],
+    ["settings", "--check"],
+    ["status"],
+    ["status", "--json"],
+    ["top", "--once"],
+    ["heap"],
+    ["doctor", "--seconds", "5"],
+]
+"""Every command that prints what people pipe into `head`."""
+
+
+def test_an_output_that_nobody_reads_to_its_end_ends_the_command_quietly(demo, ports):
+    given = {"PATH": os.environ["PATH"]} | ports
+    with started(demo, ports) as (_, events):
+        assert any(event["event"] == "service_started" for event in events)
+        for arguments in READ:
+            reader, writer = os.pipe()
+            os.close(reader)
+            done = subprocess.run(
+                [*COMMAND, *arguments], cwd=demo, env=given, stdout=writer, stderr=-1, check=False
+            )
+            os.close(writer)
+            assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b""), arguments
+
+
+def test_a_wrong_admin_token_is_refused_by_the_name_of_its_setting(run, demo, ports):
+    with started(demo, ports | {"ADMIN_TOKEN": "t" * 32}) as (_, events):
+        assert any(event["event"] == "service_started" for event in events)
+        for given in ({}, {"ADMIN_TOKEN": "wrong"}):
+            done = run("status", **given)
+            assert done.returncode == 1
+            assert "answered 401: send the service's ADMIN_TOKEN" in done.stderr
+
+
+def test_an_embedded_redis_that_dies_is_an_error_in_the_log(demo, ports):
+    with started(demo, ports) as (process, events):
+        assert any(event["event"] == "service_started" for event in events)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        [guard] = [
+            pid for pid in children if b"redis.sock" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
+        [server] = Path(f"/proc/{guard}/task/{guard}/children").read_text().split()[:1]
+        os.kill(int(server), signal.SIGKILL)
+        died = next(event for event in events if event["event"] == "embedded_redis_died")
+        assert (died["level"], died["remedy"]) == ("error", "restart the service")
+        process.send_signal(signal.SIGTERM)
         assert process.wait(patience(STOP_SECONDS)) == 0
 
 

@@ -11,6 +11,7 @@ from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from servekit.admin.client import WORKERS_LIMIT
 from servekit.supervisor.worker_process import CommandError
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 LOOPBACK_HOST = re.compile(rb"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?")
 OPEN_PATHS = frozenset({"/livez", "/readyz"})
-WORKERS_LIMIT = 512
 
 
 def create_admin(
@@ -124,7 +124,7 @@ class AdminGuard:
         elif self._wants_token(scope) and not hmac.compare_digest(
             headers.get(b"authorization", b""), self.expected
         ):
-            response = refuse(401, "send the admin token: Authorization: Bearer ...")
+            response = refuse(401, "send the service's ADMIN_TOKEN: Authorization: Bearer ...")
             response.headers["www-authenticate"] = "Bearer"
         elif headers.get(b"origin", b"http://" + host) != b"http://" + host:
             response = refuse(403, "requests from pages of other sites are refused")

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 from servekit.edge.sockets import UNIX
 
 TIMEOUT_SECONDS = 5.0
+WORKERS_LIMIT = 512
 ANYWHERE = ("0.0.0.0", "::")
 COLUMNS = {
     "slot": "slot",
@@ -98,7 +99,7 @@ class AdminClient:
             while line := response.readline():
                 yield json.loads(line)
         except OSError as error:
-            raise AdminError(f"nothing answers at {self.address}: {error}") from None
+            raise AdminError(self._silence(error)) from None
         except (http.client.HTTPException, ValueError):
             raise AdminError(f"what answers at {self.address} is no admin port") from None
         finally:
@@ -125,7 +126,7 @@ class AdminClient:
             response = connection.getresponse()
             status, answer = response.status, response.read()
         except OSError as error:
-            raise AdminError(f"nothing answers at {self.address}: {error}") from None
+            raise AdminError(self._silence(error)) from None
         except http.client.HTTPException:
             raise AdminError(f"what answers at {self.address} is no admin port") from None
         finally:
@@ -133,6 +134,11 @@ class AdminClient:
         if status >= http.client.BAD_REQUEST:
             raise AdminError(self._refusal(path, status, answer))
         return answer
+
+    def _silence(self, error: OSError) -> str:
+        """Return that nobody answers, and what may be wrong, in a line."""
+        doubt = "is the service running, and are ADMIN_HOST and ADMIN_PORT its own?"
+        return f"nothing answers at {self.address}: {error} ({doubt})"
 
     def _refusal(self, path: str, status: int, answer: bytes) -> str:
         """Return what an answer that is none says, in a line."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -14,12 +15,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import structlog
+
 from servekit.redis.url import SOCKET_PATH_MAX
 
 START_SECONDS = 5.0
 STOP_SECONDS = 3.0
 PREFIX, SOCKET = "service-redis-", "redis.sock"
 SHOWN_LINES = 3
+
+log = structlog.get_logger()
 
 # The guard holds the server's life: its standard input is a pipe from the owner, so it reads the
 # end of the file however the owner dies, kill -9 included; then the server and its folder ($0) go.
@@ -99,6 +104,24 @@ class EmbeddedServer:
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None
+
+    async def watch(self) -> None:
+        """Wait until the server ends, and say so: nobody starts it again."""
+        assert self._guard is not None  # noqa: S101 - who watches has entered
+        assert self._guard.stdout is not None  # noqa: S101
+        output, loop = self._guard.stdout.fileno(), asyncio.get_running_loop()
+        ended = asyncio.Event()
+
+        def read() -> None:
+            if not os.read(output, 65_536):
+                ended.set()
+
+        loop.add_reader(output, read)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(output)
+        log.error("embedded_redis_died", said=self._said(b""), remedy="restart the service")
 
     def _wait_until_it_answers(self) -> None:
         """Return when the server answers; what it prints before is an error.

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
+from servekit.admin.client import WORKERS_LIMIT
 from servekit.admin.operate import Operator
 from servekit.configuration.environment import SettingsError, load_settings, remarks
 from servekit.configuration.spelling import example_file, spelled
@@ -25,6 +28,20 @@ MARGIN_SECONDS = 10.0
 def run_command(application: str, settings_class: str, arguments: list[str]) -> int:
     """Do what the arguments say and return the exit code; see `servekit.main`."""
     options = parse(arguments)
+    if options.command == "run":
+        return answer(application, settings_class, options)
+    try:
+        code = answer(application, settings_class, options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Who reads has enough, as `head` has; and Python flushes once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 128 + signal.SIGPIPE  # as a shell says of what SIGPIPE ended
+    return code
+
+
+def answer(application: str, settings_class: str, options: argparse.Namespace) -> int:
+    """Do what the options say and return the exit code."""
     kind: type[Settings] = find(settings_class)
     if options.command == "settings" and options.example:
         print(example_file(kind), end="")  # noqa: T201 - the answer
@@ -61,7 +78,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     stop = commands.add_parser("stop", help="drain and end")
     scale = commands.add_parser("scale", help="change the number of workers")
-    scale.add_argument("count", type=int, help="workers to have")
+    scale.add_argument("count", type=worker_count, help="workers to have")
     for waiting in (reload, stop, scale):
         waiting.add_argument(
             "--wait",
@@ -89,6 +106,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     options.command = options.command or "run"
     return options
+
+
+def worker_count(text: str) -> int:
+    """Return a number of workers that a service may have."""
+    if not text.isdecimal() or not 1 <= int(text) <= WORKERS_LIMIT:
+        raise argparse.ArgumentTypeError(f"1 to {WORKERS_LIMIT}, not {text}")
+    return int(text)
 
 
 def ask(settings: Settings, options: argparse.Namespace) -> int:

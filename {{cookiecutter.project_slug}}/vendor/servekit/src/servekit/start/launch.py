@@ -71,7 +71,7 @@ def run(
             passed = passed_sockets()
             public = passed or bind_public(settings)
             admin = bind_admin(settings)
-            start_redis(settings, stack)
+            server = start_redis(settings, stack)
         except (AddressError, EmbeddedServerError) as error:
             print(error, file=sys.stderr)  # noqa: T201 - one line for people is the whole story
             return 1
@@ -96,6 +96,8 @@ def run(
                     await beside.enter_async_context(serve_admin(app, admin))
                     await beside.enter_async_context(feed)
                 await beside.enter_async_context(running(notifier.keep_alive))
+                if server is not None:
+                    await beside.enter_async_context(running(server.watch))
                 if reload:
                     folders = code_folders(arguments)
                     await beside.enter_async_context(watch_code(folders, supervisor.reload))
@@ -189,10 +191,13 @@ def bind_one(host: str, port: int, names: str, *, mode: int) -> socket.socket:
         raise AddressError(f"{names}: cannot listen on {address}: {reason}") from None
 
 
-def start_redis(settings: Settings, stack: contextlib.ExitStack) -> None:
+def start_redis(settings: Settings, stack: contextlib.ExitStack) -> EmbeddedServer | None:
     """Start a Redis server where none is set; its address goes to the children's environment."""
-    if not settings.production and not settings.redis_url.get_secret_value():
-        os.environ["REDIS_URL"] = stack.enter_context(EmbeddedServer()).url
+    if settings.production or settings.redis_url.get_secret_value():
+        return None
+    server = stack.enter_context(EmbeddedServer())
+    os.environ["REDIS_URL"] = server.url
+    return server
 
 
 def code_folders(import_strings: tuple[str, ...]) -> list[Path]:
