@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import sqlite3
 import subprocess
 import sys
@@ -87,6 +88,21 @@ async def test_opening_creates_the_tables_and_opening_again_keeps_them(database_
             assert names == ["users"]
             found = await count(database)
     assert found == 2
+
+
+@pytest.mark.parametrize(("level", "told"), [(0, False), (logging.INFO, True)])
+async def test_a_pool_tells_of_its_end_only_where_somebody_asks(tmp_path, caplog, level, told):
+    pools = logging.getLogger("servekit.sql.metrics.TimedPool")
+    pools.setLevel(logging.NOTSET)
+    logging.getLogger("sqlalchemy.pool").setLevel(level)
+    try:
+        with caplog.at_level(logging.INFO):
+            async with Database(f"sqlite:///{tmp_path}/test.db", metadata):
+                pass
+        assert ("Pool disposed" in caplog.text) is told
+    finally:
+        pools.setLevel(logging.NOTSET)
+        logging.getLogger("sqlalchemy.pool").setLevel(logging.NOTSET)
 
 
 @both_databases

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Self
 
 import orjson
@@ -81,6 +82,7 @@ class Database(Reserves):
             json_serializer=lambda value: orjson.dumps(value).decode(),
             json_deserializer=orjson.loads,
         )
+        calm_pool()
         self.dialect = self.engine.dialect.name
         # Written before the fork, once: 4 ms of every worker's start.
         self._schema = [
@@ -131,6 +133,13 @@ class Database(Reserves):
     def upsert(self, table: Table) -> Upsert:
         """Return the dialect's insert for `table`, which knows ON CONFLICT."""
         return sqlite.insert(table) if self.dialect == "sqlite" else postgresql.insert(table)
+
+
+def calm_pool() -> None:
+    """Let pools tell of coming and going at the level set for SQLAlchemy's own, else of warnings."""
+    pools = logging.getLogger(f"{TimedPool.__module__}.{TimedPool.__qualname__}")
+    if not pools.level:
+        pools.setLevel(logging.getLogger("sqlalchemy.pool").level or logging.WARNING)
 
 
 def or_replace(statement: Upsert) -> Upsert:
