@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from answers import COMBINATIONS, name
 from render import SERVICE, render
+from repository import commit_all
 from running import make
 
 
@@ -51,6 +52,27 @@ def test_a_change_of_the_library_is_a_warning(template, tmp_path):
     (project / "vendor" / "servekit" / "src" / "servekit" / "cpus.py").write_text("")
     said = subprocess.run(compare, check=True, capture_output=True, text=True).stdout
     assert said.startswith("warning: vendor/servekit was changed here")
+    assert said.count("\n") == 1  # without git nobody knows more
+
+
+def test_the_warning_names_what_changed_committed_or_not(template, tmp_path):
+    project = render(template, tmp_path)
+    (project / ".gitignore").write_text("*.log\n")
+    commit_all(project, "start")
+    sources = project / "vendor" / "servekit" / "src" / "servekit"
+    (sources / "cpus.py").write_text("")
+    commit_all(project, "a repair")
+    (sources / "parent.py").unlink()
+    (sources / "news.py").touch()
+    (sources / "some.log").touch()
+    (project / "src" / "service" / "app.py").touch()
+    compare = [sys.executable, str(project / "vendor" / "fingerprint.py"), "--compare"]
+    said = subprocess.run(compare, check=True, capture_output=True, text=True).stdout
+    assert [Path(line).name for line in said.splitlines()[1:]] == [
+        "cpus.py",
+        "parent.py",
+        "news.py",
+    ]
 
 
 @pytest.mark.parametrize("outcome", [0, 1])

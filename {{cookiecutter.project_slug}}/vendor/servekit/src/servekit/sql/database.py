@@ -136,7 +136,7 @@ class Database(Reserves):
 
 
 def calm_pool() -> None:
-    """Let pools tell of coming and going at the level set for SQLAlchemy's own, else of warnings."""
+    """Let pools tell of coming and going where SQLAlchemy's own are told to, else warn only."""
     pools = logging.getLogger(f"{TimedPool.__module__}.{TimedPool.__qualname__}")
     if not pools.level:
         pools.setLevel(logging.getLogger("sqlalchemy.pool").level or logging.WARNING)
