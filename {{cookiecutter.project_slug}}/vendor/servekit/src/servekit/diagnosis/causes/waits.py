@@ -75,7 +75,8 @@ def wait_cause(evidence: Evidence, cause: str) -> Verdict | None:
     rejected = sum(counted(window, REJECTED, cause) for window in found)
     refused = ""
     if rejected:
-        failed = sum(window.failed for window in found) / evidence.total(lambda w: w.requests)
+        requests = evidence.total(lambda window: window.requests) or 1.0
+        failed = sum(window.failed for window in found) / requests
         refused = f"; {rejected:.0f} calls were refused, {failed:.0%} of all requests failed"
     busy = sum(window.busy for window in found) / seconds_of(found)
     lag = sum(window.lag for window in found) / len(found)
