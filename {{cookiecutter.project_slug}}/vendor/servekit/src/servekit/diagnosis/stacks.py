@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
+
+from servekit.own_code import kind_of, shown
 
 IDLE = "(idle)"
 HELD = "(interpreter held)"
 FREE = "(interpreter free)"
 TASKS = "(tasks)"
-OURS = re.compile(r"/(src|site-packages|dist-packages)/servekit/")
 FRAME = re.compile(r"(?P<name>.*) \((?P<file>.*):(?P<line>\d+)\)")
 
 
@@ -27,21 +27,14 @@ class Frame:
     @property
     def place(self) -> str:
         """Return `file:line`, from this folder on if it is below it; nothing without a file."""
-        here = f"{Path.cwd()}/"
-        return f"{self.file.removeprefix(here)}:{self.line}" if self.file else ""
+        return shown(self.file, self.line) if self.file else ""
 
     @property
     def kind(self) -> str:
         """Return whose code it is: `own`, `servekit`, `library`, `python` or `idle`."""
         if not self.file:
             return "idle" if self.name == IDLE else "python"
-        if OURS.search(self.file):
-            return "servekit"
-        if "/site-packages/" in self.file or "/dist-packages/" in self.file:
-            return "library"
-        if self.file.startswith("<") or re.search(r"/lib/python3[^/]*/", self.file):
-            return "python"
-        return "own"
+        return kind_of(self.file)
 
 
 @dataclass

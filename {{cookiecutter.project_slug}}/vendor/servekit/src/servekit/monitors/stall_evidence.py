@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import selectors
 import sys
-import sysconfig
 import time
 from dataclasses import dataclass
 from inspect import CO_COROUTINE
 from types import FrameType
 
 from servekit.monitors.busy_clock import RunQueueWait
+from servekit.own_code import is_own
 
 STACK_FRAMES_MAX = 30
 ASYNCIO = "/asyncio/"
 MOSTLY = 0.5
 NEARLY = 0.8
-LIBRARY_FOLDERS = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 
 
 @dataclass(frozen=True)
@@ -112,5 +111,5 @@ def stack_lines(frame: FrameType | None) -> list[str]:
 
 def own_line(stack: list[str]) -> str:
     """Return the innermost line that is not a library's: where the repair is due."""
-    own = (line for line in stack if not line.startswith((*LIBRARY_FOLDERS, "<")))
+    own = (line for line in stack if is_own(line.rpartition(" ")[0].rpartition(":")[0]))
     return next(own, stack[0] if stack else "")

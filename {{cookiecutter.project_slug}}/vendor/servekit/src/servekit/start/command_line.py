@@ -11,6 +11,7 @@ from servekit.configuration.environment import SettingsError, load_settings, rem
 from servekit.configuration.spelling import example_file, spelled
 from servekit.configuration.variables import unknown_variables
 from servekit.import_string import find
+from servekit.own_code import claim
 from servekit.start.asking import answered
 from servekit.start.diagnosing import add_heap, add_profile, add_top, heap, profile, top
 from servekit.start.doctor import FAILED as DOCTOR_FAILED, add_doctor, doctor
@@ -25,6 +26,7 @@ MARGIN_SECONDS = 10.0
 def run_command(application: str, settings_class: str, arguments: list[str]) -> int:
     """Do what the arguments say and return the exit code; see `servekit.main`."""
     options = parse(arguments)
+    claim(application)
     kind: type[Settings] = find(settings_class)
     if options.command == "settings" and options.example:
         print(example_file(kind), end="")  # noqa: T201 - the answer
