@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import linecache
 import re
 import traceback
 from functools import lru_cache
 from pathlib import Path
+from types import CodeType
 
 INSTALLED = re.compile(r"/(?:site|dist)-packages/([^/]+?)(?:\.py|/)")
 OURS = re.compile(r"/(src|site-packages|dist-packages)/servekit/")
 PYTHON = re.compile(r"<|.*/lib/python3[^/]*/")
+DEF = re.compile(r"\s*(async\s+)?def\b")
+DECORATORS_MAX = 100
+"""Lines above a function: those of a route may be many."""
 
 _installed_applications: set[str] = set()
 
@@ -41,6 +46,17 @@ def is_own(file: str) -> bool:
 def shown(file: str, line: int) -> str:
     """Return `file:line`, from this folder on if it is below it."""
     return f"{file.removeprefix(f'{Path.cwd()}/')}:{line}"
+
+
+@lru_cache(4096)
+def begins_at(code: CodeType) -> int:
+    """Return the line of an own function's `def`, below its decorators; of others what they say."""
+    first = code.co_firstlineno
+    if is_own(code.co_filename) and linecache.getline(code.co_filename, first).lstrip()[:1] == "@":
+        for line in range(first + 1, first + DECORATORS_MAX):
+            if DEF.match(linecache.getline(code.co_filename, line)):
+                return line
+    return first
 
 
 def place_of_error(error: BaseException) -> str:

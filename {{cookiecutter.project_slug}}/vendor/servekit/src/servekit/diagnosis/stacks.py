@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ FRAME = re.compile(r"(?P<name>.*) \((?P<file>.*):(?P<line>\d+)\)")
 
 @dataclass(frozen=True)
 class Frame:
-    """A function, and where it begins."""
+    """A function, and where it begins; the innermost own one at the line that was seen."""
 
     name: str
     file: str = ""
@@ -103,7 +103,7 @@ class Profile:
         return found
 
     def own_lines(self) -> Counter[Frame]:
-        """Return the samples by the innermost function of the service's own code."""
+        """Return the samples by the innermost line of the service's own code."""
         return own_lines(self.stacks)
 
     def collapsed(self) -> str:
@@ -137,13 +137,21 @@ class Profile:
 
 
 def own_lines(stacks: Counter[tuple[Frame, ...]]) -> Counter[Frame]:
-    """Return samples by the innermost function of the service's own code."""
+    """Return samples by the innermost line of the service's own code."""
     found: Counter[Frame] = Counter()
     for stack, count in stacks.items():
         own = own_frame(stack)
         if own is not None:
             found[own] += count
     return found
+
+
+def by_function(lines: Counter[Frame]) -> Counter[Frame]:
+    """Add samples up by function; each stands at the line that was seen most."""
+    functions: defaultdict[tuple[str, str], Counter[Frame]] = defaultdict(Counter)
+    for frame, count in lines.items():
+        functions[frame.name, frame.file][frame] += count
+    return Counter({seen.most_common(1)[0][0]: seen.total() for seen in functions.values()})
 
 
 def own_frame(stack: tuple[Frame, ...]) -> Frame | None:

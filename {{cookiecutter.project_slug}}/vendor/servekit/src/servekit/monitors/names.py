@@ -20,7 +20,7 @@ from types import (
 from typing import TYPE_CHECKING, Any
 
 from servekit.awaits import awaits
-from servekit.own_code import is_own
+from servekit.own_code import begins_at, is_own
 
 if TYPE_CHECKING:
     import ast
@@ -106,7 +106,7 @@ def place_of_code(called: Any) -> str:
     """Return `file:line` of where a function or coroutine begins; "" if it is none of Python's."""
     called = called_by(called)
     code = getattr(called, "__code__", None) or getattr(called, "cr_code", None)
-    return f"{code.co_filename}:{code.co_firstlineno}" if isinstance(code, CodeType) else ""
+    return f"{code.co_filename}:{begins_at(code)}" if isinstance(code, CodeType) else ""
 
 
 def called_by(called: Any) -> Any:
