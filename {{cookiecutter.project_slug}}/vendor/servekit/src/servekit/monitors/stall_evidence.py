@@ -31,6 +31,19 @@ class CpuReading:
         """Time in which the thread could not run as it had no CPU."""
         return self.run_queue_wait - earlier.run_queue_wait
 
+    def starved_since(self, earlier: CpuReading, blocked: float, least: float) -> bool:
+        """Tell whether a block is mostly time without a CPU, and without that shorter than `least`.
+
+        Where this process's own threads took the CPU, nobody else did.
+        """
+        deprived = self.deprived_since(earlier)
+        others = self.process_cpu - earlier.process_cpu - (self.thread_cpu - earlier.thread_cpu)
+        return (
+            deprived > MOSTLY * blocked
+            and blocked - deprived < least
+            and others < MOSTLY * deprived
+        )
+
     def computed_since(self, earlier: CpuReading, due: float) -> float:
         """Return the time since `due`, if this process computed nearly all of it; else 0.
 
