@@ -88,8 +88,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     shown.add_argument(
         "--connect", action="store_true", help="with --check: try Redis and the databases too"
     )
-    options = parser.parse_args(arguments)
+    options, unknown = parser.parse_known_args(arguments)
     options.command = options.command or "run"
+    if unknown:  # which a command says itself, with its usage and its exit code
+        whose = commands.choices[options.command] if options.command in arguments else parser
+        whose.error(f"unrecognized arguments: {' '.join(unknown)}")
     return options
 
 
