@@ -107,7 +107,7 @@ async def gone(request: Request, error: Exception) -> Response:
 
 
 def test_a_handler_need_not_use_what_fastapi_passes_to_it(rendered_service):
-    ruff = ["ruff", "check", "--stdin-filename", "src/service/gone.py", "-"]
+    ruff = [f"{sys.prefix}/bin/ruff", "check", "--stdin-filename", "src/service/gone.py", "-"]
     done = subprocess.run(
         ruff, cwd=rendered_service, input=HANDLER, capture_output=True, text=True, check=False
     )

@@ -53,7 +53,7 @@ class Outcome:
             return HIDDEN if hidden else "missed"
         if others - {case.cause}:
             return "names another too"
-        return "" if self.place.startswith(case.place) else "another place"
+        return "" if case.is_at(self.place) else "another place"
 
     def line(self) -> str:
         """Return it for a table."""

@@ -61,8 +61,16 @@ class Case:
         if self.guilty is None:
             return ""
         code = self.guilty.__code__
-        frame = Frame(code.co_qualname, code.co_filename, code.co_firstlineno)
-        return f"{frame.name} {frame.place}"
+        frame = Frame(code.co_qualname, code.co_filename, 0)
+        return f"{frame.name} {frame.place}".removesuffix("0")
+
+    def is_at(self, place: str) -> bool:
+        """Tell whether a place is one of the guilty function's lines."""
+        if self.guilty is None:
+            return True
+        lines = self.guilty.__code__.co_lines()
+        wanted = {f"{self.place}{line}" for _, _, line in lines}
+        return " ".join(place.split()[:2]) in wanted
 
 
 CASES: dict[str, Case] = {}

@@ -89,6 +89,13 @@ def upstream(*, late_by: float) -> Iterator[dict[str, str]]:
 
 
 @contextlib.contextmanager
+def nobody(variable: str, scheme: str) -> Iterator[dict[str, str]]:
+    """Name an address in a variable at which nothing answers."""
+    with reserved_port() as port:
+        yield {variable: f"{scheme}://127.0.0.1:{port}"}
+
+
+@contextlib.contextmanager
 def postgresql() -> Iterator[dict[str, str]]:
     """Run a PostgreSQL; its URL is in the variable DATABASE."""
     folder = programs()

@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "redis": {"context", "errors", "foreign", "notation", "reservations", "resilience"},
     "routing": {"foreign", "scope"},
     "foreign": set(),
-    "monitors": {"awaits", "cpus", "process_memory"},
+    "monitors": {"awaits", "cpus", "own_code", "process_memory"},
     "layers": {
         "draining", "errors", "foreign", "hang_up", "notation", "problems", "redis",
         "refusal_log", "remembered", "resilience", "routing", "scope", "unsendable",
@@ -34,20 +34,20 @@ MAY_IMPORT = {
     "admission": {"layers", "monitors", "problems", "process_memory", "refusal_log", "routing"},
     "edge": {"foreign", "hang_up", "refusal_log", "scope", "unsendable"},
     "supervisor": {
-        "background", "draining", "edge", "import_string", "parent", "process_memory",
-        "resilience", "tuning",
+        "background", "draining", "edge", "import_string", "own_code", "parent",
+        "process_memory", "resilience", "tuning",
     },
     "worker": {
-        "awaits", "background", "draining", "edge", "foreign", "import_string", "parent",
-        "process_memory", "resilience", "supervisor", "tuning",
+        "awaits", "background", "draining", "edge", "foreign", "import_string", "own_code",
+        "parent", "process_memory", "resilience", "supervisor", "tuning",
     },
     "admin": {"edge", "supervisor"},
     "console": {"admin", "background", "logs", "supervisor"},
-    "diagnosis": {"admin"},
+    "diagnosis": {"admin", "own_code"},
     "start": {
         "admin", "configuration", "console", "cpus", "diagnosis", "edge", "import_string",
-        "background", "install", "layers", "logs", "monitors", "notation", "redis", "routing",
-        "service", "sql", "supervisor",
+        "background", "install", "layers", "logs", "monitors", "notation", "own_code", "redis",
+        "routing", "service", "sql", "supervisor",
     },
     "testing": {"configuration", "cpus", "logs", "redis", "service", "sessions", "sql"},
 }  # fmt: skip

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from doctor_matrix.cases import fault, twin
-from doctor_matrix.surroundings import redis, upstream
+from doctor_matrix.surroundings import nobody, redis, upstream
 from servekit.cache import cached
 from servekit.offload import ThreadsDep
 
@@ -36,6 +36,18 @@ redis_slow = fault("redis_slow", before=partial(redis, late_by=0.1), rate=10, se
     ask_in_turn
 )
 redis_near = twin("redis_slow", before=redis, rate=10, settings=PATIENT)(ask_in_turn)
+
+
+def need_redis(app: FastAPI, service: Service) -> None:
+    """Answer from Redis or not at all."""
+
+    @app.get("/")
+    async def index() -> None:
+        await service.redis.sessions.get("name")
+
+
+redis_away = fault("redis_away", before=partial(nobody, "REDIS_URL", "redis"))(need_redis)
+redis_there = twin("redis_away", before=redis)(need_redis)
 
 
 def ask_at_once(app: FastAPI, service: Service) -> None:
@@ -71,6 +83,8 @@ def call_upstream(app: FastAPI, service: Service) -> None:
 
 upstream_slow = fault("upstream_slow", before=partial(upstream, late_by=0.5))(call_upstream)
 upstream_quick = twin("upstream_slow", before=partial(upstream, late_by=0.02))(call_upstream)
+upstream_away = fault("upstream_away", before=partial(nobody, "UPSTREAM", "http"))(call_upstream)
+upstream_there = twin("upstream_away", before=partial(upstream, late_by=0.0))(call_upstream)
 upstream_pool = fault(
     "upstream_pool",
     before=partial(upstream, late_by=0.09),

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
+from inspect import isroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -52,6 +53,15 @@ TELEMETRY_ON: TelemetryConfig = {**TELEMETRY_OFF, "tracing": True, "auto_configu
 
 Part = TypeVar("Part", bound=AbstractAsyncContextManager[Any])
 Hook = TypeVar("Hook", bound=Callable[..., None])
+
+
+def no_context_manager(part: object) -> str:
+    """Return why a part cannot be opened, and what would be."""
+    if isinstance(part, type) or isroutine(part):
+        name = part.__qualname__
+        return f"service.add({name}) was given what makes a part: add the part, {name}(...)."
+    kind = type(part).__qualname__
+    return f"service.add() opens async context managers: {kind} has no __aenter__ and __aexit__."
 
 
 class Service:
@@ -189,7 +199,12 @@ class Service:
 
         If it has `statuses` or `exception_handlers`, by exception, they are the application's too.
         A method `register_metrics` is given the registry of the worker's metrics.
+
+        Raises:
+            TypeError: It is none, such as the class of one.
         """
+        if not isinstance(part, AbstractAsyncContextManager):
+            raise TypeError(no_context_manager(part))
         if (register := getattr(part, "register_metrics", None)) is not None:
             register(self.registry)
         self.parts.append(part)

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
 from random import Random
 
 from servekit.diagnosis.readings import (
+    BREAKERS,
     LOOP_CPU,
     REQUEST,
     SLOW_BUCKET,
     STALLED,
     STATEMENT,
     TASKS,
-    Window,
 )
-from servekit.diagnosis.stacks import Frame, Profile
-from tests.diagnosis.windows import doing, held, profiles
 
 Deltas = dict[str, dict[str, float]]
 Injection = Callable[[Random, Deltas], None]
 
-SECONDS = 10
 BUSY = "asyncio_eventloop_busy_seconds_total"
 CPU = "process_cpu_seconds_total"
 WAIT = "process_cpu_wait_seconds_total"
@@ -81,6 +77,7 @@ def levels(rng: Random) -> Deltas:
         "process_open_fds": {"": 60 + rng.uniform(0, 8)},
         "process_resident_memory_bytes": {"": (150 + rng.uniform(0, 6)) * MIB},
         "cache_local_size_bytes": {"": 10 * MIB},
+        **{metric: {"one": 0.0, "other": 0.0} for metric in BREAKERS.values()},
     }
 
 
@@ -195,6 +192,29 @@ def low_hit_ratio(rng: Random, deltas: Deltas) -> None:
     deltas["cache_misses_total"] = {"local": looked_up - hits}
 
 
+def fail(rng: Random, deltas: Deltas) -> None:
+    """Have requests fail at once."""
+    requests = deltas[f"{REQUEST}_count"]["200"]
+    failed = requests * rng.uniform(0.05, 1)
+    deltas[f"{REQUEST}_count"] = {"200": requests - failed, "503": failed}
+
+
+def redis_away(rng: Random, deltas: Deltas) -> None:
+    fail(rng, deltas)
+    asked = rng.uniform(200, 400)
+    deltas["cache_hits_total"] = {"local": asked * rng.uniform(0, 0.1)}
+    deltas["cache_misses_total"] = {"local": asked, "redis": asked}
+    probes = rng.uniform(1, 5)
+    deltas[f"{REDIS}_count"], deltas[f"{REDIS}_sum"] = {"cache": probes}, {"cache": probes * 0.2}
+
+
+def upstream_away(rng: Random, deltas: Deltas) -> None:
+    fail(rng, deltas)
+    probes = rng.uniform(1, 5)
+    deltas[f"{UPSTREAM}_count"] = {"other": probes}
+    deltas[f"{UPSTREAM}_sum"] = {"other": probes * 0.5}
+
+
 IN_A_SECOND: dict[str, Injection] = {
     "stopped": stopped,
     "steal": steal,
@@ -217,6 +237,8 @@ IN_A_SECOND: dict[str, Injection] = {
     "upstream_slow": waiting(UPSTREAM, "other", 0.1),
     "many_statements": many_statements,
     "low_hit_ratio": low_hit_ratio,
+    "redis_away": redis_away,
+    "upstream_away": upstream_away,
 }
 """What changes a second in which a cause is at work."""
 
@@ -226,71 +248,3 @@ RISES = {
     "memory_growth": ("process_resident_memory_bytes", "", 8 * MIB, 40 * MIB),
 }
 """By the second, from the least that noise cannot hide to the most."""
-
-
-def uneven(rng: Random, windows: list[Window]) -> list[Window]:
-    """Return windows in which worker 0 has nearly all requests, and trouble of it."""
-    return [
-        replace(window, deltas=hot(rng) if window.worker == "0" else idle(window))
-        for window in windows
-    ]
-
-
-def hot(rng: Random) -> Deltas:
-    """Return a second of a worker that serves many requests, and some of them late."""
-    deltas = well(rng, 100)
-    deltas |= {LOOP_CPU: {"": 0.6}, CPU: {"": 0.6}, BUSY: {"": 0.7}, STALLED: {}}
-    requests = rng.uniform(300, 500)
-    deltas[f"{REQUEST}_count"] = {"200": requests}
-    deltas[f"{REQUEST}_bucket"] = {SLOW_BUCKET: requests * 0.9}
-    deltas[f"{REQUEST}_sum"] = {"/": requests}
-    return deltas
-
-
-def idle(window: Window) -> Mapping[str, Mapping[str, float]]:
-    """Return the same second with a handful of requests."""
-    few = {"200": 5.0}
-    bucket = {SLOW_BUCKET: 5.0}
-    fewer = {f"{REQUEST}_count": few, f"{REQUEST}_bucket": bucket, BUSY: {"": 0.05}}
-    return {**window.deltas, **fewer}
-
-
-def seen(
-    rng: Random, causes: Iterable[str], *, workers: int
-) -> tuple[list[Window], dict[str, Profile]]:
-    """Return what a doctor sees of workers for ten seconds, in most of which causes are at work."""
-    causes, rate = list(causes), rng.uniform(30, 300)
-    windows = []
-    for worker in map(str, range(workers)):
-        # A cache has no good seconds between, as it would be filling.
-        spared = [] if "low_hit_ratio" in causes else rng.sample(range(SECONDS), 2)
-        gauges = {cause: rng.uniform(*RISES[cause][2:]) for cause in causes if cause in RISES}
-        for second in range(SECONDS):
-            deltas, gauge = well(rng, rate), levels(rng)
-            for cause in causes:
-                if cause in IN_A_SECOND and second not in spared:
-                    IN_A_SECOND[cause](rng, deltas)
-            for cause, rise in gauges.items():
-                metric, label, *_ = RISES[cause]
-                before = gauge[metric].get(label, 0.0)
-                gauge[metric] = {**gauge[metric], label: before + rise * second}
-            windows.append(Window(worker, float(second + 1), 1.0, deltas, gauge))
-    windows.sort(key=lambda window: (window.at, window.worker))
-    if "uneven_workers" in causes:
-        windows = uneven(rng, windows)
-    return windows, sampled(rng, causes, workers=workers)
-
-
-def sampled(rng: Random, causes: list[str], *, workers: int) -> dict[str, Profile]:
-    """Return what the workers' loops and threads were seen at."""
-    found = profiles(workers=workers)
-    if "overload" in causes or not causes:
-        places = {Frame(f"f{n}", "/srv/shop/many.py", n): rng.randint(3, 6) for n in range(1, 20)}
-        found = profiles(places, workers=workers)
-    if "huge_json" in causes:
-        found = doing("/x/site-packages/fastapi/routing.py", workers=workers)
-    if "log_blocks" in causes:
-        found = doing("/usr/lib/python3.11/logging/__init__.py", workers=workers)
-    if "gil_contention" in causes:
-        return held(found, rng.randint(20, 700), free=rng.randint(0, 10))
-    return held(found, 0, free=rng.randint(0, 300))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from servekit.diagnosis.judgement import judge_again, told
+from servekit.start.command_line import parse
 from servekit.testing import patience
 
 APPLICATION = """
@@ -131,7 +132,7 @@ def test_without_requests_there_is_nothing_to_judge(doctor):
         (["--rate", "-1"], "above 0"),
         (["--url", "/", "--file", "x"], "not allowed with argument"),
         (["--start", "--on-port", "1"], "not allowed with argument"),
-        (["--on-port", "1"], "with --start the doctor starts one"),
+        (["--no-such"], "unrecognized arguments"),
         (["--file", "missing"], "missing: No such file or directory"),
         (["--compare", "ailing.py"], "ailing.py: no doctor's report"),
         (["--json", "no/such/folder/p"], "cannot be written"),
@@ -144,15 +145,25 @@ def test_a_doctor_that_cannot_work_ends_with_a_code_of_its_own(doctor, arguments
     assert reason in done.stderr
 
 
-def test_a_service_that_does_not_run_is_a_failure_of_the_tool(tmp_path):
+@pytest.mark.parametrize("arguments", [[], ["--on-port", "2"]])
+def test_a_service_that_does_not_run_cannot_be_judged(tmp_path, arguments):
     (tmp_path / "ailing.py").write_text(APPLICATION)
-    command = [sys.executable, "-m", "ailing", "doctor"]
+    command = [sys.executable, "-m", "ailing", "doctor", *arguments]
     environment = {"ADMIN_PORT": "1"}
     done = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 3
+    assert done.returncode == 2
     assert "nothing answers" in done.stderr
+    assert "with --start the doctor starts one" in done.stderr
+
+
+def test_help_tells_the_range_of_seconds_and_what_each_exit_code_means(capsys):
+    with pytest.raises(SystemExit):
+        parse(["doctor", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "how long, 5 to 100 (15)" in told
+    assert "2 cannot judge or no service there, 3 arguments that it cannot use" in told
 
 
 def test_it_starts_a_service_of_its_own_and_compares(tmp_path, monkeypatch):

@@ -27,15 +27,19 @@ def test_every_cause_is_in_the_guide_and_has_a_fix():
 
 
 CASE = CASES["blocking_call"]
+assert CASE.guilty is not None
+FIRST = CASE.guilty.__code__.co_firstlineno
+PLACE = f"{CASE.place}{FIRST + 1}"
 
 
 @pytest.mark.parametrize(
     ("outcome", "wrong"),
     [
-        (Outcome(CASE, ("blocking_call",), CASE.place), ""),
-        (Outcome(CASE, ("cpu_starvation", "blocking_call"), f"{CASE.place} (99%)"), ""),
+        (Outcome(CASE, ("blocking_call",), PLACE), ""),
+        (Outcome(CASE, ("blocking_call",), f"{CASE.place}{FIRST - 1}"), "another place"),
+        (Outcome(CASE, ("cpu_starvation", "blocking_call"), f"{PLACE} (99%)"), ""),
         (Outcome(CASE, ("blocking_call",), "elsewhere x.py:1"), "another place"),
-        (Outcome(CASE, ("blocking_call", "gc"), CASE.place), "names another too"),
+        (Outcome(CASE, ("blocking_call", "gc"), PLACE), "names another too"),
         (Outcome(CASE, ("gc",)), "missed"),
         (Outcome(CASE), "missed"),
         (Outcome(CASE, ("steal",)), "hidden by the host"),

@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from servekit.diagnosis.judgement import judge
 from servekit.diagnosis.remedies import TITLES
-from tests.diagnosis.model import IN_A_SECOND, RISES, seen
+from tests.diagnosis.model import IN_A_SECOND, RISES
+from tests.diagnosis.modelled import seen
 
 CAUSES = [*IN_A_SECOND, *RISES, "uneven_workers"]
 LOOP = list(IN_A_SECOND)[:10]

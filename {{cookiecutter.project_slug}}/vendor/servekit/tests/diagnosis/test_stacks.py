@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, strategies as st
 
-from servekit.diagnosis.stacks import IDLE, Frame, Profile
+from servekit.diagnosis.evidence import told_places
+from servekit.diagnosis.stacks import IDLE, Frame, Profile, by_function
 
 NAMES = st.sampled_from(["f", "A.g", "<module>", "h.<locals>.<lambda>", "f (x)", "a:b"])
 FILES = st.sampled_from(
@@ -89,3 +90,19 @@ def test_a_service_in_a_folder_called_like_the_library_is_its_own_code():
         "/usr/lib/python3.13/json/decoder.py": "python",
     }
     assert {file: Frame("f", file, 1).kind for file in files} == files
+
+
+def test_lines_of_one_function_stand_out_together_at_the_most_frequent():
+    lines = {Frame("pay", "/srv/shop/orders.py", line): 10 + (line == 15) for line in range(12, 20)}
+    told = told_places(Counter(lines), sum(lines.values()), "samples")
+    assert told == ("pay /srv/shop/orders.py:15 (100% of the samples)",)
+
+
+@given(st.dictionaries(st.tuples(st.sampled_from("abc"), st.integers(1, 9)), st.integers(1, 99)))
+def test_samples_by_function_add_up_to_those_by_line(lines):
+    frames = Counter({Frame(name, "/srv/a.py", line): n for (name, line), n in lines.items()})
+    functions = by_function(frames)
+    assert functions.total() == frames.total()
+    for frame, count in functions.items():
+        same = {one: n for one, n in frames.items() if one.name == frame.name}
+        assert (count, frames[frame]) == (sum(same.values()), max(same.values()))

@@ -96,7 +96,7 @@ def test_a_profile_of_ever_new_stacks_is_bounded(monkeypatch):
     root = compile("", "root", "exec")
     for number in range(500):
         leaf = compile(f"x = {number}", "leaf", "exec")
-        sampler._count((root, root, root, leaf))
+        sampler._count(((root, 0), (root, 0), (root, 0), (leaf, 0)))
     assert len(sampler.stacks) == 6
     assert sampler.stacks.total() == 500
 

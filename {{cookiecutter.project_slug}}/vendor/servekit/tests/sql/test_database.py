@@ -238,7 +238,7 @@ def _short_locks(monkeypatch):
 
 async def test_a_database_that_is_away_ends_the_start_and_leaves_nothing_open(tmp_path):
     database = Database(f"sqlite:///{tmp_path}/no/such/folder/test.db", metadata)
-    with pytest.raises(OperationalError):
+    with pytest.raises(OperationalError, match=rf"^{tmp_path}/no/such/folder/test.db: unable to "):
         await database.__aenter__()
     # SQLite's driver does not wait for the thread that failed to connect.
     for thread in threading.enumerate():

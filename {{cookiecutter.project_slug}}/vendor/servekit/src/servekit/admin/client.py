@@ -38,6 +38,10 @@ class AdminError(Exception):
     """The admin port cannot be reached, or it refused."""
 
 
+class NobodyAnswersError(AdminError):
+    """There is no service at the address."""
+
+
 class AdminClient:
     """The admin port, by the address that the service listens on."""
 
@@ -99,7 +103,7 @@ class AdminClient:
             while line := response.readline():
                 yield json.loads(line)
         except OSError as error:
-            raise AdminError(self._silence(error)) from None
+            raise NobodyAnswersError(self._silence(error)) from None
         except (http.client.HTTPException, ValueError):
             raise AdminError(f"what answers at {self.address} is no admin port") from None
         finally:
@@ -126,7 +130,7 @@ class AdminClient:
             response = connection.getresponse()
             status, answer = response.status, response.read()
         except OSError as error:
-            raise AdminError(self._silence(error)) from None
+            raise NobodyAnswersError(self._silence(error)) from None
         except http.client.HTTPException:
             raise AdminError(f"what answers at {self.address} is no admin port") from None
         finally:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from servekit.diagnosis.shares import stall_shares
-from servekit.diagnosis.stacks import Profile, own_frame, own_lines
+from servekit.diagnosis.stacks import Profile, by_function, own_frame, own_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -136,17 +136,15 @@ class Evidence:
 
 
 def told_places(found: Counter[Frame], samples: int, of: str) -> tuple[str, ...]:
-    """Return the functions that stand out, with their shares; nothing if none does."""
-    shares: Counter[tuple[str, str]] = Counter()
-    for frame, count in found.items():
-        if frame.name != "<module>":  # what starts the service is below everything
-            shares[frame.name, frame.place] += count
-    ranked = [(at, count / samples) for at, count in shares.most_common(3)]
+    """Return the functions that stand out, each at the line seen most; nothing if none does."""
+    # What starts the service is below everything.
+    own = Counter({frame: n for frame, n in found.items() if frame.name != "<module>"})
+    ranked = [(frame, count / samples) for frame, count in by_function(own).most_common(3)]
     if not ranked or ranked[0][1] < HOT_SHARE:
         return ()
     return tuple(
-        f"{name} {place} ({share:.0%} of the {of})"
-        for (name, place), share in ranked
+        f"{frame.name} {frame.place} ({share:.0%} of the {of})"
+        for frame, share in ranked
         if share >= WARM_SHARE
     )
 

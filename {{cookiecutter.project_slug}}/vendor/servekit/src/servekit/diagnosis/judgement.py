@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from servekit.diagnosis.causes.rules import RULES
 from servekit.diagnosis.evidence import Evidence, essence
-from servekit.diagnosis.readings import SLOW_SECONDS, Window
+from servekit.diagnosis.readings import FAILED_SHARE, SLOW_SECONDS, Window
 from servekit.diagnosis.remedies import ELSE_NEXT, FIXES, NEXT, NOT_JUDGED
 from servekit.diagnosis.shares import UNCLEAR
 from servekit.diagnosis.stacks import Profile
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from servekit.diagnosis.evidence import Verdict
 
@@ -22,6 +22,8 @@ WINDOWS_MIN = 5
 REQUESTS_MIN = 10
 STARVED_SHARE = 0.1
 NO_CPU = "what requests wait for is not seen where workers have no CPU"
+NO_ANSWER = frozenset({"429", "failed", "unsent"})
+"""How a request of the doctor's own may end besides 5xx, and should not."""
 HEALTHY, FOUND, UNKNOWN = 0, 1, 2
 
 
@@ -40,15 +42,22 @@ class Judgement:
         return UNKNOWN if self.cannot else HEALTHY
 
 
-def judge(windows: Sequence[Window], profiles: Mapping[str, Profile]) -> Judgement:
-    """Apply every rule; no symptom, no verdict."""
+def judge(
+    windows: Sequence[Window],
+    profiles: Mapping[str, Profile],
+    load: Mapping[str, int] | None = None,
+) -> Judgement:
+    """Apply every rule; no symptom, no verdict.
+
+    `load` tells how the doctor's own requests ended: how many with each status, or `failed`.
+    """
     evidence = Evidence(windows, profiles)
     found = [verdict for rule in RULES if (verdict := rule(evidence)) is not None]
     found.sort(key=lambda verdict: -verdict.share * verdict.score)
-    return Judgement(tuple(found), tuple(reasons(evidence, found)))
+    return Judgement(tuple(found), tuple(reasons(evidence, found, load or {})))
 
 
-def reasons(evidence: Evidence, found: Sequence[Verdict]) -> list[str]:
+def reasons(evidence: Evidence, found: Sequence[Verdict], load: Mapping[str, int]) -> list[str]:
     """Return what was felt and not explained, or why nothing could be felt."""
     windows = evidence.windows
     requests = evidence.total(lambda window: window.requests + window.shed)
@@ -68,21 +77,39 @@ def reasons(evidence: Evidence, found: Sequence[Verdict]) -> list[str]:
     stalled = evidence.confirmed(lambda window: window.is_stalled)
     if stalled:
         told.append(unexplained(evidence, stalled))
-    elif evidence.confirmed(lambda window: window.is_troubled):
-        slow, failed, shed = (
-            evidence.total(read) / max(1.0, requests)
-            for read in (lambda w: w.slow, lambda w: w.failed, lambda w: w.shed)
-        )
-        told.append(
-            f"{slow:.0%} of the requests took longer than {SLOW_SECONDS:g} s, {failed:.0%} failed "
-            f"and {shed:.0%} were refused, and no counter says why: a database that is not "
-            "`servekit.sql`'s, a route that waits on purpose, or an error in the log"
-        )
-        seconds = evidence.total(lambda window: window.seconds)
-        deprived = evidence.total(lambda window: window.deprived) / seconds
-        if deprived >= STARVED_SHARE:
-            told.append(f"{NO_CPU}: they waited for one for {deprived:.0%} of the time")
-    return told
+    else:
+        told += troubles(evidence, requests)
+    return [*told, *unanswered(load)]
+
+
+def troubles(evidence: Evidence, requests: float) -> Iterator[str]:
+    """Yield what clients felt, in most seconds or in few, although no loop stood still."""
+    slow, failed, shed = (
+        evidence.total(read) / max(1.0, requests)
+        for read in (lambda w: w.slow, lambda w: w.failed, lambda w: w.shed)
+    )
+    lasting = evidence.confirmed(lambda window: window.is_troubled)
+    if not lasting and failed + shed < FAILED_SHARE:
+        return
+    why = "and no counter says why" if lasting else "in too few seconds to name a cause"
+    yield (
+        f"{slow:.0%} of the requests took longer than {SLOW_SECONDS:g} s, {failed:.0%} failed "
+        f"and {shed:.0%} were refused, {why}: a database that is not "
+        "`servekit.sql`'s, a route that waits on purpose, or an error in the log"
+    )
+    seconds = evidence.total(lambda window: window.seconds)
+    deprived = evidence.total(lambda window: window.deprived) / seconds
+    if deprived >= STARVED_SHARE:
+        yield f"{NO_CPU}: they waited for one for {deprived:.0%} of the time"
+
+
+def unanswered(load: Mapping[str, int]) -> Iterator[str]:
+    """Yield that the doctor's own requests failed, which counters of a worker may not have seen."""
+    bad = {how: count for how, count in load.items() if how.startswith("5") or how in NO_ANSWER}
+    share = sum(bad.values()) / (sum(load.values()) or 1)
+    if share >= FAILED_SHARE:
+        ended = ", ".join(f"{count} x {how}" for how, count in bad.items())
+        yield f"{share:.0%} of the doctor's own requests failed or were refused ({ended})"
 
 
 def unexplained(evidence: Evidence, stalled: Sequence[Window]) -> str:
@@ -103,7 +130,7 @@ def document(
     sampled: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return all that was seen and judged, for JSON."""
-    judgement = judge(windows, profiles)
+    judgement = judge(windows, profiles, sampled.get("load"))
     return {
         "schema_version": SCHEMA_VERSION,
         "complete": complete,
@@ -135,4 +162,5 @@ def judge_again(read: Mapping[str, Any]) -> Judgement:
     for name, collapsed in read["profiles"].items():
         profiles[name] = Profile()
         profiles[name].add(collapsed)
-    return judge([Window(**window) for window in read["windows"]], profiles)
+    windows = [Window(**window) for window in read["windows"]]
+    return judge(windows, profiles, read["sampled"].get("load"))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from servekit.admin.client import AdminError
 from servekit.diagnosis.flame_graph import View, flame_graph
-from servekit.diagnosis.stacks import Profile
+from servekit.diagnosis.stacks import Profile, by_function
 
 if TYPE_CHECKING:
     from servekit.admin.client import AdminClient
@@ -129,13 +129,18 @@ def rendered(taken: Taken, form: str) -> str:
 
 
 def summary(taken: Taken) -> list[str]:
-    """Return how much it is, and the lines of the service's own code that most of it is at."""
+    """Return how much it is, and where in the service's own code most of it is.
+
+    That is functions, each at its line that was seen most; of requests that wait it is lines.
+    """
     profile = taken.profile
     busy = profile.samples - profile.idle
+    seen = by_function(profile.own_lines())
     lines = [f"busy {busy / max(1, profile.samples):.1%} of the time"]
     if taken.view.unit == "ms":
+        seen = profile.own_lines()
         lines = [f"{busy / 1000:.1f} s of requests, of which they waited"]
-    for frame, count in profile.own_lines().most_common(LINES):
+    for frame, count in seen.most_common(LINES):
         lines.append(f"{count / max(1, busy):6.1%}  {frame.name}  {frame.place}")
     return lines
 

@@ -19,6 +19,8 @@ STALLED = "asyncio_eventloop_stall_seconds_total"
 REQUEST = "http_server_request_duration_seconds"
 STATEMENT = "database_statement_duration_seconds"
 TASKS = "asyncio_tasks"
+BREAKERS = {"redis": "redis_breaker_state", "upstream": "upstream_breaker_state"}
+"""Closed at 0, by whom they stand before."""
 
 KEPT = {
     STARTED: "",
@@ -62,6 +64,8 @@ KEPT = {
 
 LEVELS = {
     TASKS: "coroutine",
+    BREAKERS["redis"]: "pool",
+    BREAKERS["upstream"]: "upstream",
     "http_server_active_requests": "",
     "worker_connections": "",
     "process_open_fds": "",
@@ -144,6 +148,10 @@ class Window:
     def shed(self) -> float:
         """Return how many requests the overload check refused."""
         return self.total("http_requests_shed_total")
+
+    def misses(self, neighbour: str) -> bool:
+        """Return whether a breaker before `redis` or an `upstream` was not closed at the end."""
+        return self.level(BREAKERS.get(neighbour, "")) > 0
 
     @property
     def stalled(self) -> float:

@@ -12,6 +12,7 @@ TITLES = {
     "cpu_starvation": "Other processes took the CPU",
     "cpu_quota": "The CPU quota held the container back",
     "gc": "The garbage collector paused the workers",
+    "redis_away": "Redis is away",
     "redis_slow": "Redis, or the way to it, is slow",
     "redis_pool": "Commands wait for a free connection to Redis",
     "upstream_pool": "Calls wait for a free connection to an upstream",
@@ -19,6 +20,7 @@ TITLES = {
     "database_slow": "The database is slow",
     "many_statements": "Requests ask the database many times each",
     "threads_starved": "`def` routes wait for a free thread",
+    "upstream_away": "An upstream is away",
     "upstream_slow": "An upstream is slow",
     "offload_full": "The offload pool is full",
     "uneven_workers": "One worker gets most of the requests",
@@ -114,6 +116,15 @@ FIXES = {
         "    import gc\n"
         "    gc.set_threshold(50_000, 20, 100)   # in create_app"
     ),
+    "redis_away": (
+        "Start Redis, or mend the way to it; what it says, and from where, tells\n"
+        "    settings --check --connect\n"
+        "A silent or refusing one is away too: redis_breaker_opened in the log has the reason."
+    ),
+    "upstream_away": (
+        "Ask who runs it; upstream_breaker_opened in the log says since when. Answer without it:\n"
+        "    from servekit.upstream import UpstreamUnavailable   # 503 where nobody catches it"
+    ),
     "redis_slow": (
         "Look at SLOWLOG GET and LATENCY DOCTOR, at large values and at the network between;\n"
         "keep more in the workers: CACHE_LOCAL_MIB=128."
@@ -163,6 +174,7 @@ NEXT = {
     "cpu_starvation": "status, and `top` on the host",
     "cpu_quota": "cat /sys/fs/cgroup/cpu.stat in the container",
     "gc": "heap --growth 30",
+    "redis_away": "settings --check --connect",
     "offload_full": "curl 'localhost:9100/debug/threads?worker=0'",
     "upstream_slow": "profile --mode waits",
 }

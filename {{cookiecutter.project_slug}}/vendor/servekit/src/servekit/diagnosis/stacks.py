@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
+
+from servekit.own_code import kind_of, shown
 
 IDLE = "(idle)"
 HELD = "(interpreter held)"
 FREE = "(interpreter free)"
 TASKS = "(tasks)"
-OURS = re.compile(r"/(src|site-packages|dist-packages)/servekit/")
 FRAME = re.compile(r"(?P<name>.*) \((?P<file>.*):(?P<line>\d+)\)")
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A function, and where it begins."""
+    """A function, and where it begins; the innermost own one at the line that was seen."""
 
     name: str
     file: str = ""
@@ -27,21 +27,14 @@ class Frame:
     @property
     def place(self) -> str:
         """Return `file:line`, from this folder on if it is below it; nothing without a file."""
-        here = f"{Path.cwd()}/"
-        return f"{self.file.removeprefix(here)}:{self.line}" if self.file else ""
+        return shown(self.file, self.line) if self.file else ""
 
     @property
     def kind(self) -> str:
         """Return whose code it is: `own`, `servekit`, `library`, `python` or `idle`."""
         if not self.file:
             return "idle" if self.name == IDLE else "python"
-        if OURS.search(self.file):
-            return "servekit"
-        if "/site-packages/" in self.file or "/dist-packages/" in self.file:
-            return "library"
-        if self.file.startswith("<") or re.search(r"/lib/python3[^/]*/", self.file):
-            return "python"
-        return "own"
+        return kind_of(self.file)
 
 
 @dataclass
@@ -110,7 +103,7 @@ class Profile:
         return found
 
     def own_lines(self) -> Counter[Frame]:
-        """Return the samples by the innermost function of the service's own code."""
+        """Return the samples by the innermost line of the service's own code."""
         return own_lines(self.stacks)
 
     def collapsed(self) -> str:
@@ -144,13 +137,21 @@ class Profile:
 
 
 def own_lines(stacks: Counter[tuple[Frame, ...]]) -> Counter[Frame]:
-    """Return samples by the innermost function of the service's own code."""
+    """Return samples by the innermost line of the service's own code."""
     found: Counter[Frame] = Counter()
     for stack, count in stacks.items():
         own = own_frame(stack)
         if own is not None:
             found[own] += count
     return found
+
+
+def by_function(lines: Counter[Frame]) -> Counter[Frame]:
+    """Add samples up by function; each stands at the line that was seen most."""
+    functions: defaultdict[tuple[str, str], Counter[Frame]] = defaultdict(Counter)
+    for frame, count in lines.items():
+        functions[frame.name, frame.file][frame] += count
+    return Counter({seen.most_common(1)[0][0]: seen.total() for seen in functions.values()})
 
 
 def own_frame(stack: tuple[Frame, ...]) -> Frame | None:

@@ -20,7 +20,7 @@ from types import (
 from typing import TYPE_CHECKING, Any
 
 from servekit.awaits import awaits
-from servekit.monitors.stall_evidence import LIBRARY_FOLDERS
+from servekit.own_code import begins_at, is_own
 
 if TYPE_CHECKING:
     import ast
@@ -106,7 +106,7 @@ def place_of_code(called: Any) -> str:
     """Return `file:line` of where a function or coroutine begins; "" if it is none of Python's."""
     called = called_by(called)
     code = getattr(called, "__code__", None) or getattr(called, "cr_code", None)
-    return f"{code.co_filename}:{code.co_firstlineno}" if isinstance(code, CodeType) else ""
+    return f"{code.co_filename}:{begins_at(code)}" if isinstance(code, CodeType) else ""
 
 
 def called_by(called: Any) -> Any:
@@ -122,7 +122,7 @@ def place_of(name: str) -> str:
     words = re.split(r"[ \[]", name, maxsplit=1)[0].split(".")
     for length in range(len(words) - 1, 0, -1):
         file = getattr(sys.modules.get(".".join(words[:length])), "__file__", None)
-        if file and not file.startswith(LIBRARY_FOLDERS):
+        if file and is_own(file):
             try:
                 body = ast.parse(Path(file).read_text(encoding="utf-8")).body
             except (OSError, ValueError, SyntaxError):

@@ -10,14 +10,17 @@ from types import CodeType, FrameType
 
 from servekit.monitors.busy_clock import RunQueueWait
 from servekit.monitors.stall_evidence import CpuClocks
+from servekit.own_code import is_own
 
 DEPTH_MAX = 200
 COMPUTING = 0.5
 HELD_SECONDS = 0.0004
 """Who wants the interpreter gets it within 0.2 ms, or after the switch interval of 0.5 ms."""
 
-Stack = tuple[CodeType, ...]
-"""The functions of a stack, outermost first."""
+Place = tuple[CodeType, int]
+"""A function; and the line that is executed of the innermost own one, 0 of all others."""
+Stack = tuple[Place, ...]
+"""Outermost first: calls from different lines of a function that is further out are one stack."""
 
 
 class OtherThreads:
@@ -86,8 +89,12 @@ class OtherThreads:
 
 def functions(frame: FrameType | None) -> Stack:
     """Return the functions of a stack, outermost first."""
-    codes: list[CodeType] = []
-    while frame is not None and len(codes) < DEPTH_MAX:
-        codes.append(frame.f_code)
+    places: list[Place] = []
+    searched = True
+    while frame is not None and len(places) < DEPTH_MAX:
+        code = frame.f_code
+        found = searched and is_own(code.co_filename)
+        places.append((code, frame.f_lineno if found else 0))
+        searched = searched and not found
         frame = frame.f_back
-    return tuple(reversed(codes))
+    return tuple(reversed(places))

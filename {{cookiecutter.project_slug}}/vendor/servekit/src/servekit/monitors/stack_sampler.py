@@ -12,6 +12,7 @@ from typing import Any
 
 from servekit.monitors.other_threads import OtherThreads, Stack, functions
 from servekit.monitors.stall_evidence import is_waiting, thread_frame
+from servekit.own_code import begins_at
 
 DEPTH_WHEN_FULL = 3
 STACKS_MAX = 10_000
@@ -133,13 +134,13 @@ class StackSampler:
 
     def speedscope(self) -> dict[str, Any]:
         """Return the document that https://www.speedscope.app reads."""
-        used = dict.fromkeys(code for stack in self.stacks for code in stack)
-        codes = {code: index for index, code in enumerate(used)}
+        used = dict.fromkeys(place for stack in self.stacks for place in stack)
+        places = {place: index for index, place in enumerate(used)}
         frames = [
-            {"name": code.co_qualname, "file": code.co_filename, "line": code.co_firstlineno}
-            for code in codes
+            {"name": code.co_qualname, "file": code.co_filename, "line": line or begins_at(code)}
+            for code, line in places
         ]
-        samples = [[codes[code] for code in stack] for stack in self.stacks]
+        samples = [[places[place] for place in stack] for stack in self.stacks]
         weights = [count * self.interval_seconds for count in self.stacks.values()]
         samples.append([len(frames)])
         weights.append(self.idle * self.interval_seconds)
@@ -168,9 +169,10 @@ def thread_clock(thread_id: int) -> int:
 
 def written(stack: Stack, count: int, *outermost: str) -> str:
     """Return a line of a collapsed profile."""
-    return f"{';'.join([*outermost, *map(name, stack)])} {count}"
+    names = (name(code, line) for code, line in stack)
+    return f"{';'.join([*outermost, *names])} {count}"
 
 
-def name(code: CodeType) -> str:
-    """Return how a function is written in a collapsed stack."""
-    return f"{code.co_qualname} ({code.co_filename}:{code.co_firstlineno})"
+def name(code: CodeType, line: int = 0) -> str:
+    """Return how a function is written in a collapsed stack, at a line or where it begins."""
+    return f"{code.co_qualname} ({code.co_filename}:{line or begins_at(code)})"

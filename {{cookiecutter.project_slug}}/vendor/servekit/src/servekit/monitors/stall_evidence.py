@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import selectors
 import sys
-import sysconfig
 import time
 from dataclasses import dataclass
 from inspect import CO_COROUTINE
 from types import FrameType
 
 from servekit.monitors.busy_clock import RunQueueWait
+from servekit.own_code import is_own
 
 STACK_FRAMES_MAX = 30
 ASYNCIO = "/asyncio/"
 MOSTLY = 0.5
 NEARLY = 0.8
-LIBRARY_FOLDERS = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,19 @@ class CpuReading:
     def deprived_since(self, earlier: CpuReading) -> float:
         """Time in which the thread could not run as it had no CPU."""
         return self.run_queue_wait - earlier.run_queue_wait
+
+    def starved_since(self, earlier: CpuReading, blocked: float, least: float) -> bool:
+        """Tell whether a block is mostly time without a CPU, and without that shorter than `least`.
+
+        Where this process's own threads took the CPU, nobody else did.
+        """
+        deprived = self.deprived_since(earlier)
+        others = self.process_cpu - earlier.process_cpu - (self.thread_cpu - earlier.thread_cpu)
+        return (
+            deprived > MOSTLY * blocked
+            and blocked - deprived < least
+            and others < MOSTLY * deprived
+        )
 
     def computed_since(self, earlier: CpuReading, due: float) -> float:
         """Return the time since `due`, if this process computed nearly all of it; else 0.
@@ -112,5 +124,5 @@ def stack_lines(frame: FrameType | None) -> list[str]:
 
 def own_line(stack: list[str]) -> str:
     """Return the innermost line that is not a library's: where the repair is due."""
-    own = (line for line in stack if not line.startswith((*LIBRARY_FOLDERS, "<")))
+    own = (line for line in stack if is_own(line.rpartition(" ")[0].rpartition(":")[0]))
     return next(own, stack[0] if stack else "")

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 from servekit.awaits import awaits
-from servekit.monitors.stall_evidence import LIBRARY_FOLDERS
+from servekit.own_code import is_own
 
 COST = 0.01
 TASKS_DEEP = 20
@@ -19,7 +19,6 @@ TASKS_MAX = 200
 """Of one sample, drawn by lot: the loop stands still for it, about 5 ms."""
 TURN = "(waits for its turn)"
 NO_ROUTE = "(no route)"
-FOREIGN = (*LIBRARY_FOLDERS, "<")
 
 DescribeRequest = Callable[[FrameType, "asyncio.Task[Any] | None"], Mapping[str, str]]
 """Name the request whose code runs at a frame: `route`; {} if none."""
@@ -89,11 +88,6 @@ def places(task: asyncio.Task[Any]) -> list[str]:
             own = len(found)
         found.append(f"{code.co_qualname} ({code.co_filename}:{frame.f_lineno})")
     return found[own:]
-
-
-def is_own(file: str) -> bool:
-    """Tell whether a file is the program's: no library's, nor this one's, wherever it lies."""
-    return not file.startswith(FOREIGN) and "/servekit/" not in file
 
 
 def frames(task: asyncio.Task[Any]) -> Iterator[FrameType | None]:

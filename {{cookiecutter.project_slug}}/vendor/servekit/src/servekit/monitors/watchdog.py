@@ -94,8 +94,8 @@ class Watchdog:
 
     The record names the request that is running, its stack, and whether it computes or waits. A
     call into C that keeps the interpreter to itself, the watchdog included, is reported when it has
-    returned. A thread that had no CPU is not called blocked. One place is logged once in
-    `quiet_seconds`; the next record says how many were passed over.
+    returned. A thread that had no CPU is not called blocked, or said to be starved. One place is
+    logged once in `quiet_seconds`; the next record says how many were passed over.
     """
 
     def __init__(
@@ -187,22 +187,24 @@ class Watchdog:
             if now.computed_since(slept, due) >= self._stall_seconds:
                 stall.held_seconds = now.at - due - self._stall_seconds / 2
                 stall.cause = stall.cause or now.computed_by(slept)
-                self._report(clocks, stall)
+                self._report(clocks, stall, slept)
                 return
-        self._follow(clocks, last_tick)
+        followed = self._follow(clocks, last_tick)
+        if followed is not None:
+            self._report(clocks, followed, slept)
 
-    def _follow(self, clocks: CpuClocks, last_tick: float) -> None:
+    def _follow(self, clocks: CpuClocks, last_tick: float) -> Stall | None:
         armed = clocks.read()
         suspect = self._running(self._frame())
         needed = self._stall_seconds / 2
         wait = needed
         while wait > 0:
             if self._stopped.wait(wait) or self._monitor.last_tick != last_tick:
-                return
+                return None
             stall = self._take_evidence(last_tick, armed, suspect)
             now = clocks.read()
             wait = needed - (now.at - armed.at - now.deprived_since(armed))
-        self._report(clocks, stall)
+        return stall
 
     def _take_evidence(self, last_tick: float, armed: CpuReading, suspect: object) -> Stall:
         frame, cause = self._frame(), ""
@@ -228,7 +230,7 @@ class Watchdog:
             return object()  # nobody, and not the one who ran before
         return callback_frame(frame, loop)
 
-    def _report(self, clocks: CpuClocks, stall: Stall) -> None:
+    def _report(self, clocks: CpuClocks, stall: Stall, slept: CpuReading) -> None:
         route = stall.request.get("route", "")
         self._blocked.labels(route).inc()
         until = time.monotonic() + FOLLOW_SECONDS
@@ -236,9 +238,11 @@ class Watchdog:
             if self._stopped.wait(POLL_SECONDS):
                 break
         ended = self._monitor.last_tick != stall.last_tick
-        cause = stall.cause
-        if not cause:
-            cause = clocks.read().cause_since(stall.armed) if stall.stack else "many_callbacks"
+        now, cause = clocks.read(), stall.cause
+        if now.starved_since(slept, self._length(stall), self._stall_seconds):
+            cause = "cpu_starvation"
+        elif not cause:
+            cause = now.cause_since(stall.armed) if stall.stack else "many_callbacks"
         place = own_line(stall.stack)
         suppressed = self._suppressed(f"{route} {place}")
         if suppressed is None:

@@ -35,6 +35,17 @@ def url_of(address: DatabaseAddress) -> URL:
     )
 
 
+def place_of(address: DatabaseAddress) -> str:
+    """Return where a database is, as people name it, and never who asks nor with which password."""
+    if address.backend == "sqlite":
+        return address.database or ":memory:"
+    hosts = (
+        host if host.startswith("/") else f"{host}:{port or POSTGRESQL_PORT}"
+        for host, port in address.hosts
+    )
+    return f"{','.join(hosts) or 'local server'}/{address.database}"
+
+
 def connect_arguments(address: DatabaseAddress) -> dict[str, Any]:
     """Return time limits, and what the address asks for, in the words of the driver."""
     if address.backend == "sqlite":

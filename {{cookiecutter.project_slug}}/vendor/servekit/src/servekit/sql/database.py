@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Self
 import orjson
 from sqlalchemy import MetaData, event, text
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from servekit.notation.database_url import parse_database_url
 from servekit.reservations import Reservation, Reserves
-from servekit.sql.connecting import connect_arguments, prepare_sqlite, stop_once, url_of
+from servekit.sql.connecting import connect_arguments, place_of, prepare_sqlite, stop_once, url_of
 from servekit.sql.errors import (
     UNAVAILABLE,
     database_unavailable,
@@ -69,6 +70,7 @@ class Database(Reserves):
         self.is_open = False
         self._connections = connections
         address = parse_database_url(url)
+        self._place = place_of(address)
         self.engine: AsyncEngine = create_async_engine(
             url_of(address),
             poolclass=TimedPool,
@@ -102,8 +104,11 @@ class Database(Reserves):
                 await lock_schema(connection)
                 for statement in self._schema:
                     await connection.exec_driver_sql(statement)
-        except BaseException:
+        except BaseException as error:
             await self.engine.dispose()  # whoever fails to open is never closed
+            if isinstance(error, DBAPIError):
+                reason = str(error.orig) or type(error.orig).__name__  # a timeout has no text
+                error.args = (f"{self._place}: {reason}",)
             raise
         self.is_open = True
         return self

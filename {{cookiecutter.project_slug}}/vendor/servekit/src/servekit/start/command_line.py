@@ -14,6 +14,7 @@ from servekit.configuration.environment import SettingsError, load_settings, rem
 from servekit.configuration.spelling import example_file, spelled
 from servekit.configuration.variables import unknown_variables
 from servekit.import_string import find
+from servekit.own_code import claim
 from servekit.start.asking import answered
 from servekit.start.diagnosing import add_heap, add_profile, add_top, heap, profile, top
 from servekit.start.doctor import FAILED as DOCTOR_FAILED, add_doctor, doctor
@@ -28,6 +29,7 @@ MARGIN_SECONDS = 10.0
 def run_command(application: str, settings_class: str, arguments: list[str]) -> int:
     """Do what the arguments say and return the exit code; see `servekit.main`."""
     options = parse(arguments)
+    claim(application)
     if options.command == "run":
         return answer(application, settings_class, options)
     try:
@@ -103,8 +105,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     shown.add_argument(
         "--connect", action="store_true", help="with --check: try Redis and the databases too"
     )
-    options = parser.parse_args(arguments)
+    options, unknown = parser.parse_known_args(arguments)
     options.command = options.command or "run"
+    if unknown:  # which a command says itself, with its usage and its exit code
+        whose = commands.choices[options.command] if options.command in arguments else parser
+        whose.error(f"unrecognized arguments: {' '.join(unknown)}")
     return options
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
 
-from servekit.admin.client import AdminClient, AdminError
+from servekit.admin.client import AdminClient, AdminError, NobodyAnswersError
 from servekit.edge.sockets import UNIX
 from servekit.start.diagnosing import positive
 
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from servekit.diagnosis.requests_file import Request
 
 SECONDS_MIN, SECONDS_MAX = 5.0, 100.0
+RANGE = f"{SECONDS_MIN:g} to {SECONDS_MAX:g}"
+CANNOT_JUDGE = 2
 FAILED = 3
-"""The exit code of a doctor that could not work."""
+"""The exit code of a doctor that could not work, or was not told what to do."""
 
 
 def add_doctor(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +34,8 @@ def add_doctor(parser: argparse.ArgumentParser) -> None:
 
     parser.error = fail  # type: ignore[method-assign] # argparse's own code means "cannot judge"
     parser.description = (
-        "Exit code: 0 healthy, 1 a cause found, 2 cannot judge, 3 it failed itself."
+        "Exit code: 0 healthy, 1 a cause found, 2 cannot judge or no service there, 3 arguments "
+        "that it cannot use, or it failed itself."
     )
     whom = parser.add_mutually_exclusive_group()
     whom.add_argument(
@@ -49,7 +52,9 @@ def add_doctor(parser: argparse.ArgumentParser) -> None:
         "--file", default="", help="send its requests in turn: lines `METHOD /path`, or a HAR"
     )
     parser.add_argument("--rate", type=positive, default=20, help="so many a second (20)")
-    parser.add_argument("--seconds", type=sampled_seconds, default=15, help="how long (15)")
+    parser.add_argument(
+        "--seconds", type=sampled_seconds, default=15, help=f"how long, {RANGE} (15)"
+    )
     parser.add_argument("--output", default="", help="write the report as one HTML page")
     parser.add_argument("--json", default="", help="write all that was seen, while it is seen")
     parser.add_argument("--compare", default="", help="say what changed since a report of --json")
@@ -59,7 +64,7 @@ def sampled_seconds(text: str) -> float:
     """Return for how long the doctor may sample."""
     seconds = float(text)
     if not SECONDS_MIN <= seconds <= SECONDS_MAX:
-        raise argparse.ArgumentTypeError(f"{SECONDS_MIN:g} to {SECONDS_MAX:g}, not {text}")
+        raise argparse.ArgumentTypeError(f"{RANGE}, not {text}")
     return seconds
 
 
@@ -74,6 +79,9 @@ def doctor(settings: Settings, options: argparse.Namespace, arguments: tuple[str
     """Examine a service and return the exit code; `arguments` are those of `servekit.main`."""
     try:
         return examined(settings, options, arguments)
+    except NobodyAnswersError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - the answer
+        return CANNOT_JUDGE
     except (AdminError, ValueError) as error:
         print(error, file=sys.stderr)  # noqa: T201 - the answer
         return FAILED
@@ -117,9 +125,8 @@ def running(settings: Settings, options: argparse.Namespace, token: str) -> Admi
     client = AdminClient(settings.admin_host, port, token=token)
     try:
         client.workers()
-    except AdminError as error:
-        hint = "; with --start the doctor starts one" if "nothing answers" in str(error) else ""
-        raise AdminError(f"{error}{hint}") from None
+    except NobodyAnswersError as error:
+        raise NobodyAnswersError(f"{error}; with --start the doctor starts one") from None
     return client
 
 

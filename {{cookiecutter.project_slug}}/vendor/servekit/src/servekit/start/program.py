@@ -26,6 +26,7 @@ from servekit.layers.cors import AllowedOrigins
 from servekit.layers.running_request import running_request
 from servekit.logs import configure_logs, set_level
 from servekit.monitors.profiling import Profiling
+from servekit.own_code import claim
 from servekit.routing.template import route_template
 from servekit.service import Service
 from servekit.supervisor.program import Program
@@ -39,6 +40,7 @@ def load(application: str, settings_class: str) -> Program:
     Both are import strings: `service.app:create_app`, a function of the settings that returns the
     application, and `service.settings:Settings`.
     """
+    claim(application)
     settings = load_settings(find(settings_class))
     configure_logs(settings.log_level, settings.log_format)
     disable_created_metrics()  # type: ignore[no-untyped-call] # has no annotations

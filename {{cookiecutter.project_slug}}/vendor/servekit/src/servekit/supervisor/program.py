@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from servekit.edge.instant import Instant, NeverInstant
 from servekit.edge.limits import ConnectionLimits
 from servekit.import_string import find
+from servekit.own_code import place_of_error
 from servekit.supervisor.channel import encode
 
 if TYPE_CHECKING:
@@ -144,6 +145,10 @@ def load_program(import_string: str, arguments: Sequence[str] = ()) -> Program:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return an error in one line, as people read it."""
-    text = str(error).strip() or "no message"
-    return text if isinstance(error, SystemExit) else f"{type(error).__name__}: {text}"
+    """Return an error as people read it: its first line ends with where in own code it was."""
+    text = (error.msg if isinstance(error, SyntaxError) else str(error)).strip() or "no message"
+    if isinstance(error, SystemExit):
+        return text
+    place = place_of_error(error)
+    first, *others = text.splitlines()
+    return "\n".join([f"{type(error).__name__}: {first}" + f" ({place})" * bool(place), *others])

@@ -17,6 +17,7 @@ import uvicorn
 from servekit.edge.websockets import make_websocket, websocket_protocol
 from servekit.foreign import anyio
 from servekit.foreign.uvicorn import HttpToolsProtocol, LifespanOn, renew_default_headers
+from servekit.own_code import place_of_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,11 +53,12 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 
 class StartFailedError(Exception):
-    """The application's start-up failed; `trace` holds what it raised."""
+    """The application's start-up failed; `trace` holds what it raised, `place` where."""
 
-    def __init__(self, trace: str) -> None:
+    def __init__(self, trace: str, place: str = "") -> None:
         self.trace = trace.strip()
-        super().__init__(first_line(self.trace) or "no message")
+        reason = first_line(self.trace) or "no message"
+        super().__init__(f"{reason} ({place})" if place else reason)
 
 
 def first_line(trace: str) -> str:
@@ -121,7 +123,7 @@ class Application:
         self._lifespan = Lifespan(self.config)
         await self._lifespan.startup()
         if self._lifespan.should_exit:
-            raise StartFailedError(self._lifespan.failure)
+            raise StartFailedError(self._lifespan.failure, self._lifespan.place)
         await self.tick()
 
     async def tick(self) -> None:
@@ -139,6 +141,7 @@ class Lifespan(LifespanOn):
     """uvicorn's lifespan that keeps the reason of a failed start instead of logging it."""
 
     failure = ""
+    place = ""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -151,8 +154,9 @@ class Lifespan(LifespanOn):
             scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}}
             app: Any = self.config.loaded_app
             await app(scope | {"state": self.state}, self.receive, self.send)
-        except BaseException:  # noqa: BLE001 - whatever stops the start is the reason to report
+        except BaseException as error:  # noqa: BLE001 - whatever stops the start is the reason to report
             self.error_occurred = True
+            self.place = place_of_error(error)
             self.failure = self.failure or traceback.format_exc()
         finally:
             self.startup_event.set()

@@ -22,6 +22,8 @@ LIMITS = {  # seconds of each second, between which the score goes from 0 to 100
     "blocking_call": (0.1, 0.5),
     "cpu_on_loop": (0.1, 0.5),
 }
+CODE = ("gil_contention", "blocking_call", "cpu_on_loop")
+"""Those of the service's own code."""
 PART = 0.2
 """Of a window's stalled seconds: a smaller one is no cause of them."""
 SPECIAL = {"blocking_call": ("log", "log_blocks"), "cpu_on_loop": ("json", "huge_json")}

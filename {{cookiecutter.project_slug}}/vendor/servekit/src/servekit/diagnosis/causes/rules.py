@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from servekit.diagnosis.causes import loop, waits
+from servekit.diagnosis.causes.away import away_cause
 from servekit.diagnosis.causes.growth import file_leak, memory_growth, task_leak
 from servekit.diagnosis.causes.traffic import (
     low_hit_ratio,
@@ -13,6 +14,7 @@ from servekit.diagnosis.causes.traffic import (
     overload,
     uneven_workers,
 )
+from servekit.diagnosis.readings import BREAKERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 RULES: tuple[Rule, ...] = (
     *(partial(loop.loop_cause, cause=cause) for cause in loop.LIMITS),
     overload,
+    *(partial(away_cause, neighbour=neighbour) for neighbour in BREAKERS),
     *(partial(waits.wait_cause, cause=cause) for cause in waits.WAITS),
     many_statements,
     uneven_workers,

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from statistics import median
 from typing import TYPE_CHECKING
 
-from servekit.diagnosis.causes.loop import loop_cause
+from servekit.diagnosis.causes.loop import CODE, loop_cause
 from servekit.diagnosis.causes.waits import WAITS, is_at_ease
 from servekit.diagnosis.causes.wording import names, score, seconds_of, told
 from servekit.diagnosis.evidence import Evidence, Verdict, most
@@ -29,7 +29,6 @@ WAITED_MIN_SECONDS = 0.05
 STATEMENTS_PART = 0.3
 SHED = "http_requests_shed_total"
 HOST = ("stopped", "steal", "cpu_quota", "cpu_starvation")
-CODE = ("gil_contention", "blocking_call", "cpu_on_loop")
 
 
 def overload(evidence: Evidence) -> Verdict | None:
@@ -129,7 +128,9 @@ def uneven_workers(evidence: Evidence) -> Verdict | None:
 
 def low_hit_ratio(evidence: Evidence) -> Verdict | None:
     """Look for caches that answer less than half of their look-ups, and have had time to fill."""
-    found = evidence.confirmed(lambda window: window.is_troubled and not window.is_stalled)
+    found = evidence.confirmed(
+        lambda window: window.is_troubled and not window.is_stalled and not window.misses("redis")
+    )
     half = len(evidence.windows) // 2
     earlier, later = (lookups(each) for each in (evidence.windows[:half], evidence.windows[half:]))
     asked = earlier[1] + later[1]

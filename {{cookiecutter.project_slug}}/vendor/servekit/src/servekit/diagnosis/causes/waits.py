@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from servekit.diagnosis.causes.loop import CODE, loop_cause
 from servekit.diagnosis.causes.wording import names, score, seconds_of, told
 from servekit.diagnosis.evidence import Verdict, most
-from servekit.diagnosis.readings import REQUEST, STATEMENT
+from servekit.diagnosis.readings import FAILED_SHARE, REQUEST, STATEMENT
 from servekit.diagnosis.remedies import TITLES
 from servekit.diagnosis.shares import OTHERS_SHARE, ROUTES, wait_shares, waits
 
@@ -51,6 +52,8 @@ def wait_cause(evidence: Evidence, cause: str) -> Verdict | None:
         return counted(window, f"{wait.metric}_count", cause)
 
     def holds(window: Window) -> bool:
+        if window.misses(cause.partition("_")[0]):
+            return False  # what is away is not slow: those who wait for it are told so at once
         if not is_at_ease(window) or (cause == "threads_starved" and computes_beside(window)):
             return False
         if counted(window, REJECTED, cause):
@@ -59,7 +62,7 @@ def wait_cause(evidence: Evidence, cause: str) -> Verdict | None:
         part = WAIT_PART * window.total(f"{REQUEST}_sum")
         return 0 < needed <= waits(window)[cause] and part <= wait_shares(window)[cause]
 
-    found = evidence.confirmed(holds)
+    found = evidence.confirmed(holds) or refusing(evidence, cause)
     if not found:
         return None
     workers = names(found)
@@ -70,6 +73,11 @@ def wait_cause(evidence: Evidence, cause: str) -> Verdict | None:
     waited = sum(wait_shares(window)[cause] for window in found)
     share = waited / (evidence.total(lambda window: window.total(f"{REQUEST}_sum")) or 1.0)
     rejected = sum(counted(window, REJECTED, cause) for window in found)
+    refused = ""
+    if rejected:
+        requests = evidence.total(lambda window: window.requests) or 1.0
+        failed = sum(window.failed for window in found) / requests
+        refused = f"; {rejected:.0f} calls were refused, {failed:.0%} of all requests failed"
     busy = sum(window.busy for window in found) / seconds_of(found)
     lag = sum(window.lag for window in found) / len(found)
     return Verdict(
@@ -80,9 +88,26 @@ def wait_cause(evidence: Evidence, cause: str) -> Verdict | None:
         workers,
         f"{TITLES[cause]}{which(found, wait.metric, cause)}: {mean * 1000:.0f} ms a call in "
         f"{told(workers)}, {share:.0%} of the time of all requests"
-        + (f"; {rejected:.0f} calls were refused" if rejected else ""),
+        f"{refused}",
         ruled_out=(f"Event loop: busy {busy:.0%}, mean lag {lag * 1000:.1f} ms",),
     )
+
+
+def refusing(evidence: Evidence, cause: str) -> list[Window]:
+    """Return the windows in which a pool refused calls, however few, if clients felt it.
+
+    A refusal is a fact that its counter tells, and needs no second window; what fills a pool that
+    stands behind a still event loop is the loop.
+    """
+
+    def refused(window: Window) -> float:
+        return counted(window, REJECTED, cause)
+
+    found = [window for window in evidence.windows if refused(window) and window.failed]
+    felt = sum(min(refused(window), window.failed) for window in found)
+    if felt < FAILED_SHARE * evidence.total(lambda window: window.requests):
+        return []
+    return [] if any(loop_cause(evidence, code) for code in CODE) else found
 
 
 def is_at_ease(window: Window) -> bool:
