@@ -49,10 +49,9 @@ async def test_code_that_cannot_start_leaves_the_old_serving_and_is_retried(tmp_
         await eventually(lambda: len(service.events("reload_failed")) == 1)
         version.write_text("unloadable")
         failures = await eventually(lambda: service.events("reload_failed")[1:])
-        assert service.events("reload_failed")[0]["reason"].startswith(
-            "RuntimeError: this version cannot start (tests/"
-        )
-        assert failures[0]["reason"] == "RuntimeError: this version cannot be loaded"
+        reason = service.events("reload_failed")[0]["reason"]
+        assert reason.startswith("RuntimeError: this version cannot start (tests/")
+        assert failures[0]["reason"].startswith("RuntimeError: this version cannot be loaded (")
         assert failures[0]["retry_seconds"] > service.events("reload_failed")[0]["retry_seconds"]
         assert await service.get() == "one"
         service.process.send_signal(signal.SIGTTIN)  # signals stay live meanwhile
