@@ -108,10 +108,12 @@ class ResponseCacheMiddleware:
         target = scope.pop(TARGET_KEY, None)  # which has the whole query, for no route to see
         scope["route"] = route  # metrics and logs name the template, though nothing was routed
         fields = selected(scope, route)
-        key, now = page_key(scope, route, fields, *place), time.time()
         cached, sight = self._cached.get(route) or self._register(route)
-        asks_for_more = not BYPASSING.isdisjoint(fields) and asks_for_parts_or_has_body(fields)
-        local = None if asks_for_more or cached.bypassed else cached.local_hit(key)
+        if not BYPASSING.isdisjoint(fields) and asks_for_parts_or_has_body(fields):
+            await self._bypass(route, sight, fields, scope, receive, send)
+            return
+        key, now = page_key(scope, route, fields, *place), time.time()
+        local = None if cached.bypassed else cached.local_hit(key)
         if local is not None:  # All that follows would come to the same, for 4 us more.
             page: StoredResponse = local.value
             age = max(0.0, now - page.created_at)
@@ -122,16 +124,26 @@ class ResponseCacheMiddleware:
             return
         exchange = Exchange(self._app, scope, route, sight, fields, key, self._limit_bytes, now)
         exchange.is_guarded = self._is_guarded
-        if asks_for_more:
-            bypass = with_cache_status(send, b"fwd=bypass")
-            body = NoBody(receive) if BODY.isdisjoint(fields) else receive
-            # Nothing of this is kept: the route may see all that there is.
-            await self._app({**scope, "method": "GET", EXCHANGE_KEY: exchange}, body, bypass)
-        elif self._passing.has(key):
+        if self._passing.has(key):
             await self._pass(exchange, receive, send)
         else:
             await self._answer(cached, exchange, receive, send)
             await GOING_ON.wait(exchange)
+
+    async def _bypass(  # noqa: PLR0913, PLR0917 - what is known of the request
+        self,
+        route: CacheableRoute,
+        sight: Sight,
+        fields: dict[bytes, bytes],
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Run the route for this request only: nothing is kept, and it may see all there is."""
+        exchange = Exchange(self._app, scope, route, sight, fields, "", 0, time.time())
+        body = NoBody(receive) if BODY.isdisjoint(fields) else receive
+        bypass = with_cache_status(send, b"fwd=bypass")
+        await self._app({**scope, "method": "GET", EXCHANGE_KEY: exchange}, body, bypass)
 
     async def _answer(
         self, cached: CachedResponse, exchange: Exchange, receive: Receive, send: Send
