@@ -77,6 +77,10 @@ async def connect_sqlite(*arguments: Any, **options: Any) -> Any:
     except asyncio.CancelledError:
         opening.add_done_callback(lambda done: done.exception() or connection.stop())
         raise
+    except Exception:
+        # Its thread answers once more, and to no loop that is closed by then.
+        await asyncio.to_thread(connection._thread.join, LOCK_SECONDS)  # noqa: SLF001 - likewise
+        raise
 
 
 def tls_of(words: dict[str, str]) -> str | ssl.SSLContext:
