@@ -1,8 +1,4 @@
-from pathlib import Path
-
 import httpx2
-
-from servekit import main
 
 ADA = {"username": "ada", "password": "correct horse"}
 
@@ -36,13 +32,3 @@ def test_it_runs_with_workers_and_stops_when_asked(start_service):
         answers = [client.post("/session", json=wrong).status_code for _ in range(7)]
     assert answers == [401] * 5 + [429] * 2
     assert service.stop() == 0
-
-
-def test_the_example_of_env_names_every_setting(capsys):
-    main(
-        "service.app:create_app",
-        settings="service.settings:Settings",
-        arguments=["settings", "--example"],
-    )
-    is_now = (Path(__file__).parents[1] / ".env.example").read_text(encoding="utf-8")
-    assert is_now == capsys.readouterr().out, "`make env` writes .env.example anew"

@@ -50,6 +50,8 @@ def request(method: str, path: str) -> bytes:
         ("POST", "/stream/0", "cancelled"),
         ("GET", "/stream/1000", "cancelled"),
         ("POST", "/stream/1000", "cancelled"),
+        ("GET", "/empty-stream", "cancelled"),
+        ("POST", "/empty-stream", "cancelled"),
         ("POST", "/poll", "told"),
         ("POST", "/receive", "http.disconnect"),
         ("POST", "/slow", "finished"),

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from servekit import Service, Settings
 from servekit.sql import Database, DatabaseDep, DatabaseUnavailable, connecting
+from servekit.sql.errors import unavailable
 from servekit.testing import both_databases
 
 MISTAKES = ["SELEC 1", "SELECT * FROM nowhere", "SELECT missing FROM (SELECT 1 AS a) AS b"]
@@ -110,6 +111,7 @@ async def test_a_sqlite_that_is_locked_is_unavailable_and_still_an_operational_e
         error = await error_of(run(other, "CREATE TABLE wanted (id int)"))
     assert isinstance(error, DatabaseUnavailable)
     assert isinstance(error, OperationalError)
+    assert unavailable(type(error)) is type(error)  # who sees it again changes nothing
 
 
 @pytest.fixture

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from servekit.foreign.uvicorn import HttpToolsProtocol, RequestResponseCycle
 from servekit.hang_up import HUNG_UP
+
+if TYPE_CHECKING:
+    from servekit.edge.cycle import CheckedCycle
 
 READS = frozenset({"GET", "HEAD"})
 HALF_CLOSED_SECONDS = 1.0
@@ -58,21 +61,19 @@ class AbandonedReads(HttpToolsProtocol):
         return True
 
     def _look_again(self) -> None:
-        seen = self.cycle, getattr(self.cycle, "pieces", 0)
-        self.loop.call_later(HALF_CLOSED_SECONDS, self._look_after_half_closed, *seen)
+        cycle = cast("CheckedCycle", self.cycle)  # a worker makes no other
+        self.loop.call_later(HALF_CLOSED_SECONDS, self._look_after_half_closed, cycle, cycle.pieces)
 
-    def _look_after_half_closed(self, cycle: RequestResponseCycle, pieces: int) -> None:
+    def _look_after_half_closed(self, cycle: CheckedCycle, pieces: int) -> None:
         if not self.answering or self.transport.is_closing():
             return
-        active = self.cycle is not cycle or getattr(cycle, "pieces", 0) != pieces
+        active = self.cycle is not cycle or cycle.pieces != pieces
         if active or self.transport.get_write_buffer_size():
             self._look_again()
         elif cycle.response_started or cycle.scope["method"] in READS:
             self.transport.close()
         else:
-            leave = getattr(cycle, "leave", None)
-            if leave is not None:
-                leave()
+            cycle.leave()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

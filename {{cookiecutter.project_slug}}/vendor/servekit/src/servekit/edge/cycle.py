@@ -41,7 +41,7 @@ class CheckedCycle(RequestResponseCycle):
         self.bodiless = False
         self.event_stream = False
         self.pieces = 0
-        """What was sent of the answer so far, its head included."""
+        """How often something of the answer was written, its head included."""
         self._left = self._received = False
 
     def leave(self) -> None:
@@ -57,9 +57,9 @@ class CheckedCycle(RequestResponseCycle):
         return message
 
     async def send(self, message: Any) -> None:
-        self.pieces += 1
         if self._is_gone():
             return
+        self.pieces += message["type"] == START or bool(message.get("body"))
         if message["type"] == START and not self.response_started:
             message = self._checked(message)
         elif message["type"] == BODY and self.bodiless:
@@ -113,7 +113,6 @@ class FastHeadCycle(CheckedCycle):
     _until_close = False
 
     async def send(self, message: Any) -> None:
-        self.pieces += 1
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
         if self.disconnected or (self.transport.is_closing() and self._is_gone()):
@@ -123,6 +122,7 @@ class FastHeadCycle(CheckedCycle):
                 await super().send(message)  # which says what is wrong
             head = self._head(message["status"], message.get("headers", ()))
             self.response_started = True
+            self.pieces += 1
             self.waiting_for_100_continue = False
             if self._by_length:
                 self.transport.hold(head, whole=type(message) is WholeStart)
@@ -132,6 +132,7 @@ class FastHeadCycle(CheckedCycle):
         if self.response_complete or message["type"] != BODY:
             await super().send(message)
         body, more = message.get("body", b""), message.get("more_body", False)
+        self.pieces += bool(body)
         if self._by_length:
             left = self.expected_content_length - len(body)
             if left < 0:

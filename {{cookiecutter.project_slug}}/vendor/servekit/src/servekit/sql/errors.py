@@ -70,7 +70,7 @@ def tell_unavailable(context: ExceptionContext) -> None:
     """Make an error a `DatabaseUnavailable` too, where it is not the statement's."""
     error = context.sqlalchemy_exception
     if error is not None and is_unavailable(context):
-        error.__class__ = unavailable(type(error))  # type: ignore[arg-type] # classes are hashable
+        error.__class__ = unavailable(type(error))
 
 
 def is_unavailable(context: ExceptionContext) -> bool:
@@ -85,8 +85,10 @@ def is_unavailable(context: ExceptionContext) -> bool:
 
 
 @cache
-def unavailable(kind: type[Any]) -> type[Any]:
+def unavailable(kind: Any) -> Any:
     """Return a class of errors that are both, under the name that the error has."""
+    if issubclass(kind, DatabaseUnavailable):
+        return kind
     names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
     return type(kind.__name__, (DatabaseUnavailable, kind), names)
 

@@ -6,14 +6,13 @@ import asyncio
 import io
 import itertools
 import sys
-import sysconfig
 import threading
 import traceback
 from collections.abc import Callable, Collection, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from servekit.awaits import awaits
+from servekit.own_code import is_own
 
 if TYPE_CHECKING:
     from servekit.foreign.uvicorn import RequestResponseCycle
@@ -22,13 +21,6 @@ OLDEST = 20
 """Requests that are told of."""
 TASKS_MAX = 2000
 """Tasks among which they are sought: each takes a microsecond of the loop."""
-
-OTHERS_CODE = tuple(
-    f"{folder}/"
-    for folder in {sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}
-    | {str(Path(__file__).parents[1])}
-)
-"""What lies below is not the service's own code: Python, libraries and this one."""
 
 
 def running_requests(
@@ -61,7 +53,7 @@ def own_place(task: asyncio.Task[Any] | None) -> str:
     """Return where the innermost own code of a suspended task waits."""
     place = ""
     for _, frame in awaits(task) if task is not None else ():
-        if frame is not None and not frame.f_code.co_filename.startswith((*OTHERS_CODE, "<")):
+        if frame is not None and is_own(frame.f_code.co_filename):
             place = f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_qualname}"
     return place
 

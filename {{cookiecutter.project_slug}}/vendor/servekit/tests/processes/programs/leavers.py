@@ -43,6 +43,23 @@ def stream(request):
     return StreamingResponse(pieces(), media_type="text/event-stream")
 
 
+def empty(request):
+    """Send a piece, and then pieces of which nothing is written."""
+
+    async def pieces():
+        end = "cancelled"
+        try:
+            yield "first\n"
+            for _ in range(80):
+                await asyncio.sleep(0.1)
+                yield ""
+            end = "finished"
+        finally:
+            note(request, end)
+
+    return StreamingResponse(pieces(), media_type="text/event-stream")
+
+
 async def poll(request):
     for _ in range(80):
         if await request.is_disconnected() and await request.is_disconnected():
@@ -69,6 +86,7 @@ BOTH = ["GET", "POST"]
 app = Starlette(
     routes=[
         Route("/stream/{count:int}", stream, methods=BOTH),
+        Route("/empty-stream", empty, methods=BOTH),
         Route("/poll", poll, methods=["POST"]),
         Route("/receive", receive, methods=["POST"]),
         Route("/slow", slow, methods=["POST"]),
