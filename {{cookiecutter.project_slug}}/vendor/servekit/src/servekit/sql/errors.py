@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -84,13 +83,17 @@ def is_unavailable(context: ExceptionContext) -> bool:
     return str(getattr(original, "sqlstate", None) or "").startswith(POSTGRESQL_UNAVAILABLE)
 
 
-@cache
 def unavailable(kind: Any) -> Any:
     """Return a class of errors that are both, under the name that the error has."""
     if issubclass(kind, DatabaseUnavailable):
         return kind
-    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
-    return type(kind.__name__, (DatabaseUnavailable, kind), names)
+    if kind not in _kinds:
+        names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+        _kinds[kind] = type(kind.__name__, (DatabaseUnavailable, kind), names)
+    return _kinds[kind]
+
+
+_kinds: dict[Any, Any] = {}
 
 
 def explain_pooler(context: ExceptionContext) -> None:
