@@ -1,4 +1,4 @@
-"""What watching costs: CPU of an idle worker, and throughput of a busy one, with and without.
+"""What watching costs: CPU of an idle worker, throughput of a busy one, a count of the heap.
 
 What a wake-up costs is the machine's: so a timer that does nothing, as often as the monitors
 sample, stands beside the idle figure.
@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import contextlib
 import statistics
+import threading
 import time
 from contextlib import AsyncExitStack
 from typing import Any
@@ -20,14 +21,18 @@ from starlette.types import ASGIApp, Message
 
 from bench.layers import bare
 from servekit.admission.pressure import Pressure
+from servekit.monitors.busy_clock import RunQueueWait
 from servekit.monitors.gc_monitor import GcMonitor
 from servekit.monitors.loop_monitor import LoopMonitor
 from servekit.monitors.memory_monitor import MemoryMonitor
+from servekit.monitors.profiling import Profiling
 from servekit.monitors.watchdog import Watchdog
 from servekit.tuning import tune
 
 IDLE_PERCENT_MAX = 1.0
 BUSY_PERCENT_MAX = 2.0
+HEAP_PAUSE_MS_MAX = 10.0
+HEAP_OBJECTS = 1_000_000
 PAIR_SECONDS = 0.2
 SCOPE = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
 
@@ -97,8 +102,28 @@ async def busy(app: ASGIApp, seconds: float, *, on: bool) -> float:
         return count / (time.process_time() - cpu)
 
 
+async def heap_pause_ms() -> float:
+    """Return for how long the loop stood still while its heap was counted, waits aside."""
+    waited = RunQueueWait(threading.get_native_id())
+    pauses: list[float] = []
+
+    async def tick() -> None:
+        while True:
+            began = time.monotonic() - waited.seconds()
+            await asyncio.sleep(0.001)
+            pauses.append(time.monotonic() - waited.seconds() - began - 0.001)
+
+    ticking = asyncio.create_task(tick())
+    try:
+        await Profiling().heap({"top": 10})
+        return 1000 * max(pauses)
+    finally:
+        ticking.cancel()
+        waited.close()
+
+
 def main() -> None:
-    """Print both costs; rounds with and without take turns."""
+    """Print the costs; rounds with and without take turns."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=9, help="of the idle figure")
     parser.add_argument("--seconds", type=float, default=2, help="of a round")
@@ -116,10 +141,14 @@ def main() -> None:
         on_first = bool(number % 2)
         rates = {on: uvloop.run(busy(app, PAIR_SECONDS, on=on)) for on in (on_first, not on_first)}
         lost.append(100 * (1 - rates[True] / rates[False]))
+    held: list[list[None]] = [[] for _ in range(HEAP_OBJECTS)]
+    paused = [uvloop.run(heap_pause_ms()) for _ in range(options.rounds)]
+    del held
     print(f"idle, a bare timer: % of a core {statistics.median(timer):8.2f}")
     for name, values, limit in (
         ("idle, the monitors: % of a core", added, IDLE_PERCENT_MAX),
         ("busy: % of throughput", lost, BUSY_PERCENT_MAX),
+        ("heap of a million: ms of pause", paused, HEAP_PAUSE_MS_MAX),
     ):
         print(f"{name:32}{statistics.median(values):8.2f}   goal <= {limit:g}")
 

@@ -81,7 +81,7 @@ async def test_the_504_does_not_wait_for_a_thread():
 
     @app.get("/")
     def blocking() -> str:
-        time.sleep(0.2)
+        time.sleep(1)
         return "late"
 
     messages = []
@@ -91,7 +91,7 @@ async def test_the_504_does_not_wait_for_a_thread():
 
     began = time.monotonic()
     await DeadlineMiddleware(app, **SOON)(http_scope(), None, send)  # type: ignore[arg-type] # never received from
-    assert messages[0][0] - began < 0.15
+    assert messages[0][0] - began < 0.7
     assert [m["status"] for _, m in messages if "status" in m] == [504]
 
 

@@ -193,7 +193,7 @@ def seconds_stopped(said):
 
 def test_a_process_that_works_or_waits_was_not_stopped():
     with healthy(1) as process:
-        assert seconds_stopped(process.communicate(timeout=patience(20))[0]) < 0.1
+        assert seconds_stopped(process.communicate(timeout=patience(20))[0]) < 0.4
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the load is for one core")
@@ -204,7 +204,7 @@ def test_a_process_without_a_cpu_is_not_blocked():
         with healthy(1, ONE_CORE) as process:
             said = process.communicate(timeout=patience(20))[0]
         assert "held_seconds" not in said
-        assert seconds_stopped(said) < 0.25
+        assert seconds_stopped(said) < 0.4
     finally:
         for hog in hogs:
             hog.kill()
@@ -219,4 +219,4 @@ async def test_a_call_that_waits_did_not_stop_the_process():
                 await asyncio.sleep(0.03)
             await asyncio.sleep(0.1)
     stopped = watched.registry.get_sample_value("process_stopped_seconds_total")
-    assert stopped < 0.15, stopped  # a busy machine may hold it up for a moment
+    assert stopped < 0.4, stopped  # of 0.8: a busy machine may hold it up for a moment

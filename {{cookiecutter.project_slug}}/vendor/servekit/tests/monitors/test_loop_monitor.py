@@ -76,10 +76,11 @@ def test_utilisation_is_exact_on_the_standard_loop_which_is_left_as_it_was():
 
 async def test_smoothed_lag_passes_over_a_single_stall_but_not_over_a_lasting_one():
     async with LoopMonitor(registry=CollectorRegistry()) as monitor:
+        began = time.monotonic()
         time.sleep(0.1)  # noqa: ASYNC251 - one stall
         while not monitor.last_late_tick:  # noqa: ASYNC110 - ends at the very tick
             await asyncio.sleep(0)
-        assert 0 < monitor.lag_seconds < 0.03
+        assert 0 < monitor.lag_seconds < 0.3 * (time.monotonic() - began)
         for _ in range(8):
             time.sleep(0.1)  # noqa: ASYNC251 - many
             await asyncio.sleep(0.002)
@@ -138,8 +139,9 @@ async def test_a_dozing_monitor_ticks_seldom_and_its_figures_miss_none():
 async def test_a_dozing_monitor_that_is_woken_proves_the_loop_alive_and_ticks_on():
     async with LoopMonitor(registry=CollectorRegistry()) as monitor:
         await dozing(monitor)
+        woken = time.monotonic()
         monitor.wake()
-        assert time.monotonic() - monitor.last_tick < patience(0.005)
+        assert monitor.last_tick >= woken
         assert monitor.tick_seconds == monitor.interval_seconds
         monitor.doze()
         assert not monitor.dozing

@@ -1,7 +1,9 @@
 import asyncio
 import hashlib
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import structlog
@@ -10,10 +12,17 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from servekit.monitors import busy_clock, stall_evidence, watchdog
+from servekit.monitors.alarm import PolledAlarm, alarm
 from servekit.monitors.loop_monitor import LoopMonitor
 from servekit.monitors.stall_evidence import CpuReading
 from servekit.monitors.watchdog import Watchdog
 from servekit.testing import patience
+
+
+@pytest.fixture(autouse=True, params=["the kernel's alarm", "polled"])
+def either_alarm(request, monkeypatch):
+    if request.param == "polled":
+        monkeypatch.setattr(watchdog, "alarm", PolledAlarm)
 
 
 class Watched:
@@ -86,26 +95,36 @@ async def test_a_request_that_wakes_a_dozing_monitor_and_blocks_is_reported():
     assert record["blocked_seconds"] == pytest.approx(0.07, abs=patience(0.03))
 
 
-class Waits(threading.Event):
-    longest = 0.0
+async def test_the_alarm_is_set_earlier_as_soon_as_a_dozing_monitor_is_woken():
+    with capture_logs():
+        async with Watched() as watched:
+            async with asyncio.timeout(patience(3)):
+                while watched.monitor.tick_seconds <= watched.monitor.interval_seconds:
+                    watched.monitor.doze()  # refused while the loop is late
+                    await asyncio.sleep(0.01)
+            watched.monitor.wake()
+            began = time.monotonic()
+            while not watched.count() and time.monotonic() < began + patience(0.5):
+                time.sleep(0.001)  # noqa: ASYNC251 - the block
+            seen = time.monotonic() - began
+    assert seen < patience(0.09), "from a doze it would be 0.1 s"
 
-    def wait(self, timeout=None):
-        self.longest = timeout
-        return super().wait(timeout)
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel has no such timer")
+async def test_a_loop_that_ticks_wakes_no_one(monkeypatch):
+    monkeypatch.setattr(watchdog, "alarm", alarm)
+    async with Watched():
+        [thread] = [thread for thread in threading.enumerate() if thread.name == "watchdog"]
+        task = f"/proc/self/task/{thread.native_id}/status"
+        before = switches(task)
+        await asyncio.sleep(0.5)
+        # Each 10 ms a tick puts the alarm off; the machine may be late for some.
+        assert switches(task) - before < 5
 
 
-async def test_the_watchdog_wakes_with_the_monitor():
-    watched = Watched()
-    waits = watched.monitor.woken = Waits()
-    async with watched:
-        async with asyncio.timeout(patience(2)):
-            while waits.longest <= 0.04:
-                watched.monitor.doze()  # refused while the loop is late
-                await asyncio.sleep(0.1)
-        watched.monitor.wake()
-        async with asyncio.timeout(patience(2)):
-            while waits.longest >= 0.036:  # noqa: ASYNC110 - nor does it here
-                await asyncio.sleep(0.001)
+def switches(path):
+    (line,) = (x for x in Path(path).read_text().splitlines() if x.startswith("voluntary"))
+    return int(line.split()[1])
 
 
 async def test_a_doze_is_no_block_and_a_block_in_it_has_its_length():

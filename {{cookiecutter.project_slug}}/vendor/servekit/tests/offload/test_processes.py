@@ -125,10 +125,9 @@ async def test_a_full_queue_rejects_at_once_with_a_time_to_come_back():
         queued = asyncio.create_task(processes.run(jobs.add, 1, 1))
         await until(lambda: processes.waiting == 1)
         assert registry.get_sample_value("offload_queue_size", {"pool": "processes"}) == 1
-        started = time.monotonic()
         with pytest.raises(OffloadRejected) as caught:
             await processes.run(jobs.add, 1, 1)
-        assert time.monotonic() - started < patience(0.3)
+        assert not running.done()
         assert caught.value.retry_after >= 1
         assert await queued == 2
         await running

@@ -38,12 +38,12 @@ async def test_a_refusal_and_silence_end_within_the_budget(proxy):
         await clients.sessions.ping()
         proxy.black_hole = True
         await asyncio.sleep(0.3)
-        assert 0.08 < await time_to_fail(lambda: clients.cache.get("a")) < patience(0.2)
-        assert 0.23 < await time_to_fail(lambda: clients.sessions.get("a")) < patience(0.4)
+        assert 0.08 < await time_to_fail(lambda: clients.cache.get("a")) < patience(0.5)
+        assert 0.23 < await time_to_fail(lambda: clients.sessions.get("a")) < patience(0.7)
 
         await proxy.refuse()
-        assert await time_to_fail(lambda: clients.cache.get("a")) < patience(0.1)
-        assert await time_to_fail(lambda: clients.sessions.get("a")) < patience(0.1)
+        assert await time_to_fail(lambda: clients.cache.get("a")) < patience(0.3)
+        assert await time_to_fail(lambda: clients.sessions.get("a")) < patience(0.3)
 
 
 async def test_pipelines_keep_the_budget_too(proxy):
@@ -56,7 +56,7 @@ async def test_pipelines_keep_the_budget_too(proxy):
         await asyncio.sleep(0.1)
         async with clients.cache.pipeline() as pipeline:
             pipeline.get("a")
-            assert await time_to_fail(pipeline.execute) < patience(0.2)
+            assert await time_to_fail(pipeline.execute) < patience(0.5)
 
 
 async def test_a_mistake_in_a_command_is_told_as_redis_says_it(redis_url):

@@ -8,7 +8,6 @@ from prometheus_client import CollectorRegistry
 from servekit.layers.request_id import bound_request_id
 from servekit.resilience.breaker import CLOSED, OPEN
 from servekit.resilience.deadlines import Deadline, current_deadline
-from servekit.testing import patience
 from servekit.upstream.client import Upstream
 from servekit.upstream.errors import UpstreamTimeout, UpstreamUnavailable
 from servekit.upstream.metrics import UpstreamMetrics
@@ -74,13 +73,13 @@ async def test_a_call_ends_while_its_request_still_has_time_to_answer():
     upstream, _ = make("silent")
     loop = asyncio.get_running_loop()
     async with upstream:
-        with deadline(0.5):
+        with deadline(2):
             began = loop.time()
             with pytest.raises(UpstreamTimeout):
                 await upstream.get("/")
             took = loop.time() - began
 
-    assert 0.4 <= took < patience(0.5)
+    assert 1.6 <= took < 2
 
 
 async def test_a_request_without_time_calls_nobody():

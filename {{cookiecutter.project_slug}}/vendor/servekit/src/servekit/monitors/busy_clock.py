@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 from typing import Any, Protocol
+
+from servekit.monitors.system_calls import SmallFile
 
 
 class BusyClock(Protocol):
@@ -76,7 +77,7 @@ class RunQueueWait:
     def __init__(self, native_thread_id: int) -> None:
         try:
             path = f"/proc/self/task/{native_thread_id}/schedstat"
-            self._file: int | None = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._file: SmallFile | None = SmallFile(path)
         except OSError:
             self._file = None
 
@@ -97,11 +98,11 @@ class RunQueueWait:
         if self._file is None:
             return 0.0
         try:
-            return int(os.pread(self._file, 64, 0).split()[field]) / 1e9
+            return int(self._file.read().split()[field]) / 1e9
         except (OSError, IndexError):
             return 0.0
 
     def close(self) -> None:
         if self._file is not None:
-            os.close(self._file)
+            self._file.close()
             self._file = None

@@ -61,8 +61,8 @@ class LoopMonitor(Collector):
         """Whether ticks come only each 50 ms, as there is nobody whom lag could hurt."""
         self.tick_seconds = interval_seconds
         """From the last tick to the next."""
-        self.woken = threading.Event()
-        """Set when ticks come each 10 ms again, for the one who waits for that and clears it."""
+        self.on_tick: Callable[[float], None] | None = None
+        """Called in the loop after each tick, with the time at which the next is due."""
         self.listeners: list[PeriodListener] = []
         self.thread_id = 0
         self.native_thread_id = 0
@@ -134,7 +134,6 @@ class LoopMonitor(Collector):
         if self._timer is not None:
             self._timer.cancel()
             self._tick()
-        self.woken.set()
 
     def _tick(self) -> None:
         # All that can wait does: what runs a hundred times a second runs with cold caches.
@@ -146,6 +145,8 @@ class LoopMonitor(Collector):
             self.dozing = False
         self.tick_seconds = self.interval_seconds * (DOZING_INTERVALS if self.dozing else 1)
         self._timer = self.loop.call_later(self.tick_seconds, self._tick)
+        if self.on_tick is not None:
+            self.on_tick(now + self.tick_seconds)
         self._pending.append((now, lag if lag > 0 else 0.0, elapsed))
         if lag >= self.interval_seconds or now - self._period_start >= PERIOD_SECONDS:
             self._record_pending(now)

@@ -13,6 +13,7 @@ from typing import Any, Self
 import structlog
 from prometheus_client import CollectorRegistry, Counter
 
+from servekit.monitors.alarm import Due, alarm
 from servekit.monitors.busy_clock import RunQueueWait
 from servekit.monitors.gc_monitor import GcMonitor
 from servekit.monitors.loop_monitor import LoopMonitor
@@ -29,7 +30,6 @@ from servekit.monitors.stall_evidence import (
 
 FOLLOW_SECONDS = 1.0
 POLL_SECONDS = 0.01
-OWN_WAIT_SECONDS = 1.0
 PLACES_MAX = 1000
 GC_CALLBACK = GcMonitor.time_collection.__code__
 
@@ -51,14 +51,12 @@ class Stops:
         self._least_seconds = least_seconds
         self._own_wait = RunQueueWait(threading.get_native_id())
         self._deprived = self._own_wait.seconds()
-        self._read_at = time.monotonic()
 
     def count(self, clocks: CpuClocks, before: CpuReading, late: float) -> None:
         """Take in that this thread woke `late`, and what the clocks were before it slept."""
-        if late < self._least_seconds and time.monotonic() - self._read_at < OWN_WAIT_SECONDS:
-            return  # a file that is read each time would let the loop go on too often
         deprived, self._deprived = self._deprived, self._own_wait.seconds()
-        self._read_at = time.monotonic()
+        if late < self._least_seconds:
+            return
         now = clocks.read()
         used = now.process_cpu - before.process_cpu + now.deprived_since(before)
         stood = late - used - (self._deprived - deprived)
@@ -129,6 +127,10 @@ class Watchdog:
     async def __aenter__(self) -> Self:
         if self._stall_seconds > 0:
             self._stopped.clear()
+            clocks = CpuClocks(self._monitor.thread_id, self._monitor.native_thread_id)
+            self._alarm = alarm(Due(self._overdue_at(), clocks.read()))
+            self._monitor.on_tick = self._put_off
+            self._clocks = clocks
             self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
             self._thread.start()
         return self
@@ -140,38 +142,35 @@ class Watchdog:
         trace: TracebackType | None,
     ) -> None:
         self._stopped.set()
-        self._monitor.woken.set()
         if self._thread is not None:
+            self._monitor.on_tick = None
+            self._alarm.ring()
             while self._thread.is_alive():  # noqa: ASYNC110 - a thread's end gives no event
                 await asyncio.sleep(0.001)
 
+    def _put_off(self, tick_due: float) -> None:
+        self._alarm.put_off(Due(tick_due + self._stall_seconds / 2, self._clocks.read()))
+
     def _watch(self) -> None:
-        # Sleeps to the very moment at which the loop would be overdue: about 30 wake-ups a second,
-        # half as many while the monitor dozes.
-        clocks = CpuClocks(self._monitor.thread_id, self._monitor.native_thread_id)
         stops = Stops(self._stood, self._stall_seconds)
-        slept = clocks.read()
         while not self._stopped.is_set():
-            self._monitor.woken.clear()
-            overdue = self._overdue_at()
-            reading = clocks.read()
-            if reading.at < overdue:
-                slept = reading  # else it was held up already: from the reading before this one
-            wait = overdue - time.monotonic()
-            if wait > 0 and self._monitor.woken.wait(wait):
-                continue
+            held_up = self._alarm.arm().at <= time.monotonic()
+            due = self._alarm.wait()
             woke_at = time.monotonic()
-            # First, for whatever reads a file lets the loop go on from where it is to be found; and
-            # again when it is due, as ticks may have come meanwhile and the call after them.
+            if self._stopped.is_set():
+                break
+            # When it is due now: ticks may have come meanwhile, and the call after them.
             if woke_at >= self._overdue_at():
                 try:
-                    self._look(clocks, self._monitor.last_tick, slept)
+                    self._look(self._clocks, self._monitor.last_tick, self._alarm.latest.reading)
                 except Exception:  # a report that fails must not end the watch
                     log.exception("watchdog_report_failed")
-            if wait > 0:
-                stops.count(clocks, reading, woke_at - overdue)
+                    self._stopped.wait(POLL_SECONDS)
+            if not held_up:
+                stops.count(self._clocks, due.reading, woke_at - due.at)
         stops.close()
-        clocks.close()
+        self._alarm.close()
+        self._clocks.close()
 
     def _overdue_at(self) -> float:
         return self._monitor.last_tick + self._monitor.tick_seconds + self._stall_seconds / 2
