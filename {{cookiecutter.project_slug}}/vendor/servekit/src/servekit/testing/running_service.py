@@ -46,13 +46,23 @@ class RunningService:
         return [record for record in records if record.get("event") == name]
 
     def wait_until_ready(self, seconds: float = START_SECONDS) -> None:
-        """Wait until it answers; fail with its log when it ends before, or takes too long."""
+        """Wait until all workers answer; fail with its log if it ends before, or takes too long."""
         deadline = time.monotonic() + patience(seconds)
-        while not answers(f"{self.url}/readyz"):
+        while not (answers(f"{self.url}/readyz") and self._workers_are_ready()):
             code = self.process.poll()
             assert code is None, f"exit {code} at start:\n{self.log}"  # noqa: S101 - it fails a test
             assert time.monotonic() < deadline, f"not ready in time:\n{self.log}"  # noqa: S101
             time.sleep(0.02)
+
+    def _workers_are_ready(self) -> bool:
+        if self.admin_url.endswith(":0"):
+            return True  # nobody is there to ask
+        try:
+            url = f"{self.admin_url}/workers"
+            with urllib.request.urlopen(url, timeout=patience(1)) as answer:  # noqa: S310 - our own
+                return all(worker["state"] == "ready" for worker in json.load(answer)["workers"])
+        except OSError:
+            return False
 
     def stop(self, number: int = signal.SIGTERM, seconds: float = STOP_SECONDS) -> int:
         """Send a signal, wait for the end and return the exit code."""
@@ -61,7 +71,7 @@ class RunningService:
 
 
 class StartService(Protocol):
-    """Starts `python -m module` and waits until it is ready.
+    """Starts `python -m module` and waits until all its workers are ready.
 
     `folder` is where it runs, a new one unless given; `environment` are settings, by their names in
     capitals. There are two workers unless WORKERS says otherwise.
