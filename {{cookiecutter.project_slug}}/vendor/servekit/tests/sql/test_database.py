@@ -140,6 +140,40 @@ async def test_many_workers_may_create_the_tables_at_once(database_url):
         assert await asyncio.gather(*opening, return_exceptions=True) == workers
 
 
+@contextlib.contextmanager
+def written_by_another(path):
+    """Be about to write to a database that keeps no log yet, as a worker that starts beside."""
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("CREATE TABLE theirs (id INTEGER)")
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        yield other
+    finally:
+        other.close()
+
+
+async def test_a_new_sqlite_waits_for_who_writes_to_it(tmp_path):
+    path = tmp_path / "test.db"
+    with written_by_another(path) as other:
+        database = Database(f"sqlite:///{path}", metadata)
+        opening = asyncio.ensure_future(database.__aenter__())
+        await asyncio.sleep(0.2)
+        assert not opening.done()
+        other.execute("COMMIT")
+        async with asyncio.timeout(patience(5)):
+            await opening
+        await database.__aexit__()
+
+
+async def test_a_new_sqlite_waits_no_longer_than_for_any_lock(tmp_path, monkeypatch):
+    monkeypatch.setattr(connecting, "LOCK_SECONDS", 0.2)
+    path = tmp_path / "test.db"
+    with written_by_another(path):
+        async with asyncio.timeout(patience(5)):
+            with pytest.raises(OperationalError, match="database is locked"):
+                await Database(f"sqlite:///{path}", metadata).__aenter__()
+
+
 @both_databases
 async def test_an_upsert_replaces_the_row_of_its_id(database_url):
     async with Database(database_url, metadata) as database:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import ssl
+import time
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -20,6 +22,7 @@ POSTGRESQL_PORT = 5432
 CONNECT_SECONDS = 5
 COMMAND_SECONDS = 30
 LOCK_SECONDS = 5
+POLL_SECONDS = 0.01
 
 
 def url_of(address: DatabaseAddress) -> URL:
@@ -112,10 +115,25 @@ async def connect_postgresql(**arguments: Any) -> Any:
 def prepare_sqlite(connection: Any, _record: object) -> None:
     """Let readers and one writer of several processes work side by side."""
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode = WAL")
+    write_ahead(connection, cursor)
     cursor.execute("PRAGMA synchronous = NORMAL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
+
+
+def write_ahead(connection: Any, cursor: Any) -> None:
+    """Keep a log of what is written; SQLite itself waits for no one who is about to do the same."""
+    until = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() >= until:
+                raise
+            connection.run_async(lambda _: asyncio.sleep(POLL_SECONDS))
+        else:
+            return
 
 
 def stop_once(connection: Any, _record: object) -> None:
