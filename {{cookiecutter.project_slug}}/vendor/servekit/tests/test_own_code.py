@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from servekit import own_code
-from servekit.own_code import kind_of, place_of_error
+from servekit.own_code import kind_of, line_of, place_of_error
 from servekit.supervisor.program import reason_of
 from servekit.worker.application import Application, StartFailedError
 
@@ -138,3 +138,33 @@ def test_an_error_that_passed_no_own_line_has_no_place():
     assert place_of_error(ValueError("never raised")) == ""
     assert reason_of(ValueError("never raised")) == "ValueError: never raised"
     assert place_of_error(asyncio.CancelledError()) == ""
+
+
+def kept(lines):
+    result: list[int] = []
+    for line in lines:
+        if line not in result:
+            result.append(line)
+    return result
+
+
+def test_each_instruction_belongs_to_a_line():
+    seen = []
+
+    def watch(frame, event, _):
+        if frame.f_code is not kept.__code__:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            seen.append((frame.f_lineno, line_of(frame)))
+        return watch
+
+    before = sys.gettrace()
+    sys.settrace(watch)
+    try:
+        kept([1, 1, 2, 2])
+    finally:
+        sys.settrace(before)
+    first = kept.__code__.co_firstlineno
+    assert {line for _, line in seen} == {*range(first + 1, first + 6)}
+    assert all(told in (line, None) for told, line in seen)

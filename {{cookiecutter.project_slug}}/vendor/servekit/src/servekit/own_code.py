@@ -7,7 +7,7 @@ import re
 import traceback
 from functools import lru_cache
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FrameType
 
 INSTALLED = re.compile(r"/(?:site|dist)-packages/([^/]+?)(?:\.py|/)")
 OURS = re.compile(r"/(src|site-packages|dist-packages)/servekit/")
@@ -57,6 +57,20 @@ def begins_at(code: CodeType) -> int:
             if DEF.match(linecache.getline(code.co_filename, line)):
                 return line
     return first
+
+
+def line_of(frame: FrameType) -> int:
+    """Return the line that a frame executes, also where an instruction belongs to none.
+
+    The jump back of a loop is one: it counts to the line before it.
+    """
+    found = frame.f_lineno
+    if found is None:
+        found = frame.f_code.co_firstlineno
+        for start, _, line in frame.f_code.co_lines():
+            if start <= frame.f_lasti and line is not None:
+                found = line
+    return found
 
 
 def place_of_error(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from hypothesis import given, strategies as st
 
 from servekit.diagnosis.judgement import document, judge, judge_again
 from servekit.diagnosis.readings import KEPT, LOOP_CPU, REQUEST, STALLED, Window
+from servekit.diagnosis.remedies import not_judged
 from servekit.diagnosis.report import page, summary
 from servekit.diagnosis.shares import stall_shares, wait_shares
 from servekit.diagnosis.stacks import Frame, Profile
@@ -120,6 +121,10 @@ def test_where_the_kernel_does_not_tell_who_ran_no_code_is_blamed():
     assert LOOP_CPU not in deltas
     seen = judge(windows, profiles())
     assert (seen.verdicts, seen.exit_code) == ((), 2)
+
+
+def test_a_report_says_which_growth_its_seconds_are_too_few_for():
+    assert "less than 32 MiB a minute in a worker: 15 s are too short" in not_judged(15)
 
 
 def test_a_report_of_another_version_is_refused():

@@ -8,7 +8,8 @@ import pytest
 import doctor_matrix.ailing  # noqa: F401 - registers the cases
 from doctor_matrix.__main__ import Outcome
 from doctor_matrix.cases import CASES
-from servekit.diagnosis.remedies import FIXES, NEXT, TITLES
+from servekit.diagnosis.remedies import FIXES, NEXT, TITLES, next_step
+from servekit.start.command_line import parse
 
 GUIDE = Path(__file__).parents[2] / "docs" / "operations.md"
 NOT_INJECTED = {"steal"}
@@ -51,3 +52,13 @@ PLACE = f"{CASE.place}{FIRST + 1}"
 )
 def test_the_matrix_is_strict(outcome, wrong):
     assert outcome.wrong == wrong
+
+
+@pytest.mark.parametrize("cause", TITLES)
+def test_the_next_step_can_be_typed_as_it_is_printed(cause):
+    step = next_step(cause, "http://127.0.0.1:28061")
+    assert "{" not in step
+    assert "9100" not in step
+    command = re.split("[;:,] ", step)[0].split()
+    if command[0] in {"profile", "heap", "status", "settings", "doctor"}:
+        assert parse(command).command == command[0]

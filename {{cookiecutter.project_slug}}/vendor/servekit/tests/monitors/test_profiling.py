@@ -1,6 +1,7 @@
 import asyncio
 import hashlib
 import json
+import re
 import threading
 import time
 
@@ -96,9 +97,26 @@ def test_a_profile_of_ever_new_stacks_is_bounded(monkeypatch):
     root = compile("", "root", "exec")
     for number in range(500):
         leaf = compile(f"x = {number}", "leaf", "exec")
-        sampler._count(((root, 0), (root, 0), (root, 0), (leaf, 0)))
+        sampler._count(((root, 0), (root, 0), (root, 0), (leaf, 0)), 1)
     assert len(sampler.stacks) == 6
     assert sampler.stacks.total() == 500
+
+
+def match_for_long():
+    re.match(r"(a+)+$", "a" * 20 + "b")
+
+
+async def test_a_call_that_keeps_the_interpreter_counts_for_as_long_as_it_took():
+    busy = -time.thread_time()
+    profile = asyncio.ensure_future(Profiling().profile({"seconds": 1, "format": "collapsed"}))
+    await asyncio.sleep(0.1)
+    while not profile.done():
+        match_for_long()
+        await asyncio.sleep(0.1)
+    busy += time.thread_time()
+    lines = (await profile).decode().splitlines()
+    found = sum(int(line.rpartition(" ")[2]) for line in lines if "match_for_long" in line)
+    assert found / 100 == pytest.approx(busy, rel=0.4)
 
 
 def wait():

@@ -116,6 +116,16 @@ def test_commands_say_so_when_no_service_answers(run, ports):
     assert "is the service running, and are ADMIN_HOST and ADMIN_PORT its own?" in done.stderr
 
 
+ASKING = ("status", "top", "profile", "heap", "heap --growth", "reload", "stop", "scale 2")
+
+
+@pytest.mark.parametrize("command", [*ASKING, "doctor"])
+def test_commands_ask_the_service_on_the_port_that_they_are_told(run, command):
+    done = run(*command.split(), "--on-port", "1")
+    assert done.returncode == (2 if command == "doctor" else 1)
+    assert "nothing answers at http://127.0.0.1:1:" in done.stderr
+
+
 @pytest.mark.parametrize("count", ["0", "-1", "513", "two"])
 def test_a_number_of_workers_that_no_service_has_is_refused_before_it_is_asked(run, count):
     done = run("scale", "--", count)

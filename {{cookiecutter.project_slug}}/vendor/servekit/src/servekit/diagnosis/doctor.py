@@ -112,7 +112,12 @@ class Sampler:
             # A report is shown to others: fields and bodies may hold secrets.
             "requests": [[each.method, each.target] for each in given.requests],
         }
-        told = {"wanted": wanted, "failures": list(self.failures), **sampled}
+        told = {
+            "wanted": wanted,
+            "admin": self._client.address,
+            "failures": list(self.failures),
+            **sampled,
+        }
         profiles = dict(self.profiles)
         return document(self.windows, profiles, complete=self.complete, sampled=told)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from servekit.diagnosis.causes.rules import RULES
 from servekit.diagnosis.evidence import Evidence, essence
 from servekit.diagnosis.readings import FAILED_SHARE, SLOW_SECONDS, Window
-from servekit.diagnosis.remedies import ELSE_NEXT, FIXES, NEXT, NOT_JUDGED
+from servekit.diagnosis.remedies import FIXES, next_step, not_judged
 from servekit.diagnosis.shares import UNCLEAR
 from servekit.diagnosis.stacks import Profile
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from servekit.diagnosis.evidence import Verdict
 
 SCHEMA_VERSION = 1
+ADMIN = "http://localhost:9100"
 WINDOWS_MIN = 5
 REQUESTS_MIN = 10
 STARVED_SHARE = 0.1
@@ -131,23 +132,24 @@ def document(
 ) -> dict[str, Any]:
     """Return all that was seen and judged, for JSON."""
     judgement = judge(windows, profiles, sampled.get("load"))
+    address = sampled.get("admin", ADMIN)
     return {
         "schema_version": SCHEMA_VERSION,
         "complete": complete,
         "exit_code": judgement.exit_code,
-        "verdicts": [told(verdict) for verdict in judgement.verdicts],
+        "verdicts": [told(verdict, address) for verdict in judgement.verdicts],
         "cannot_judge": list(judgement.cannot),
-        "not_judged": NOT_JUDGED,
+        "not_judged": not_judged(max((window.at for window in windows), default=0)),
         "sampled": dict(sampled),
         "windows": [asdict(window) for window in windows],
         "profiles": {name: essence(one).collapsed() for name, one in profiles.items()},
     }
 
 
-def told(verdict: Verdict) -> dict[str, Any]:
-    """Return a verdict with what to do about it."""
+def told(verdict: Verdict, address: str) -> dict[str, Any]:
+    """Return a verdict with what to do about it; the admin port is at the address."""
     cause = verdict.cause
-    return asdict(verdict) | {"fix": FIXES[cause], "next": NEXT.get(cause, ELSE_NEXT)}
+    return asdict(verdict) | {"fix": FIXES[cause], "next": next_step(cause, address)}
 
 
 def judge_again(read: Mapping[str, Any]) -> Judgement:

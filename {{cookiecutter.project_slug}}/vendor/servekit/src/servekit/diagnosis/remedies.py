@@ -1,5 +1,9 @@
 """What each cause is called, what mends it, and what to ask next."""
 
+MIB = 2**20
+MEMORY_MIN = 8 * MIB
+"""From which on growth of memory is told."""
+
 TITLES = {
     "stopped": "The process was stopped from outside",
     "steal": "The hypervisor gave the CPU to others",
@@ -56,8 +60,9 @@ FIXES = {
         "    return Response(body, media_type='application/json')"
     ),
     "database_pool": (
-        "Raise the limit to statements a second times seconds a statement, per worker, and hold\n"
-        "no connection while something else is awaited:\n"
+        "Hold no connection while something else is awaited, such as an upstream; leave its\n"
+        "`async with` before. Else raise the limit to statements a second times seconds a\n"
+        "statement, per worker:\n"
         "    service.add(Database(url, metadata, connections=20))"
     ),
     "database_slow": (
@@ -93,7 +98,9 @@ FIXES = {
         "    async def route(threads: ThreadsDep): value = await threads.run(function, argument)"
     ),
     "cpu_on_loop": (
-        "Hand work of 5 ms and more to a process, or give way within a long loop:\n"
+        "Make it cheaper or its input smaller: a set for a list that is searched, a regular\n"
+        "expression that cannot go back. Else hand work of 5 ms and more to a process, or give\n"
+        "way within a long loop:\n"
         "    from servekit.offload import ProcessesDep, cooperatively\n"
         "    async def route(processes: ProcessesDep): await processes.run(function, argument)\n"
         "    async for item in cooperatively(items): ..."
@@ -158,29 +165,45 @@ FIXES = {
 NEXT = {
     "stopped": "journalctl -k, and what the orchestrator says of this time",
     "steal": "vmstat 1: the column `st`",
-    "gil_contention": "curl 'localhost:9100/debug/threads?worker=0'",
-    "log_blocks": "curl 'localhost:9100/debug/threads?worker=0' while it lasts",
-    "huge_json": "profile --seconds 30; the log's event_loop_blocked has the stack",
-    "database_pool": "curl 'localhost:9100/debug/stacks?worker=0': who holds a connection",
+    "gil_contention": "curl '{address}/debug/threads?worker=0'",
+    "log_blocks": "curl '{address}/debug/threads?worker=0' while it lasts",
+    "huge_json": "profile {port} --seconds 30; the log's event_loop_blocked has the stack",
+    "database_pool": "curl '{address}/debug/stacks?worker=0': who holds a connection",
     "database_slow": "SELECT * FROM pg_stat_activity WHERE state <> 'idle'",
-    "many_statements": "curl 'localhost:9100/debug/requests?worker=0'",
-    "threads_starved": "curl 'localhost:9100/debug/threads?worker=0'",
-    "task_leak": "curl 'localhost:9100/debug/stacks?worker=0'",
+    "many_statements": "curl '{address}/debug/requests?worker=0'",
+    "threads_starved": "curl '{address}/debug/threads?worker=0'",
+    "task_leak": "curl '{address}/debug/stacks?worker=0'",
     "file_leak": "ls -l /proc/PID/fd, PID as `status` tells",
-    "memory_growth": "heap --growth",
-    "blocking_call": "profile --seconds 30; the log's event_loop_blocked has the stack",
-    "cpu_on_loop": "profile --seconds 30; the log's event_loop_blocked has the stack",
-    "overload": "profile --seconds 30",
-    "cpu_starvation": "status, and `top` on the host",
+    "memory_growth": "heap {port} --growth 30",
+    "blocking_call": "profile {port} --seconds 30; the log's event_loop_blocked has the stack",
+    "cpu_on_loop": "profile {port} --seconds 30; the log's event_loop_blocked has the stack",
+    "overload": "profile {port} --seconds 30",
+    "cpu_starvation": "status {port}, and `top` on the host",
     "cpu_quota": "cat /sys/fs/cgroup/cpu.stat in the container",
-    "gc": "heap --growth 30",
+    "gc": "heap {port} --growth 30",
     "redis_away": "settings --check --connect",
-    "offload_full": "curl 'localhost:9100/debug/threads?worker=0'",
-    "upstream_slow": "profile --mode waits",
+    "offload_full": "curl '{address}/debug/threads?worker=0'",
+    "upstream_slow": "profile {port} --mode waits",
 }
-ELSE_NEXT = "curl localhost:9100/metrics"
+ELSE_NEXT = "curl {address}/metrics"
+
+
+def next_step(cause: str, address: str) -> str:
+    """Return what to ask next of the service whose admin port is at an address."""
+    port = f"--on-port {address.rpartition(':')[2]}"
+    return NEXT.get(cause, ELSE_NEXT).replace("{address}", address).replace("{port}", port)
+
 
 NOT_JUDGED = (
     "slow clients, a herd at a cache that is not ours, memory that is no Python object, databases "
     "and clients that are not servekit's, work of many small pieces, one-off imports in a request"
 )
+
+
+def not_judged(seconds: float) -> str:
+    """Return what the doctor does not look at, and what it cannot see in so many seconds."""
+    least = 60 * MEMORY_MIN / MIB / max(1.0, seconds)
+    return (
+        f"{NOT_JUDGED}, and memory that grows by less than {least:.0f} MiB a minute in a worker: "
+        f"{seconds:.0f} s are too short for it (--seconds 100, or `heap --growth`)"
+    )

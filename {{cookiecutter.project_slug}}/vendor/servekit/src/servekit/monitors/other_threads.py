@@ -10,7 +10,7 @@ from types import CodeType, FrameType
 
 from servekit.monitors.busy_clock import RunQueueWait
 from servekit.monitors.stall_evidence import CpuClocks
-from servekit.own_code import is_own
+from servekit.own_code import is_own, line_of
 
 DEPTH_MAX = 200
 COMPUTING = 0.5
@@ -94,7 +94,7 @@ def functions(frame: FrameType | None) -> Stack:
     while frame is not None and len(places) < DEPTH_MAX:
         code = frame.f_code
         found = searched and is_own(code.co_filename)
-        places.append((code, frame.f_lineno if found else 0))
+        places.append((code, line_of(frame) if found else 0))
         searched = searched and not found
         frame = frame.f_back
     return tuple(reversed(places))

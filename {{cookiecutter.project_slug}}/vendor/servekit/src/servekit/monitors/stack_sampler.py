@@ -10,6 +10,7 @@ from collections import Counter
 from types import CodeType, FrameType
 from typing import Any
 
+from servekit.monitors.busy_clock import RunQueueWait
 from servekit.monitors.other_threads import OtherThreads, Stack, functions
 from servekit.monitors.stall_evidence import is_waiting, thread_frame
 from servekit.own_code import begins_at
@@ -53,7 +54,9 @@ class StackSampler:
     """Count the stacks that a thread is seen in, `hertz` times a second, until stopped.
 
     Costs a few percent of a core at 100 Hz while it runs. Time in which the event loop waits for
-    something to do counts as idle; under uvloop its `loop_frame()` tells. `cpu_only` counts as idle
+    something to do counts as idle; under uvloop its `loop_frame()` tells. A call into C that keeps
+    the interpreter keeps the sampler from it too: it counts for as long, at the line that goes on
+    when the sampler is let in, which is that of the call. `cpu_only` counts as idle
     all time in which the thread did not compute, too. With the kernel's number of the thread the
     other threads are looked at too.
 
@@ -95,13 +98,16 @@ class StackSampler:
     def _sample(self) -> None:
         due = sampled = time.monotonic()
         computed, rests = 0.0, False
-        others = None
+        others, own_wait = None, RunQueueWait(threading.get_native_id())
+        waited = own_wait.seconds()
         if self._native_thread_id:
             others = self.others = OtherThreads(
                 self._thread_id, self._native_thread_id, self.interval_seconds
             )
         while not self._stopped.wait(max(0.0, due - time.monotonic())):
             frame = thread_frame(self._thread_id)
+            woke, before_sleep, waited = time.monotonic(), waited, own_wait.seconds()
+            kept = woke - due - (waited - before_sleep)
             if self._clock is not None:
                 before, computed = computed, time.clock_gettime(self._clock)
                 since, sampled = sampled, time.monotonic()
@@ -109,19 +115,20 @@ class StackSampler:
             if frame is not None and (rests or is_waiting(frame, self._loop_frame)):
                 self.idle += 1
             elif frame is not None:
-                self._count(functions(frame))
+                self._count(functions(frame), 1 + int(kept / self.interval_seconds))
             del frame  # of a thread that goes on
             if others is not None:
                 others.look(due)
             # Irregular, or it would see always the same part of work that comes at regular times.
             due = time.monotonic() + self.interval_seconds * random.uniform(0.5, 1.5)  # noqa: S311
+        own_wait.close()
         if others is not None:
             others.close()
 
-    def _count(self, stack: Stack) -> None:
+    def _count(self, stack: Stack, samples: int) -> None:
         if stack not in self.stacks and len(self.stacks) >= STACKS_MAX:
             stack = stack[:DEPTH_WHEN_FULL]  # what is most often alike, so that few are added
-        self.stacks[stack] += 1
+        self.stacks[stack] += samples
 
     def collapsed(self) -> str:
         """Return `outer;inner count` lines, as flame-graph tools read them."""

@@ -10,7 +10,7 @@ from inspect import CO_COROUTINE
 from types import FrameType
 
 from servekit.monitors.busy_clock import RunQueueWait
-from servekit.own_code import is_own
+from servekit.own_code import is_own, line_of
 
 STACK_FRAMES_MAX = 30
 ASYNCIO = "/asyncio/"
@@ -117,7 +117,7 @@ def stack_lines(frame: FrameType | None) -> list[str]:
     lines: list[str] = []
     while frame is not None and len(lines) < STACK_FRAMES_MAX:
         code = frame.f_code
-        lines.append(f"{code.co_filename}:{frame.f_lineno} {code.co_qualname}")
+        lines.append(f"{code.co_filename}:{line_of(frame)} {code.co_qualname}")
         frame = frame.f_back
     return lines
 

@@ -15,7 +15,7 @@ from servekit.configuration.spelling import example_file, spelled
 from servekit.configuration.variables import unknown_variables
 from servekit.import_string import find
 from servekit.own_code import claim
-from servekit.start.asking import answered
+from servekit.start.asking import add_port, answered
 from servekit.start.diagnosing import add_heap, add_profile, add_top, heap, profile, top
 from servekit.start.doctor import FAILED as DOCTOR_FAILED, add_doctor, doctor
 
@@ -81,6 +81,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     stop = commands.add_parser("stop", help="drain and end")
     scale = commands.add_parser("scale", help="change the number of workers")
     scale.add_argument("count", type=worker_count, help="workers to have")
+    for asking in (status, reload, stop, scale):
+        add_port(asking)
     for waiting in (reload, stop, scale):
         waiting.add_argument(
             "--wait",
@@ -137,7 +139,7 @@ def ask(settings: Settings, options: argparse.Namespace) -> int:
             case _:
                 return operator.stop()
 
-    return answered(settings, operate)
+    return answered(settings, options.on_port, operate)
 
 
 def tell_settings(settings: Settings, options: argparse.Namespace) -> int:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from servekit.start.asking import answered
+from servekit.start.asking import add_port, answered
 
 if TYPE_CHECKING:
     from servekit.admin.client import AdminClient
     from servekit.configuration.settings import Settings
 
 
+GROWTH_SECONDS = 30
+
+
 def add_profile(parser: argparse.ArgumentParser) -> None:
     """Give the profile its options."""
+    add_port(parser)
     parser.add_argument("--seconds", type=float, default=10, help="how long (10)")
     parser.add_argument("--hertz", type=float, default=100, help="samples a second, at most (100)")
     parser.add_argument("--worker", type=worker_or_all, default=None, help="a slot, or all")
@@ -31,17 +35,25 @@ def add_profile(parser: argparse.ArgumentParser) -> None:
 
 def add_top(parser: argparse.ArgumentParser) -> None:
     """Give `top` its options."""
+    add_port(parser)
     parser.add_argument("--once", action="store_true", help="print one moment and end")
 
 
 def add_heap(parser: argparse.ArgumentParser) -> None:
     """Give the heap its options."""
+    add_port(parser)
     parser.add_argument("--worker", type=int, default=None, help="a slot; the largest if not given")
     parser.add_argument("--top", type=int, default=15, help="lines of each list (15)")
     parser.add_argument("--out", default="", help="keep the snapshot, for --diff")
     growth = parser.add_mutually_exclusive_group()
     growth.add_argument(
-        "--growth", type=positive, default=None, metavar="SECONDS", help="count twice, and compare"
+        "--growth",
+        type=positive,
+        nargs="?",
+        const=GROWTH_SECONDS,
+        default=None,
+        metavar="SECONDS",
+        help=f"count twice ({GROWTH_SECONDS} s), and compare; while requests come",
     )
     growth.add_argument(
         "--diff", nargs=2, default=None, metavar=("A", "B"), help="compare two files of --out"
@@ -65,7 +77,7 @@ def top(settings: Settings, options: argparse.Namespace) -> int:
     """Watch the running service."""
     from servekit.console.top import show
 
-    return answered(settings, lambda client: show(client, once=options.once))
+    return answered(settings, options.on_port, lambda client: show(client, once=options.once))
 
 
 def profile(settings: Settings, options: argparse.Namespace) -> int:
@@ -79,11 +91,11 @@ def profile(settings: Settings, options: argparse.Namespace) -> int:
         taken = take_profile(client, sampling)
         return write_profile(taken, options.format, options.output)
 
-    return answered(settings, take)
+    return answered(settings, options.on_port, take)
 
 
 def heap(settings: Settings, options: argparse.Namespace) -> int:
     """Show what a worker holds, or what grew."""
     from servekit.diagnosis.heap import answer
 
-    return answered(settings, lambda client: answer(client, options))
+    return answered(settings, options.on_port, lambda client: answer(client, options))

