@@ -99,6 +99,34 @@ upstream_pool_large = twin(
 )(call_upstream)
 
 
+HELD_SECONDS = 0.15
+
+
+def wait_in_line(app: FastAPI, _service: Service) -> None:
+    """Answer after a call that one at a time may make."""
+    lock = asyncio.Lock()
+
+    @app.get("/")
+    async def index() -> None:
+        async with lock:
+            await asyncio.sleep(HELD_SECONDS)
+
+
+def wait_side_by_side(app: FastAPI, _service: Service) -> None:
+    """Answer as late, and hold the lock for no more than it takes."""
+    lock = asyncio.Lock()
+
+    @app.get("/")
+    async def index() -> None:
+        async with lock:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(4 * HELD_SECONDS)
+
+
+lock_wait = fault("lock_wait", rate=8, settings={"WORKERS": 1})(wait_in_line)
+lock_let_go = twin("lock_wait", rate=8, settings={"WORKERS": 1})(wait_side_by_side)
+
+
 def use_threads(app: FastAPI, _service: Service) -> None:
     """Answer after a blocking call in a thread of the pool."""
 

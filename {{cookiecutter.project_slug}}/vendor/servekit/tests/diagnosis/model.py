@@ -176,6 +176,10 @@ def waiting(metric: str, label: str, limit: float, wait: str = "") -> Injection:
     return inject
 
 
+def lock_wait(rng: Random, deltas: Deltas) -> None:
+    slow_requests(rng, deltas)  # no counter says more: the profile does
+
+
 def many_statements(rng: Random, deltas: Deltas) -> None:
     waited = slow_requests(rng, deltas) * rng.uniform(0.5, 0.85)
     statements = deltas[f"{REQUEST}_count"]["200"] * rng.uniform(60, 200)
@@ -235,6 +239,7 @@ IN_A_SECOND: dict[str, Injection] = {
     "redis_slow": waiting(REDIS, "cache", 0.01),
     "database_slow": waiting(STATEMENT, "", 0.05),
     "upstream_slow": waiting(UPSTREAM, "other", 0.1),
+    "lock_wait": lock_wait,
     "many_statements": many_statements,
     "low_hit_ratio": low_hit_ratio,
     "redis_away": redis_away,

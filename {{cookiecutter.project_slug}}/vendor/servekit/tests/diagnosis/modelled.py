@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from random import Random
@@ -70,6 +71,15 @@ def seen(
     return windows, sampled(rng, causes, workers=workers)
 
 
+def at_a_lock(rng: Random) -> Counter[tuple[Frame, ...]]:
+    """Return waits of which most are for a lock of the service's own."""
+    route, own = Frame("/"), Frame("pay", "/srv/shop/orders.py", 12)
+    lock = Frame("Lock.acquire", "/usr/lib/python3.11/asyncio/locks.py", 113)
+    sleep = Frame("sleep", "/usr/lib/python3.11/asyncio/tasks.py", 9)
+    most = rng.randint(600, 900)
+    return Counter({(route, own, lock): most, (route, own, sleep): 1000 - most})
+
+
 def sampled(rng: Random, causes: list[str], *, workers: int) -> dict[str, Profile]:
     """Return what the workers' loops and threads were seen at."""
     found = profiles(workers=workers)
@@ -80,6 +90,8 @@ def sampled(rng: Random, causes: list[str], *, workers: int) -> dict[str, Profil
         found = doing("/x/site-packages/fastapi/routing.py", workers=workers)
     if "log_blocks" in causes:
         found = doing("/usr/lib/python3.11/logging/__init__.py", workers=workers)
+    if "lock_wait" in causes:
+        found = {name: replace(one, waits=at_a_lock(rng)) for name, one in found.items()}
     if "gil_contention" in causes:
         return held(found, rng.randint(20, 700), free=rng.randint(0, 10))
     return held(found, 0, free=rng.randint(0, 300))

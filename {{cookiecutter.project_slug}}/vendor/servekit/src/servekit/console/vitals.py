@@ -20,6 +20,7 @@ POOLS = {
         "upstream_breaker_state",
     ),
     "offload": ("offload_run_seconds", "offload_queue_wait_seconds", ""),
+    "database": ("database_statement_duration_seconds", "database_pool_wait_seconds", ""),
 }
 """The metrics of calls, of waiting for a place among them, and of a breaker."""
 
@@ -77,7 +78,7 @@ class Vitals:
                     continue
                 kind, field = FIELDS[sample.name]
                 name = sample.labels.get("pool") or sample.labels.get("upstream", "")
-                pool = pools.setdefault(f"{kind} {name}", {})
+                pool = pools.setdefault(f"{kind} {name}".rstrip(), {})
                 pool[field] = pool.get(field, 0.0) + sample.value
         return {
             "log_level": current_level(),

@@ -122,6 +122,27 @@ class Evidence:
         tasks = (frame for each in self.profiles.values() for frame in each.tasks)
         return tuple({f"{one.name} {one.place}" for one in tasks if one.name == coroutine})
 
+    def waiting(
+        self, workers: Iterable[str], at: Callable[[tuple[Frame, ...]], bool]
+    ) -> tuple[float, tuple[str, ...], str]:
+        """Return the share of all waiting that is of a kind, its lines, and the route most seen.
+
+        `at` is given a stack from the innermost own function on.
+        """
+        total = 0
+        routes: Counter[str] = Counter()
+        found: Counter[Frame] = Counter()
+        for profile in self._profiles_of(workers):
+            for (route, *stack), milliseconds in profile.waits.items():
+                total += milliseconds
+                below = from_own(tuple(stack))
+                if at(below):
+                    routes[route.name] += milliseconds
+                    found.update({own: milliseconds for own in below[:1] if own.kind == "own"})
+        places = told_places(found, routes.total(), "waiting") if routes else ()
+        share = routes.total() / total if total else 0.0
+        return share, places, max(routes, key=routes.__getitem__, default="")
+
     def spent_on(self, activity: str, workers: Iterable[str]) -> float:
         """Return the share of the busy samples that saw `json` or `log` at work."""
         sampled = self._profiles_of(workers)
@@ -152,11 +173,19 @@ def told_places(found: Counter[Frame], samples: int, of: str) -> tuple[str, ...]
 def essence(profile: Profile) -> Profile:
     """Return a profile with the innermost function of each stack, the innermost own one before."""
     kept = Profile(free=profile.free, tasks=profile.tasks)
+    for stack, milliseconds in profile.waits.items():
+        kept.waits[*stack[:1], *from_own(stack[1:])] += milliseconds
     for stacks, all_of in ((kept.stacks, profile.stacks), (kept.held, profile.held)):
         for stack, count in all_of.items():
             ends = (own_frame(stack), *stack[-1:])
             stacks[tuple(dict.fromkeys(filter(None, ends)))] += count
     return kept
+
+
+def from_own(stack: tuple[Frame, ...]) -> tuple[Frame, ...]:
+    """Return a stack from its innermost own function on; all of it without one."""
+    own = own_frame(stack)
+    return stack if own is None else stack[len(stack) - 1 - stack[::-1].index(own) :]
 
 
 def most(windows: Iterable[Window], metric: str) -> str:

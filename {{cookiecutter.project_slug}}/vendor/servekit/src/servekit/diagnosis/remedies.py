@@ -26,6 +26,7 @@ TITLES = {
     "threads_starved": "`def` routes wait for a free thread",
     "upstream_away": "An upstream is away",
     "upstream_slow": "An upstream is slow",
+    "lock_wait": "Requests wait for a lock of the service's own",
     "offload_full": "The offload pool is full",
     "uneven_workers": "One worker gets most of the requests",
     "low_hit_ratio": "The cache answers few look-ups",
@@ -148,6 +149,11 @@ FIXES = {
         "Wait less long, cache its answers, or answer without it:\n"
         '    service.add_upstream("name", url, timeout_seconds=0.5)'
     ),
+    "lock_wait": (
+        "Hold no lock while something else is awaited: take what it protects, let go, then await.\n"
+        "Or have one for each key, so that only those who need the same wait:\n"
+        "    locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)"
+    ),
     "offload_full": (
         "Raise OFFLOAD_THREADS to calls a second times seconds a call, per worker, if they wait;\n"
         "OFFLOAD_PROCESSES up to the CPUs, if they compute."
@@ -184,6 +190,7 @@ NEXT = {
     "redis_away": "settings --check --connect",
     "offload_full": "curl '{address}/debug/threads?worker=0'",
     "upstream_slow": "profile {port} --mode waits",
+    "lock_wait": "profile {port} --mode waits",
 }
 ELSE_NEXT = "curl {address}/metrics"
 

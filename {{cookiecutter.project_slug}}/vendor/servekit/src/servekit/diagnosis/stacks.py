@@ -13,6 +13,7 @@ IDLE = "(idle)"
 HELD = "(interpreter held)"
 FREE = "(interpreter free)"
 TASKS = "(tasks)"
+WAITS = "(waits)"
 FRAME = re.compile(r"(?P<name>.*) \((?P<file>.*):(?P<line>\d+)\)")
 
 
@@ -57,6 +58,8 @@ class Profile:
     """Samples in which other threads computed and the interpreter was free."""
     tasks: Counter[Frame] = field(default_factory=Counter)
     """How many tasks there were at the end, by their coroutine."""
+    waits: Counter[tuple[Frame, ...]] = field(default_factory=Counter)
+    """Milliseconds that requests waited, by their route and below it where."""
 
     def add(self, collapsed: str) -> None:
         """Add lines of `outer;inner count`."""
@@ -67,6 +70,8 @@ class Profile:
                 self.held[tuple(inner)] += int(count)
             elif outermost.name == FREE:
                 self.free += int(count)
+            elif outermost.name == WAITS:
+                self.waits[tuple(inner)] += int(count)
             elif outermost.name == TASKS:
                 self.tasks[inner[0]] += int(count)
             else:
@@ -111,6 +116,7 @@ class Profile:
         counts = Counter(self.stacks)
         counts.update({(Frame(HELD), *stack): count for stack, count in self.held.items()})
         counts.update({(Frame(TASKS), frame): count for frame, count in self.tasks.items()})
+        counts.update({(Frame(WAITS), *stack): count for stack, count in self.waits.items()})
         if self.free:
             counts[(Frame(FREE),)] = self.free
         return "".join(f"{';'.join(map(written, stack))} {n}\n" for stack, n in counts.items())

@@ -21,6 +21,7 @@ PROFILE_SECONDS_MAX = 120.0
 HERTZ_MAX = 1000.0
 RECORD_MIB_MAX = 64
 MODES = ("wall", "cpu", "waits")
+WAITS_HERTZ = 20.0
 
 Command = Callable[[dict[str, Any]], Awaitable[bytes]]
 """Answers an operator, who may give options by name."""
@@ -52,7 +53,8 @@ class Profiling:
 
         `mode` is `wall` (the default: what its thread does), `cpu` (the same while it computes) or
         `waits` (where requests wait). `format` is `speedscope` (JSON, the default) or `collapsed`
-        (text; the only one for `waits`), which `around` follows with other threads that compute and
+        (text; the only one for `waits`), which `around` follows with other threads that compute,
+        where requests wait and
         the tasks that there are at the end. Raises `RuntimeError` while another profile runs and
         `ValueError` for bad options.
         """
@@ -71,14 +73,18 @@ class Profiling:
             cpu_only=mode == "cpu",
             native_thread_id=threading.get_native_id() if around else 0,
         )
+        waits = WaitSampler(self._describe_request, hertz=min(hertz, WAITS_HERTZ))
         with self._alone():
             sampler.start()
             try:
-                await asyncio.sleep(seconds)
+                await (waits.run(seconds) if around else asyncio.sleep(seconds))
             finally:
                 sampler.stop()
         if options.get("format") == "collapsed":
-            return (sampler.collapsed() + (collapsed_tasks() if around else "")).encode()
+            text = sampler.collapsed()
+            if around:
+                text += collapsed_tasks() + collapsed_waits(waits)
+            return text.encode()
         return json.dumps(sampler.speedscope()).encode()
 
     async def _waits(self, seconds: float, hertz: float, form: str) -> bytes:
@@ -131,6 +137,11 @@ def collapsed_tasks() -> str:
     codes = (getattr(task.get_coro(), "cr_code", None) for task in asyncio.all_tasks())
     counts = Counter(code for code in codes if code is not None)
     return "".join(f"(tasks);{name(code)} {count}\n" for code, count in counts.items())
+
+
+def collapsed_waits(waits: WaitSampler) -> str:
+    """Return where requests waited, in milliseconds, as lines of a collapsed profile."""
+    return "".join(f"(waits);{line}\n" for line in waits.collapsed().splitlines() if line)
 
 
 def number(options: dict[str, Any], name: str, default: float, most: float) -> float:

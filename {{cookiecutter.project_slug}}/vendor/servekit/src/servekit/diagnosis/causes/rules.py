@@ -28,6 +28,7 @@ RULES: tuple[Rule, ...] = (
     overload,
     *(partial(away_cause, neighbour=neighbour) for neighbour in BREAKERS),
     *(partial(waits.wait_cause, cause=cause) for cause in waits.WAITS),
+    waits.lock_wait,
     many_statements,
     uneven_workers,
     low_hit_ratio,

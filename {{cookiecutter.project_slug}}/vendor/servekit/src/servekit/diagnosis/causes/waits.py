@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from servekit.diagnosis.causes.loop import CODE, loop_cause
@@ -13,9 +15,20 @@ from servekit.diagnosis.remedies import TITLES
 from servekit.diagnosis.shares import OTHERS_SHARE, ROUTES, wait_shares, waits
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from servekit.diagnosis.evidence import Evidence
     from servekit.diagnosis.readings import Window
+    from servekit.diagnosis.stacks import Frame
 
+LOCKS = re.compile(r"/(asyncio/(locks|mixins)|anyio/.*)\.py$")
+ACQUIRE = re.compile(r"(Lock|Semaphore)(Adapter)?\.acquire")
+NEIGHBOURS = {
+    "redis": re.compile(r"/servekit/redis/|/redis/"),
+    "upstream": re.compile(r"/servekit/upstream/"),
+    "database": re.compile(r"/sqlalchemy/|/servekit/sql/"),
+    "offload": re.compile(r"/servekit/offload/"),
+}
 WAIT_PART = 0.3
 SATURATED = 0.8
 REJECTED = "offload_rejected_total"
@@ -80,6 +93,7 @@ def wait_cause(evidence: Evidence, cause: str) -> Verdict | None:
         refused = f"; {rejected:.0f} calls were refused, {failed:.0%} of all requests failed"
     busy = sum(window.busy for window in found) / seconds_of(found)
     lag = sum(window.lag for window in found) / len(found)
+    _, places, route = evidence.waiting(workers, partial(waits_for, cause.partition("_")[0]))
     return Verdict(
         cause,
         max(score(mean, wait.limit, wait.full), REFUSED_SCORE if rejected else 0),
@@ -89,8 +103,49 @@ def wait_cause(evidence: Evidence, cause: str) -> Verdict | None:
         f"{TITLES[cause]}{which(found, wait.metric, cause)}: {mean * 1000:.0f} ms a call in "
         f"{told(workers)}, {share:.0%} of the time of all requests"
         f"{refused}",
+        places,
+        route if places else "",
         ruled_out=(f"Event loop: busy {busy:.0%}, mean lag {lag * 1000:.1f} ms",),
     )
+
+
+def lock_wait(evidence: Evidence) -> Verdict | None:
+    """Look for requests that wait for each other, at a lock or semaphore of the service's."""
+    found = evidence.confirmed(is_at_ease)
+    workers = names(found)
+    share, places, route = evidence.waiting(workers, is_lock)
+    requests = evidence.total(lambda window: window.total(f"{REQUEST}_sum")) or 1.0
+    explained = evidence.total(lambda window: sum(wait_shares(window).values()))
+    share = min(share, 1.0 - explained / requests)  # what counters tell is not told twice
+    if not found or share < WAIT_PART or not places:
+        return None
+    return Verdict(
+        "lock_wait",
+        score(share, WAIT_PART, 1.0),
+        share,
+        "request seconds",
+        workers,
+        f"{TITLES['lock_wait']}: {share:.0%} of the time of all requests in {told(workers)}",
+        places,
+        route,
+    )
+
+
+def is_lock(stack: Sequence[Frame]) -> bool:
+    """Tell whether own code waits for a lock, and no library between."""
+    between = (LOCKS.search(frame.file) for frame in stack[1:] if frame.file)
+    own = stack[:1] and stack[0].kind == "own"
+    return bool(own and ACQUIRE.fullmatch(last_call(stack)) and all(between))
+
+
+def last_call(stack: Sequence[Frame]) -> str:
+    """Return the innermost function of a stack; what stands for a turn in the loop is none."""
+    return next((frame.name for frame in reversed(stack) if frame.file), "")
+
+
+def waits_for(kind: str, stack: Sequence[Frame]) -> bool:
+    """Tell whether own code waits for Redis, a database, an upstream or a pool of `offload`."""
+    return kind in NEIGHBOURS and any(NEIGHBOURS[kind].search(frame.file) for frame in stack[1:])
 
 
 def refusing(evidence: Evidence, cause: str) -> list[Window]:
