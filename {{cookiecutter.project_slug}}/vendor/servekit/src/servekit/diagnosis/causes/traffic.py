@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 BUSY = 0.85
+LOADED = 0.3
+"""Of its time, below which more requests are no trouble for a worker."""
 UNEVEN = 1.5
 REQUESTS_MIN = 10
 LOOKUPS_MIN = 1000
@@ -112,6 +114,7 @@ def uneven_workers(evidence: Evidence) -> Verdict | None:
             and sum(evidence.stalls(window).get(cause, 0.0) for cause in HOST) <= window.stalled / 2
             and window.requests >= REQUESTS_MIN
             and bool(others)
+            and window.busy >= LOADED * window.seconds
             and window.requests > UNEVEN * median(each.requests for each in [window, *others])
             and median(each.busy for each in others) < window.busy / 2
         )
