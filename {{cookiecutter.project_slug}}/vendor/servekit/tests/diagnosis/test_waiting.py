@@ -56,7 +56,7 @@ def test_a_lock_is_named_with_line_route_and_share():
     assert cause == "lock_wait"
     assert verdict.share == pytest.approx(0.7)
     assert verdict.route == "/stock/{sku}"
-    assert verdict.places == ("level /srv/shop/stock.py:9 (100% of that waiting)",)
+    assert verdict.places == ("level /srv/shop/stock.py:9 (100% of the waiting of this kind)",)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_who_waits_for_a_neighbour_is_named(cause, frame):
         ),
     )
     verdict = verdicts(FOUND[cause], seen)[cause]
-    assert verdict.places == ("level /srv/shop/stock.py:9 (100% of that waiting)",)
+    assert verdict.places == ("level /srv/shop/stock.py:9 (100% of the waiting of this kind)",)
     assert verdict.route == "/stock/{sku}"
 
 

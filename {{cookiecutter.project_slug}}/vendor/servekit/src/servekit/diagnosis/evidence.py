@@ -139,7 +139,7 @@ class Evidence:
                 if at(below):
                     routes[route.name] += milliseconds
                     found.update({own: milliseconds for own in below[:1] if own.kind == "own"})
-        places = told_places(found, routes.total(), "that waiting") if routes else ()
+        places = told_places(found, routes.total(), "waiting of this kind") if routes else ()
         share = routes.total() / total if total else 0.0
         return share, places, max(routes, key=routes.__getitem__, default="")
 
