@@ -42,8 +42,8 @@ MAY_IMPORT = {
         "parent", "process_memory", "resilience", "supervisor", "tuning",
     },
     "admin": {"edge", "supervisor"},
-    "console": {"admin", "background", "logs", "supervisor"},
-    "diagnosis": {"admin", "own_code"},
+    "console": {"admin", "background", "logs", "notation", "supervisor"},
+    "diagnosis": {"admin", "notation", "own_code"},
     "start": {
         "admin", "configuration", "console", "cpus", "diagnosis", "edge", "import_string",
         "background", "install", "layers", "logs", "monitors", "notation", "own_code", "redis",

@@ -9,6 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from servekit.logs import terminal_safe
+from servekit.notation.numbers import short_number
 
 if TYPE_CHECKING:
     from servekit.admin.client import AdminClient
@@ -174,7 +175,7 @@ def total(rows: list[dict[str, Any]], name: str) -> float:
 
 def milliseconds(seconds: float | None) -> str:
     """Return a time as people read it."""
-    return "-" if seconds is None else f"{seconds * 1e3:.3g}"
+    return "-" if seconds is None else short_number(seconds * 1e3)
 
 
 def cache_lines(rows: list[dict[str, Any]]) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from servekit.admin.client import AdminError
+from servekit.notation.numbers import short_number
 
 if TYPE_CHECKING:
     import argparse
@@ -203,7 +204,7 @@ def difference(before: Snapshot, after: Snapshot, top: int) -> str:
 
 def each(count: int, requests: int) -> str:
     """Return a growth, and how much it is for each request."""
-    share = f"{count / requests:.2g} a request" if requests else ""
+    share = f"{short_number(count / requests)} a request" if requests else ""
     return f"{count:>+11,} {share:>17}"
 
 
