@@ -1,1 +1,1 @@
-"""How values are written: words, addresses, places, database URLs."""
+"""How values are written: words, numbers, addresses, places, database URLs."""
