@@ -221,10 +221,10 @@ class Watchdog:
         return thread_frame(self._monitor.thread_id)
 
     def _running(self, frame: FrameType | None) -> object:
-        task = asyncio.current_task(self._monitor.loop)
-        if task is not None:
-            return task
         loop = self._monitor.loop_frame
+        task = asyncio.current_task(self._monitor.loop)
+        if task is not None and frame is not loop:  # else its last line has ended
+            return task
         if frame is None or is_waiting(frame, loop):
             return object()  # nobody, and not the one who ran before
         return callback_frame(frame, loop)
