@@ -27,6 +27,14 @@ def test_a_cause_that_was_mended_is_gone_and_one_that_came_is_new():
     assert "event loop stood still: 50.0% -> 50.0%" in told
 
 
+def test_a_cause_that_a_shorter_report_does_not_see_is_not_called_gone():
+    short = report()
+    short["windows"] = [window for window in short["windows"] if window["at"] <= 5]
+    told = list(compare(report(COMPUTES), short))
+    assert told[0].startswith("Computation keeps the event loop: not seen in 5 s, was ")
+    assert told[1] == "sampled for 10 and 5 s: compare reports of the same length"
+
+
 def test_what_stayed_is_told_with_both_shares():
     [stayed, *figures] = compare(report(COMPUTES), report(COMPUTES))
     assert stayed.startswith("Computation keeps the event loop: was ")

@@ -23,6 +23,10 @@ FIGURES: dict[str, Callable[[Window], tuple[float, float]]] = {
 """Shares, by what is summed up over all windows: a part, and its whole."""
 
 
+AS_LONG = 0.8
+"""Of the other report's time, from which on what one saw is missed in the other."""
+
+
 def read_report(name: str) -> dict[str, Any]:
     """Return a doctor's report in JSON.
 
@@ -48,9 +52,13 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str
         earlier = shares.pop(verdict.cause, None)
         told = "new" if earlier is None else f"was {earlier.share:.0%}"
         yield f"{TITLES[verdict.cause]}: {told}, now {verdict.share:.0%} of {verdict.share_of}"
-    for cause, verdict in shares.items():
-        yield f"{TITLES[cause]}: gone, was {verdict.share:.0%} of {verdict.share_of}"
     first, last = ([Window(**one) for one in seen["windows"]] for seen in (before, after))
+    long, short = (max((one.at for one in each), default=0) for each in (first, last))
+    for cause, verdict in shares.items():
+        gone = f"not seen in {short:.0f} s" if short < AS_LONG * long else "gone"
+        yield f"{TITLES[cause]}: {gone}, was {verdict.share:.0%} of {verdict.share_of}"
+    if not AS_LONG <= short / max(1, long) <= 1 / AS_LONG:
+        yield f"sampled for {long:.0f} and {short:.0f} s: compare reports of the same length"
     for name, parts in FIGURES.items():
         yield f"{name}: {share(first, parts):.1%} -> {share(last, parts):.1%}"
     yield f"requests a second: {rate(first):.0f} -> {rate(last):.0f}"
