@@ -116,7 +116,7 @@ async def test_a_call_that_keeps_the_interpreter_counts_for_as_long_as_it_took()
     busy += time.thread_time()
     lines = (await profile).decode().splitlines()
     found = sum(int(line.rpartition(" ")[2]) for line in lines if "match_for_long" in line)
-    assert found / 100 == pytest.approx(busy, rel=0.4)
+    assert found / 100 > 0.6 * busy  # more where the call itself waits for a CPU
 
 
 def wait():

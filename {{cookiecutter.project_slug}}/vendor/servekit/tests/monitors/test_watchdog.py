@@ -3,7 +3,6 @@ import hashlib
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 import structlog
@@ -12,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from servekit.monitors import busy_clock, stall_evidence, watchdog
-from servekit.monitors.alarm import Due, PolledAlarm, TimerAlarm, alarm
+from servekit.monitors.alarm import PolledAlarm
 from servekit.monitors.loop_monitor import LoopMonitor
 from servekit.monitors.stall_evidence import CpuReading
 from servekit.monitors.watchdog import Watchdog
@@ -93,36 +92,6 @@ async def test_a_request_that_wakes_a_dozing_monitor_and_blocks_is_reported():
             time.sleep(0.07)  # noqa: ASYNC251 - the block, over before the next tick of a doze
             [record] = await records_of(logs, 1)
     assert record["blocked_seconds"] == pytest.approx(0.07, abs=patience(0.03))
-
-
-@pytest.mark.parametrize("kind", [TimerAlarm, PolledAlarm])
-def test_an_alarm_that_is_set_earlier_goes_off_earlier(kind):
-    reading = CpuReading(0, 0, 0, 0)
-    alarm = kind(Due(time.monotonic() + 60, reading))
-    alarm.arm()
-    waits = threading.Thread(target=alarm.wait)
-    waits.start()
-    alarm.put_off(Due(time.monotonic() + 0.01, reading))
-    waits.join(patience(5))
-    assert not waits.is_alive()
-    alarm.close()
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel has no such timer")
-async def test_a_loop_that_ticks_wakes_no_one(monkeypatch):
-    monkeypatch.setattr(watchdog, "alarm", alarm)
-    async with Watched():
-        [thread] = [thread for thread in threading.enumerate() if thread.name == "watchdog"]
-        task = f"/proc/self/task/{thread.native_id}/status"
-        before = switches(task)
-        await asyncio.sleep(0.5)
-        # Each 10 ms a tick puts the alarm off; the machine may be late for some.
-        assert switches(task) - before < 5
-
-
-def switches(path):
-    (line,) = (x for x in Path(path).read_text().splitlines() if x.startswith("voluntary"))
-    return int(line.split()[1])
 
 
 async def test_a_task_whose_last_line_has_ended_is_not_blamed_on_what_runs_the_loop():

@@ -126,6 +126,14 @@ def test_commands_ask_the_service_on_the_port_that_they_are_told(run, command):
     assert "nothing answers at http://127.0.0.1:1:" in done.stderr
 
 
+@pytest.mark.parametrize("port", ["0", "-1", "65536", "http"])
+@pytest.mark.parametrize("command", [*ASKING, "doctor"])
+def test_a_port_that_there_is_not_is_refused_before_anybody_is_asked(run, command, port):
+    done = run(*command.split(), "--on-port", port)
+    assert done.returncode == (3 if command == "doctor" else 2)
+    assert f"argument --on-port: 1 to 65535, not {port}" in done.stderr
+
+
 @pytest.mark.parametrize("count", ["0", "-1", "513", "two"])
 def test_a_number_of_workers_that_no_service_has_is_refused_before_it_is_asked(run, count):
     done = run("scale", "--", count)

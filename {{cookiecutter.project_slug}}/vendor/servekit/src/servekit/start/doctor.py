@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from servekit.admin.client import AdminClient, AdminError, NobodyAnswersError
 from servekit.edge.sockets import UNIX
+from servekit.start.asking import add_port
 from servekit.start.diagnosing import positive
 
 if TYPE_CHECKING:
@@ -41,12 +42,7 @@ def add_doctor(parser: argparse.ArgumentParser) -> None:
     whom.add_argument(
         "--start", action="store_true", help="start the service first, on ports of its own"
     )
-    whom.add_argument(
-        "--on-port",
-        type=int,
-        default=None,
-        help="the admin port of the service; ADMIN_PORT if not given",
-    )
+    add_port(whom)
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
         "--url",
