@@ -24,7 +24,7 @@ class Figure:
     limit: str
     passed: bool
     timed: bool = False
-    """Whether a machine that others use may be the reason for a failure."""
+    """Whether a machine that others use may be the reason for a failure: times, rates, overload."""
 
 
 Run = Callable[[Target], Awaitable[list[Figure]]]

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 
 from chaos.cases.workers import MIB
-from chaos.report import Figure, at_most, case, exactly
+from chaos.report import Figure, at_most, case, exactly, timed
 from chaos.targets import Running, Target, rss_bytes
 from chaos.traffic.client import Connection
 
@@ -86,7 +86,7 @@ async def huge(target: Target) -> list[Figure]:
         for name, pieces, expected in attacks:
             status, seconds = await refused(running, pieces())
             figures.append(exactly(name, status, expected))
-            figures.append(at_most(f"{name}: seconds", seconds, 1, " s"))
+            figures.append(timed(at_most(f"{name}: seconds", seconds, 1, " s")))
         grown = (rss_bytes(pids) - before) / MIB
     figures.append(at_most("RSS growth", grown, 8, " MiB"))
     return figures

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from redis.asyncio import Redis
 
 from chaos.faults.redis_servers import toxic_redis
-from chaos.report import Figure, at_least, at_most, case, exactly, soon
+from chaos.report import Figure, at_least, at_most, case, exactly, soon, timed
 from chaos.targets import Running, Target
 from chaos.traffic.client import Answer, Connection, Request
 from chaos.traffic.load import Load
@@ -61,7 +61,9 @@ async def herd(target: Target) -> list[Figure]:
         exactly("cold: workers asked", len(workers), 2),
         exactly("cold: loads", cold, 1),
         at_most(f"hot: loads in {expiries} lifetimes", loads, expiries),
-        at_least(f"hot: loads in {expiries} lifetimes (it does expire)", loads, expiries / 2),
+        timed(
+            at_least(f"hot: loads in {expiries} lifetimes (it does expire)", loads, expiries / 2)
+        ),
         exactly("hot: failed or refused", len(traffic.samples) - traffic.statuses[OK], 0),
         soon("hot: slowest caller, of a 200 ms load", slowest * 1e3, 100),
     ]

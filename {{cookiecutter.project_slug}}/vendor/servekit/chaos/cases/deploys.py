@@ -36,10 +36,10 @@ async def sigterm(target: Target) -> list[Figure]:
         code = await running.exit_code()
         took = time.monotonic() - stopping
     return [
-        at_least("requests sent", len(outcome.samples), 0.9 * RATE * (before + 0.9 * delay)),
+        timed(at_least("requests sent", len(outcome.samples), 0.9 * RATE * (before + 0.9 * delay))),
         exactly("failed", outcome.failed + outcome.statuses[UNAVAILABLE], 0),
         exactly("exit code", "none" if code is None else code, 0),
-        at_most("seconds to exit", took, delay + 10 + 2, " s"),
+        timed(at_most("seconds to exit", took, delay + 10 + 2, " s")),
     ]
 
 
@@ -64,7 +64,7 @@ async def rolling_restarts(target: Target) -> list[Figure]:
         outcome = await sending
     renewed = sum(not (old & new) for old, new in itertools.pairwise(generations))
     return [
-        at_least("requests sent", len(outcome.samples), target.pace(6000, 1700)),
+        timed(at_least("requests sent", len(outcome.samples), target.pace(6000, 1700))),
         exactly("failed", outcome.failed, 0),
         exactly("complete renewals", renewed, 3),
     ]
@@ -125,7 +125,7 @@ async def stubborn_clients(target: Target) -> list[Figure]:
         for connection in held:
             connection.close()
     return [
-        at_most("seconds to exit", took, grace + 2, " s"),
+        timed(at_most("seconds to exit", took, grace + 2, " s")),
         exactly("exit code", "none" if code is None else code, 0),
         exactly("workers that ran their lifespan's end", ended, 2),
     ]
@@ -139,7 +139,7 @@ async def broken_starts(target: Target) -> list[Figure]:
         begin = time.monotonic()
         code = await running.exit_code(seconds=10)
         figures += [
-            at_most("bad setting: seconds to exit", time.monotonic() - begin, 5, " s"),
+            timed(at_most("bad setting: seconds to exit", time.monotonic() - begin, 5, " s")),
             exactly("bad setting: exit code", code or 0, 1),
             exactly("bad setting: lines that name it", running.log.count("WORKERS"), 1),
         ]

@@ -144,7 +144,7 @@ async def bursts(target: Target) -> list[Figure]:
         )
     every = Outcome(steady.samples + burst.samples, seconds)
     return [
-        exactly("refused", every.statuses[503], 0),
+        timed(exactly("refused", every.statuses[503], 0)),
         exactly("failed", every.failed, 0),
         soon("p99 ms", every.percentile(0.99) * 1e3, 1000),
     ]
@@ -166,6 +166,6 @@ async def recovery(target: Target) -> list[Figure]:
     limit = max(2 * normal.percentile(0.99), 0.1)
     return [
         timed(at_most("p99 ms from 2 s after it", late.percentile(0.99) * 1e3, limit * 1e3, " ms")),
-        exactly("503 or failed from 2 s after it", late.statuses[503] + late.failed, 0),
+        timed(exactly("503 or failed from 2 s after it", late.statuses[503] + late.failed, 0)),
         at_most("RSS growth, %", 100 * grown, 5, " %"),
     ]

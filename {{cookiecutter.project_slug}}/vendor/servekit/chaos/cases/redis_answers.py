@@ -139,9 +139,13 @@ async def failover(target: Target) -> list[Figure]:
     answers = [one.answer.body for one in outcome.samples if one.answer is not None]
     return [
         exactly("the replica was promoted", str(role), "b'master'"),
-        at_most("s from promotion to the last failed write", max(failed, default=0) - promoted, 2),
+        timed(
+            at_most(
+                "s from promotion to the last failed write", max(failed, default=0) - promoted, 2
+            )
+        ),
         exactly("answers that say READONLY", sum(b"READONLY" in body for body in answers), 0),
         exactly("answers of 500", outcome.statuses[500], 0),
         exactly("writes lost, from 2 s after promotion", lost, 0),
-        at_least("writes from 2 s after promotion", len(late), 500),
+        timed(at_least("writes from 2 s after promotion", len(late), 500)),
     ]

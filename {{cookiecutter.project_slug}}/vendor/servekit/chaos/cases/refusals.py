@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from chaos.cases.overload import closed_loop, find_capacity, one_worker
-from chaos.report import Figure, at_least, at_most, case, exactly, fast, soon
+from chaos.report import Figure, at_least, at_most, case, exactly, fast, soon, timed
 from chaos.targets import Running, Target
 from chaos.traffic.client import Request
 from chaos.traffic.load import Load, Outcome, Sample
@@ -52,7 +52,7 @@ async def importance(target: Target) -> list[Figure]:
             _probe(running, ["/livez", "/readyz"], 10, seconds),
             _probe(running, ["/metrics"], 10, seconds, admin=True),
         )
-    figures = [at_least("critical served, %", _served(critical), 99.4, " %")]
+    figures = [timed(at_least("critical served, %", _served(critical), 99.4, " %"))]
     watched = [("probes", probes)] + ([] if target.plain else [("metrics", metrics)])
     for name, outcome in watched:
         figures += [

@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Iterator
 
-from chaos.report import Figure, at_most, case, exactly
+from chaos.report import Figure, at_most, case, exactly, timed
 from chaos.targets import Running, Target
 from chaos.traffic.browser import Browser, each_worker
 from chaos.traffic.client import Connection
@@ -51,7 +51,7 @@ async def ids(target: Target) -> list[Figure]:
     return [
         exactly(f"planted ids adopted, of {len(planted)}", adopted, 0),
         exactly("logins and changes that kept the id, of 3", kept, 0),
-        at_most("old id accepted after the change", held, GRACE_SECONDS, " s"),
+        timed(at_most("old id accepted after the change", held, GRACE_SECONDS, " s")),
         exactly("workers that know the new id, of 2", logged_in, 2),
         exactly(f"ids accepted after logout, of {len(left)}", late, 0),
     ]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from chaos.cases.workers import until_gone
-from chaos.report import Figure, at_least, case, exactly
+from chaos.report import Figure, at_least, case, exactly, timed
 from chaos.targets import Running, Target
 from chaos.traffic.client import Request
 from chaos.traffic.load import Load, Outcome
@@ -43,9 +43,9 @@ async def turmoil(target: Target) -> list[Figure]:
         grown = await _descriptors(running) - descriptors
     lost = _lost(outcome, killed)
     return [
-        at_least("events", sum(done.values()), seconds / PAUSE_SECONDS / 3),
-        at_least("kills", len(killed), seconds / KILL_PAUSE_SECONDS / 4),
-        at_least("requests sent", len(outcome.samples), 0.95 * RATE * seconds),
+        timed(at_least("events", sum(done.values()), seconds / PAUSE_SECONDS / 3)),
+        timed(at_least("kills", len(killed), seconds / KILL_PAUSE_SECONDS / 4)),
+        timed(at_least("requests sent", len(outcome.samples), 0.95 * RATE * seconds)),
         exactly("failed that no killed worker had", lost, 0),
         exactly("workers in the end", len(rows), WORKERS),
         exactly("processes left beside them", len(left), 0),

@@ -38,16 +38,21 @@ async def silent_upstream(target: Target) -> list[Figure]:
         one.status != 0 and one.latency <= DEADLINE_SECONDS + LATE_SECONDS for one in silent.samples
     )
     return [
-        at_least("others answered in time", good / len(others.samples), 0.95),
-        at_most(
-            "p99 of the others / usual", others.percentile(0.99) / usual.percentile(0.99), 2, "x"
+        timed(at_least("others answered in time", good / len(others.samples), 0.95)),
+        timed(
+            at_most(
+                "p99 of the others / usual",
+                others.percentile(0.99) / usual.percentile(0.99),
+                2,
+                "x",
+            )
         ),
         timed(
             at_most(
                 "p99 of the others", others.percentile(0.99) * 1e3, DEADLINE_SECONDS * 1e3, " ms"
             )
         ),
-        at_least("unanswered calls told by the deadline", told / len(silent.samples), 1),
+        timed(at_least("unanswered calls told by the deadline", told / len(silent.samples), 1)),
     ]
 
 

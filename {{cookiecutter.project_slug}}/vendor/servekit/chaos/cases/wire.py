@@ -8,7 +8,7 @@ import json
 import random
 import time
 
-from chaos.report import Figure, at_least, at_most, case, exactly
+from chaos.report import Figure, at_least, at_most, case, exactly, timed
 from chaos.targets import Running, Target, rss_bytes
 from chaos.traffic.client import Connection
 
@@ -68,7 +68,7 @@ async def nearly(target: Target) -> list[Figure]:
         faults = _faults(running.log)
         renewed = await running.pids() != pids
     return [
-        at_least("connections", sum(sent), 20 * seconds),
+        timed(at_least("connections", sum(sent), 20 * seconds)),
         exactly("faults in the log", faults, ""),
         exactly("others without a 200", refused, 0),
         exactly("workers that ended", str(renewed), "False"),

@@ -61,7 +61,7 @@ def test_a_request_that_waits_is_shown_with_route_age_and_own_line(service):
     assert request["seconds"] < elapsed + 1
     assert (request["method"], request["route"]) == ("GET", "/wait/{what}")
     assert request["path"] == "/wait/id-7"
-    assert request["place"].endswith(" create_app.<locals>.wait")
+    assert " create_app.<locals>.wait awaits " in request["place"]
     assert "looked_at.py:" in request["place"]
 
 

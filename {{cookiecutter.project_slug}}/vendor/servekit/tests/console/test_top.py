@@ -58,6 +58,11 @@ def test_what_is_shown_fits_the_terminal_and_cannot_command_it():
     assert "\x1b" not in text
 
 
+def test_without_a_terminal_nothing_is_cut():
+    event = {"at": 0, "level": "info", "worker": None, "event": "scaled", "detail": "x" * 500}
+    assert "x" * 500 in shown(DOCUMENT | {"events": [event]}, width=0)
+
+
 def test_a_terminal_that_knows_ascii_only_gets_no_bars():
     shown(DOCUMENT, bars=False).encode("ascii")
 

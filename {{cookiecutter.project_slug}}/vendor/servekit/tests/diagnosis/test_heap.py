@@ -158,7 +158,7 @@ def test_what_is_held_now_and_what_grew_in_a_while_need_no_files(heap):
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--worker", "7"], "there is no worker 7"),
+        (["--worker", "7"], "no worker 7 is ready; ready are 0"),
         (["--diff", "none", "none"], "none cannot be read: No such file"),
         (["--diff", "leaky.py", "leaky.py"], "leaky.py is no snapshot of a heap"),
         (["--out", "no/such/folder/h"], "cannot be written: No such file"),

@@ -127,6 +127,15 @@ def test_a_report_says_which_growth_its_seconds_are_too_few_for():
     assert "less than 32 MiB a minute in a worker: 15 s are too short" in not_judged(15)
 
 
+def test_what_rules_out_several_causes_is_said_once_and_places_with_each():
+    texts = dict.fromkeys(("sentence", "score", "route", "fix", "next"), "")
+    verdict = texts | {"places": ["f a.py:1"], "ruled_out": ["Traffic", "Garbage"]}
+    read = {"verdicts": [verdict, verdict], "cannot_judge": [], "not_judged": ""}
+    text = summary(read | {"sampled": {"failures": []}})
+    assert text.count("ruled out: Traffic") == text.count("ruled out: Garbage") == 1
+    assert text.count("at f a.py:1") == 2
+
+
 def test_a_report_of_another_version_is_refused():
     with pytest.raises(ValueError, match="no report of version"):
         judge_again({"schema_version": 99})

@@ -3,7 +3,9 @@
 import asyncio
 import time
 
-from servekit.diagnosis import doctor, load
+import pytest
+
+from servekit.diagnosis import doctor, judgement, load
 from servekit.diagnosis.requests_file import Request
 from servekit.testing import patience
 
@@ -15,7 +17,8 @@ def base_of(server: asyncio.Server) -> str:
 
 
 async def test_requests_do_not_wait_for_answers(monkeypatch):
-    monkeypatch.setattr(load, "TIMEOUT_SECONDS", patience(1))
+    limit = patience(1)
+    monkeypatch.setattr(load, "TIMEOUT_SECONDS", limit)
     came: list[float] = []
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -27,7 +30,7 @@ async def test_requests_do_not_wait_for_answers(monkeypatch):
     async with server:
         ended = await load.send_load(load.Load(base_of(server), [GET], rate=40, seconds=0.5))
 
-    assert ended == {"failed": 20}
+    assert ended == {f"failed: no answer within {limit:g} s": 20}
     assert came[-1] - came[0] < patience(1)  # one after the other would take 20 times as long
 
 
@@ -53,6 +56,24 @@ async def test_requests_are_sent_in_turn_whole_and_answers_counted_by_status():
     get = b"GET /a?b=1 HTTP/1.1\r\nHost: " + host + b"\r\nConnection: close\r\n\r\n"
     assert came.count(get) == 3
     assert b"X-Who: ada\r\nContent-Length: 2\r\n\r\n\xc3\xa4" in b"".join(came)
+
+
+@pytest.mark.parametrize("listens", [True, False])
+async def test_requests_without_an_answer_are_counted_by_the_reason(listens):
+    async def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    server = await asyncio.start_server(close, "127.0.0.1", 0)
+    base = base_of(server)
+    if not listens:
+        server.close()
+    async with server:
+        ended = await load.send_load(load.Load(base, [GET], rate=100, seconds=0.05))
+
+    reasons = ("closed without an answer", "Connection reset by peer") if listens else ("Connect",)
+    assert sum(ended.values()) == 5
+    assert all(how.removeprefix("failed: ").startswith(reasons) for how in ended), ended
+    assert "of the doctor's own requests failed" in "".join(judgement.unanswered(ended))
 
 
 async def test_answers_that_come_after_the_sampling_are_waited_for():

@@ -96,7 +96,7 @@ def test_where_requests_wait_is_told_by_route_and_line(profile, tmp_path):
     assert done.returncode == 0, done.stderr
     line = APPLICATION.splitlines().index("    await asyncio.sleep(0.1)") + 1
     assert "s of requests, of which they waited" in done.stdout.splitlines()[0]
-    assert f"query  busy.py:{line}" in done.stdout
+    assert f"query  busy.py:{line}  /wait/{{number}}" in done.stdout
     page = (tmp_path / "w.html").read_text()
     assert "Where requests wait" in page
     assert "/wait/{number}" in page
@@ -116,7 +116,7 @@ def test_time_that_is_computed_is_told_apart_and_a_kept_profile_can_be_drawn(pro
     [
         (["--from", "none"], "none cannot be read"),
         (["--from", "busy.py"], "busy.py is no profile of collapsed stacks"),
-        (["--worker", "7"], "there is no worker 7"),
+        (["--worker", "7"], "no worker 7 is ready; ready are 0, 1"),
         (["--seconds", "0"], "seconds must be above 0"),
         (["--seconds", "1", "--output", "no/such/folder/p"], "cannot be written"),
     ],

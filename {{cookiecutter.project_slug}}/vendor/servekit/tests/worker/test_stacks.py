@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 import uvloop
 
-from servekit.worker.stacks import all_stacks, task_stack
+from servekit.worker.stacks import all_stacks, own_place, task_stack
 
 
 async def innermost(event):
@@ -112,6 +112,18 @@ def test_a_suspended_task_shows_every_frame_and_what_it_waits_for(outer, factory
     if outer in CHAINS:
         assert names[-2:] == ["innermost", "wait"]
         assert "await event.wait()" in text
+
+
+@pytest.mark.parametrize("outer", CHAINS, ids=lambda outer: outer.__name__)
+async def test_the_line_of_own_code_that_waits_is_told_with_what_it_awaits(outer):
+    event = asyncio.Event()
+    task = asyncio.create_task(outer(event))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    line = innermost.__code__.co_firstlineno + 1
+    assert own_place(task) == f"{__file__}:{line} innermost awaits Event.wait"
+    event.set()
+    await asyncio.wait([task])
 
 
 async def test_every_thread_and_every_task_has_its_name():

@@ -63,6 +63,21 @@ class AdminClient:
         rows: list[dict[str, Any]] = self._ask("GET", "/workers")["workers"]
         return rows
 
+    def ready(self, worker: int | None = None) -> list[dict[str, Any]]:
+        """Return the rows of the workers that are ready, or of the one in a slot that is named.
+
+        Raises:
+            AdminError: There is none.
+        """
+        rows = [row for row in self.workers() if row["state"] == "ready"]
+        found = [row for row in rows if worker in {None, row["slot"]}]
+        if not found:
+            which = "" if worker is None else f" {worker}"
+            others = ", ".join(str(row["slot"]) for row in rows)
+            others = f"; ready are {others}" if others else ""
+            raise AdminError(f"no worker{which} is ready{others}")
+        return found
+
     def metrics(self) -> str:
         """Return the metrics of all workers that answer, as Prometheus reads them."""
         return self._exchange("GET", "/metrics").decode()

@@ -22,7 +22,7 @@ BARS_MOST, BARS_LEAST = 20, 5
 WIDTH_BESIDE_BARS = 92
 EVENTS_KEPT = 50
 WIDTH = 160
-"""Of a line where there is no terminal to ask."""
+"""Of the graphs' lines where there is no terminal to ask."""
 GRAPHS = {"rate": "req/s", "lag_seconds": "lag ms", "utilization": "busy %"}
 SCALES = {"rate": 1.0, "lag_seconds": 1e3, "utilization": 1e2}
 LEAST_TOP = {"rate": 1.0, "lag_seconds": 50.0, "utilization": 100.0}
@@ -57,10 +57,11 @@ class Screen:
                 self._past[key] = before.get(key) or deque(maxlen=BARS_MOST)
                 self._past[key].append(row.get(name))
 
-    def text(self, width: int, height: int = 0, *, bars: bool) -> str:
-        """Return the screen as lines that fit; a height of 0 is as many as there are."""
+    def text(self, width: int = 0, height: int = 0, *, bars: bool) -> str:
+        """Return the screen as lines that fit; 0 is as long, or as many, as they are."""
         document = self._document
-        room = min(BARS_MOST, (width - WIDTH_BESIDE_BARS) // len(GRAPHS) - 1) if bars else 0
+        wide = width or WIDTH
+        room = min(BARS_MOST, (wide - WIDTH_BESIDE_BARS) // len(GRAPHS) - 1) if bars else 0
         workers = self._workers(document["workers"], room if room >= BARS_LEAST else 0)
         lines = [self._headline(document), "", *workers, ""]
         lines += [f"RUNNING NOW ({len(document['running'])})"]
@@ -74,7 +75,7 @@ class Screen:
         lines += [event_line(event) for event in self._events]
         if height:
             lines = lines[:height]
-        return "\n".join(terminal_safe(line)[:width].rstrip() for line in lines)
+        return "\n".join(terminal_safe(line)[: width or None].rstrip() for line in lines)
 
     def _headline(self, document: dict[str, Any]) -> str:
         rows = document["workers"]
@@ -134,9 +135,9 @@ def show(client: AdminClient, *, once: bool) -> str:
                 size = shutil.get_terminal_size()
                 draw(screen.text(size.columns, size.lines, bars=bars))
             elif once and screen.complete:
-                return screen.text(WIDTH, bars=bars)
+                return screen.text(bars=bars)
             elif not once:
-                print(screen.text(WIDTH, bars=bars), end="\n\n", flush=True)  # noqa: T201 - the answer
+                print(screen.text(bars=bars), end="\n\n", flush=True)  # noqa: T201 - the answer
     except KeyboardInterrupt:
         return ""
     finally:

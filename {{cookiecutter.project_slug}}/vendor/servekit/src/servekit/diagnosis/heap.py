@@ -77,11 +77,7 @@ def take_snapshot(client: AdminClient, worker: int | None) -> Snapshot:
     Raises:
         AdminError: There is none, or it refused.
     """
-    if worker is None:
-        ready = [row for row in client.workers() if row["state"] == "ready"]
-        if not ready:
-            raise AdminError("no worker is ready")
-        worker = max(ready, key=lambda row: row["rss_bytes"])["slot"]
+    worker = max(client.ready(worker), key=lambda row: row["rss_bytes"])["slot"]
     counted = client.debug("heap", worker, seconds=SECONDS, options={"top": ALL})
     snapshot: Snapshot = json.loads(counted)
     return snapshot | {"worker": worker}

@@ -106,7 +106,11 @@ def troubles(evidence: Evidence, requests: float) -> Iterator[str]:
 
 def unanswered(load: Mapping[str, int]) -> Iterator[str]:
     """Yield that the doctor's own requests failed, which counters of a worker may not have seen."""
-    bad = {how: count for how, count in load.items() if how.startswith("5") or how in NO_ANSWER}
+    bad = {
+        how: count
+        for how, count in load.items()
+        if how.startswith("5") or how.partition(":")[0] in NO_ANSWER
+    }
     share = sum(bad.values()) / (sum(load.values()) or 1)
     if share >= FAILED_SHARE:
         ended = ", ".join(f"{count} x {how}" for how, count in bad.items())

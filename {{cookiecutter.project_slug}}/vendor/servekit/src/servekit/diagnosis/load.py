@@ -45,8 +45,8 @@ def read_load(text: str) -> Load:
 async def send_load(load: Load) -> dict[str, int]:
     """Send requests at times that no answer moves; return how many ended with which status.
 
-    A connection each, so that all workers get some. `failed` are those without an answer, `unsent`
-    those that found too many under way.
+    A connection each, so that all workers get some. `failed: ` and why are those without an answer,
+    `unsent` those that found too many under way.
     """
     ended: Counter[str] = Counter()
     under_way: set[asyncio.Task[None]] = set()
@@ -57,8 +57,12 @@ async def send_load(load: Load) -> dict[str, int]:
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 ended[await exchange(data, address.hostname, address.port or 80)] += 1
-        except (OSError, TimeoutError, IndexError):
-            ended["failed"] += 1
+        except TimeoutError:
+            ended[f"failed: no answer within {TIMEOUT_SECONDS:g} s"] += 1
+        except IndexError:
+            ended["failed: closed without an answer"] += 1
+        except OSError as error:
+            ended[f"failed: {error.strerror or error}"] += 1
 
     begun = time.monotonic()
     for number in range(int(load.rate * load.seconds)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from servekit.admin.client import AdminError
 from servekit.diagnosis.flame_graph import View, flame_graph
-from servekit.diagnosis.stacks import Profile, by_function
+from servekit.diagnosis.stacks import Profile, by_function, own_frame
 
 if TYPE_CHECKING:
     from servekit.admin.client import AdminClient
@@ -63,16 +64,14 @@ def take_profile(client: AdminClient, sampling: Sampling) -> Taken:
     """Sample the workers at once.
 
     Raises:
-        AdminError: None of them answered.
+        AdminError: None of them is ready, or answered.
     """
-    slots = [row["slot"] for row in client.workers() if row["state"] == "ready"]
-    if sampling.worker is not None:
-        slots = [sampling.worker]
+    slots = [row["slot"] for row in client.ready(sampling.worker)]
     seconds, hertz = sampling.seconds, sampling.hertz
     options = {"seconds": seconds, "hertz": hertz, "mode": sampling.mode, "format": "collapsed"}
     told = f"Workers {', '.join(map(str, slots))}; {seconds:g} s, up to {hertz:g} samples a second."
     taken = Taken(Profile(), told, [], VIEWS[sampling.mode])
-    with ThreadPoolExecutor(max(1, len(slots))) as threads:
+    with ThreadPoolExecutor(len(slots)) as threads:
         calls = [
             threads.submit(client.debug, "profile", slot, seconds=seconds, options=options)
             for slot in slots
@@ -84,8 +83,7 @@ def take_profile(client: AdminClient, sampling: Sampling) -> Taken:
             except AdminError as error:
                 taken.failures.append(f"worker {slot}: {error}")
     if not taken.profile.samples:
-        nothing = "no request was waiting" if slots else "no worker is ready"
-        raise AdminError("; ".join(taken.failures) or nothing)
+        raise AdminError("; ".join(taken.failures) or "no request was waiting")
     return taken
 
 
@@ -135,14 +133,26 @@ def summary(taken: Taken) -> list[str]:
     """
     profile = taken.profile
     busy = profile.samples - profile.idle
-    seen = by_function(profile.own_lines())
-    lines = [f"busy {busy / max(1, profile.samples):.1%} of the time"]
     if taken.view.unit == "ms":
-        seen = profile.own_lines()
         lines = [f"{busy / 1000:.1f} s of requests, of which they waited"]
-    for frame, count in seen.most_common(LINES):
-        lines.append(f"{count / max(1, busy):6.1%}  {frame.name}  {frame.place}")
+        seen = waiting(profile)
+    else:
+        lines = [f"busy {busy / max(1, profile.samples):.1%} of the time"]
+        functions = by_function(profile.own_lines())
+        seen = Counter({f"{one.name}  {one.place}": count for one, count in functions.items()})
+    for place, count in seen.most_common(LINES):
+        lines.append(f"{count / max(1, busy):6.1%}  {place}")
     return lines
+
+
+def waiting(profile: Profile) -> Counter[str]:
+    """Return how long requests waited at lines of the service's own, each with its route."""
+    found: Counter[str] = Counter()
+    for (route, *stack), count in profile.stacks.items():
+        own = own_frame(tuple(stack))
+        if own is not None:
+            found[f"{own.name}  {own.place}  {route.name}"] += count
+    return found
 
 
 def show_progress(calls: list[Future[bytes]], seconds: float) -> None:

@@ -146,8 +146,11 @@ FIXES = {
         '    service.add_upstream("name", url, connections=64)   # or UPSTREAM_CONNECTIONS=64'
     ),
     "upstream_slow": (
-        "Wait less long, cache its answers, or answer without it:\n"
-        '    service.add_upstream("name", url, timeout_seconds=0.5)'
+        "Ask who runs it; keep its answers; call it beside other work, not after it; answer\n"
+        "without it when it takes longer than it should:\n"
+        "    @cached('rates:{currency}', ttl_seconds=60)\n"
+        "    async with asyncio.TaskGroup() as group: rates = group.create_task(fetch())\n"
+        '    service.add_upstream("name", url, timeout_seconds=2)   # above its usual time'
     ),
     "lock_wait": (
         "Hold no lock while something else is awaited: take what it protects, let go, then await.\n"

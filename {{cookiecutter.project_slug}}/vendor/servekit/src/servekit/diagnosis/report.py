@@ -14,15 +14,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 TOLD_MAX = 3
+RULED_OUT = "ruled out: "
 COLUMNS = ("worker", "at", "busy", "stalled", "lag ms", "requests", "slow", "failed", "shed")
 
 
 def summary(seen: Mapping[str, Any]) -> str:
     """Return verdicts and what cannot be judged, for people at a terminal."""
-    lines = []
+    lines: list[str] = []
     for number, verdict in enumerate(seen["verdicts"], 1):
         lines.append(f"{number}. {verdict['sentence']} (score {verdict['score']})")
-        lines += [f"   {line}" for line in details(verdict)]
+        for line in details(verdict):
+            if not line.startswith(RULED_OUT) or f"   {line}" not in lines:  # once for all of them
+                lines.append(f"   {line}")
         lines += ["   fix:", *(f"     {line}" for line in verdict["fix"].splitlines())]
         lines += [f"   next: {verdict['next']}"]
     lines += remarks(seen)
@@ -36,7 +39,7 @@ def details(verdict: Mapping[str, Any]) -> Iterator[str]:
     if verdict["route"]:
         yield f"route {verdict['route']}"
     for other in verdict["ruled_out"]:
-        yield f"ruled out: {other}"
+        yield f"{RULED_OUT}{other}"
 
 
 def remarks(seen: Mapping[str, Any]) -> Iterator[str]:

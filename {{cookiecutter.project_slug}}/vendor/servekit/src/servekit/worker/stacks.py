@@ -30,7 +30,8 @@ def running_requests(
 ) -> list[dict[str, Any]]:
     """Return requests and their ages as `method`, `route`, `path`, `seconds` and `place`.
 
-    The place is `file:line function`; empty where no own code waits: it runs in a thread, say.
+    The place is `file:line function`, and what that awaits; empty where no own code waits: it runs
+    in a thread, say.
     """
     task_of = {}
     for task in itertools.islice(tasks, TASKS_MAX) if oldest else ():
@@ -50,12 +51,17 @@ def running_requests(
 
 
 def own_place(task: asyncio.Task[Any] | None) -> str:
-    """Return where the innermost own code of a suspended task waits."""
-    place = ""
+    """Return where the innermost own code of a suspended task waits, and for which call."""
+    place = awaited = ""
     for _, frame in awaits(task) if task is not None else ():
-        if frame is not None and is_own(frame.f_code.co_filename):
+        if frame is None:
+            continue
+        if is_own(frame.f_code.co_filename):
             place = f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_qualname}"
-    return place
+            awaited = ""
+        elif place and not awaited:
+            awaited = f" awaits {frame.f_code.co_qualname}"
+    return place + awaited
 
 
 def all_stacks() -> str:
