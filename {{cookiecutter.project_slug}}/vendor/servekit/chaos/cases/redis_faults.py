@@ -100,8 +100,10 @@ async def outage(target: Target, fault: str) -> list[Figure]:
     slowest = max((one.latency for one in during.samples), default=float("nan"))
     figures = [
         exactly("failed or refused", failures(during), 0),
-        at_most(
-            "p99, in multiples of before", during.percentile(0.99) / before.percentile(0.99), 2
+        timed(
+            at_most(
+                "p99, in multiples of before", during.percentile(0.99) / before.percentile(0.99), 2
+            )
         ),
         at_least("stale pages, marked", len(_headers(during, marked=True)), 1),
         exactly("pages past their lifetime, unmarked", unmarked(during), 0),

@@ -99,7 +99,8 @@ async def rate_limit(target: Target) -> list[Figure]:
         for number in range(250)
     ]
     async with target.start(RATE_LIMIT_PER_MINUTE=str(quota)) as running:
-        outcome = await Load(running.url).run(requests, rate=3 * quota / seconds, seconds=seconds)
+        load = Load(running.url, in_turn=CONNECTIONS)
+        outcome = await load.run(requests, rate=3 * quota / seconds, seconds=seconds)
         answer = await running.get("/chaos/ping")
         workers = len({one.worker for one in outcome.samples} - {0})
     return [
