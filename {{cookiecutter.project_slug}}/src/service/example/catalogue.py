@@ -41,13 +41,11 @@ class Catalogue:
         cache: Cache,
         upstream: Upstream,
         seed: bool = False,
-        warm_seconds: float = 5,
     ) -> None:
         self._upstream = upstream
         self._database = database
         self._cache = cache
         self._seed = seed
-        self._warm_seconds = warm_seconds
         self._imports = asyncio.Semaphore(IMPORTS_AT_ONCE)
         self.product = cache.cached(
             "product:{product_id}",
@@ -132,7 +130,7 @@ class Catalogue:
 
     async def warm(self) -> None:
         """Fill the cache with the products that were written last."""
-        await self._cache.warm([self._load_hot_products], timeout_seconds=self._warm_seconds)
+        await self._cache.warm([self._load_hot_products])
 
     async def _load_hot_products(self) -> None:
         hot = select(products.c.id).order_by(products.c.updated_at.desc()).limit(HOT_PRODUCTS)

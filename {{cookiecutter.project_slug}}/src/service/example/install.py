@@ -22,7 +22,6 @@ def install(app: FastAPI, service: Service, settings: Settings) -> None:
             cache=service.cache,
             upstream=rates,
             seed=settings.development,
-            warm_seconds=settings.cache_warm_seconds,
         )
     )
     app.add_exception_handler(ImportRejectedError, import_rejected)

@@ -130,6 +130,7 @@ class Service:
             self.redis,
             enabled=settings.cache_enabled,
             timeout_seconds=settings.timeout_load_seconds,
+            warm_seconds=settings.cache_warm_seconds,
             local_bytes=settings.cache_local_mib * MIB,
             registry=self.registry,
         )

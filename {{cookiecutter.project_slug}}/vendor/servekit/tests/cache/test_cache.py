@@ -233,6 +233,12 @@ async def test_warming_ends_at_its_deadline(cache):
     assert (await product.lookup(3)).state == "hit"
 
 
+async def test_warming_has_the_seconds_of_the_setting_where_none_are_given(redis_url):
+    async with worker(redis_url, warm_seconds=0.05) as cache:
+        slow = Source(seconds=10).cached(cache)
+        assert not await cache.warm([lambda: slow(1)])
+
+
 async def test_metrics_name_caches_and_tiers_and_never_keys(redis_url):
     registry = CollectorRegistry()
     async with (

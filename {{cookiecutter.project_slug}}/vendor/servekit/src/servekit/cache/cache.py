@@ -35,7 +35,8 @@ class Cache(Values):
 
     While Redis is away, values that this process has are served stale until their hard end, loads
     run, and removals are sent later. `enabled=False` sends every call to its source. Keys begin
-    with the namespace of the clients and `prefix`; a load may take `timeout_seconds` (0: for ever).
+    with the namespace of the clients and `prefix`; a load may take `timeout_seconds` (0: for ever),
+    and `warm` takes `warm_seconds`.
     """
 
     def __init__(  # noqa: PLR0913 - each is a knob of its own
@@ -47,6 +48,7 @@ class Cache(Values):
         local_bytes: int = 32 * 2**20,
         lease_seconds: float = 10,
         timeout_seconds: float = 30,
+        warm_seconds: float = 5,
         compress_bytes: int = 0,
         registry: CollectorRegistry | None = None,
     ) -> None:
@@ -58,6 +60,7 @@ class Cache(Values):
         writer = TierWriter(redis, reader, self._coherence)
         self._leases = Leases(redis, seconds=lease_seconds)
         self._timeout_seconds = timeout_seconds
+        self._warm_seconds = warm_seconds
         engine = ReadThrough(reader, writer, self._coherence, self._leases)
         metrics = CacheMetrics(
             channel_up=lambda: self.coherent, local_bytes=lambda: local.size_bytes
@@ -179,13 +182,20 @@ class Cache(Values):
             self._bypassed.reset(token)
 
     async def warm(
-        self, loads: Iterable[Callable[[], Awaitable[object]]], *, timeout_seconds: float = 5
+        self,
+        loads: Iterable[Callable[[], Awaitable[object]]],
+        *,
+        timeout_seconds: float | None = None,
     ) -> bool:
-        """Run loads together; return whether all ended well in time. Failures are logged."""
+        """Run loads together; return whether all ended well in time. Failures are logged.
+
+        They have CACHE_WARM_SECONDS, or `timeout_seconds`.
+        """
+        limit = self._warm_seconds if timeout_seconds is None else timeout_seconds
         tasks = {asyncio.ensure_future(load()) for load in loads}
         if not tasks:
             return True
-        done, late = await asyncio.wait(tasks, timeout=timeout_seconds)
+        done, late = await asyncio.wait(tasks, timeout=limit)
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
