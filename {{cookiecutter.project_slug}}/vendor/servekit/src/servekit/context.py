@@ -23,6 +23,14 @@ class NotOpen(RuntimeError):  # noqa: N818 - what it is about
         )
 
 
+class FromService:
+    """A dependency on something that may not have been added to the service."""
+
+    def lacks(self, service: Any) -> str:
+        """Return what is missing, and how to add it; nothing if it is there."""
+        raise NotImplementedError
+
+
 def service_of(connection: HTTPConnection) -> Any:
     """Return the service of a request, in mounted applications too.
 

@@ -27,6 +27,7 @@ from servekit.routing.routes import Routes, read_routes
 from servekit.scope import current_service
 from servekit.sessions.layer import READ_SESSION
 from servekit.stack import Composition, cache_inside, layers
+from servekit.start_checks import refuse_closed_services, refuse_tracebacks, refuse_unmet
 
 if TYPE_CHECKING:
     from servekit.routing.compiled import CompiledRouter
@@ -136,6 +137,7 @@ class Installation:
         compiled = self._compiled
         routes = compiled.routes if compiled is not None else read_routes(self._app)
         refuse_uncacheable(routes, never_kept=READ_SESSION)
+        refuse_unmet(routes, self._service, self._app)
         if self._service.settings.production:
             refuse_tracebacks(self._app, routes)
 
@@ -162,39 +164,6 @@ class Installation:
                 yield state
 
         return run
-
-
-def refuse_closed_services(app: FastAPI) -> None:
-    """Refuse mounted applications with a service of their own that nobody has opened.
-
-    Raises:
-        RuntimeError: There is one.
-    """
-    for path, mounted in read_routes(app).applications():
-        own = getattr(getattr(mounted, "state", None), "servekit", None)
-        if own is not None and not own.draining.ready:
-            raise RuntimeError(
-                f"The application mounted at {path} has a Service of its own, which nobody opened: "
-                "install one, in the outermost application, or run the other's lifespan in yours."
-            )
-
-
-def refuse_tracebacks(app: FastAPI, routes: Routes) -> None:
-    """Refuse applications that answer an error with its traceback.
-
-    Raises:
-        RuntimeError: There is one.
-    """
-    for path, found in [("", app), *routes.applications()]:
-        inner: Any = found
-        while not hasattr(inner, "debug") and hasattr(inner, "app"):
-            inner = inner.app  # what was put around a mounted application
-        if getattr(inner, "debug", False) is True:
-            place = f"The application mounted at {path}" if path else "The application"
-            raise RuntimeError(
-                f"{place} has debug=True, which sends tracebacks to clients, and "
-                "ENVIRONMENT=production refuses it: leave it out."
-            )
 
 
 class Inner:

@@ -13,7 +13,7 @@ from fastapi.security.base import SecurityBase
 from pydantic import AliasChoices, AliasPath, BaseModel
 
 from servekit.cache.dependencies import CacheResponse
-from servekit.routing.routes import Entry
+from servekit.routing.routes import Entry, walk
 
 ALL = "*"
 """Stands among the names of a place for every name that a request may have there."""
@@ -170,10 +170,3 @@ def scheme_of(call: Any) -> SecurityBase | None:
         if isinstance(one, SecurityBase):
             return one
     return None
-
-
-def walk(dependant: Any) -> Iterator[Any]:
-    """Yield a dependant and all that it depends on."""
-    yield dependant
-    for part in dependant.dependencies:
-        yield from walk(part)

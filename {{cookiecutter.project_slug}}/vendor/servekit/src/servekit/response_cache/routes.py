@@ -10,8 +10,8 @@ from typing import Any
 from starlette.types import Scope
 
 from servekit.cache.dependencies import CacheResponse, cache_response
-from servekit.response_cache.declared import Declared, declared_by, problems, walk
-from servekit.routing.routes import Entry, Routes, route_path
+from servekit.response_cache.declared import Declared, declared_by, problems
+from servekit.routing.routes import Entry, Routes, all_entries, route_path, walk
 
 # The key has these in one spelling for all clients.
 ALWAYS_IN_KEY = frozenset({b"host", b"accept-encoding"})
@@ -133,14 +133,6 @@ def policy_of(entry: Entry) -> CacheResponse | None:
     parts = walk(entry.dependant)
     policies = [part.call for part in parts if isinstance(part.call, CacheResponse)]
     return policies[-1] if policies else None
-
-
-def all_entries(routes: Routes, prefix: str = "") -> Iterator[tuple[Entry, str]]:
-    """Yield all entries with their paths, those of mounted applications too."""
-    for entry in routes.entries:
-        yield entry, prefix + entry.path
-        if entry.mounted is not None:
-            yield from all_entries(entry.mounted(), prefix + entry.path)
 
 
 def refuse_uncacheable(

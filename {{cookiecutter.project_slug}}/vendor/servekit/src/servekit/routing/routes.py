@@ -182,6 +182,21 @@ class Routes:
         return partial, for_good
 
 
+def all_entries(routes: Routes, prefix: str = "") -> Iterator[tuple[Entry, str]]:
+    """Yield all entries with their paths, those of mounted applications too."""
+    for entry in routes.entries:
+        yield entry, prefix + entry.path
+        if entry.mounted is not None:
+            yield from all_entries(entry.mounted(), prefix + entry.path)
+
+
+def walk(dependant: Any) -> Iterator[Any]:
+    """Yield a dependant and all that it depends on."""
+    yield dependant
+    for part in dependant.dependencies:
+        yield from walk(part)
+
+
 def usual_pattern(template: str, convertors: Mapping[str, Any]) -> str:
     """Return the pattern that Starlette makes of a path: an index knows what it matches."""
     pattern, rest = "", template
