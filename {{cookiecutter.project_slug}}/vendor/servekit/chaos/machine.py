@@ -17,6 +17,7 @@ OTHERS_MAX = 0.25
 """CPUs that others may use for times to be judged: half of one of the load's."""
 LATE_MS_MAX = 5.0
 """How late a timer may be on the machine at rest."""
+MARK = "CHAOS_RUN"
 TICKS = os.sysconf("SC_CLK_TCK")
 PROC = Path("/proc")
 
@@ -52,11 +53,13 @@ def timer_lateness_ms(seconds: float = 1.0) -> float:
 class Others:
     """Adds up the CPU time of processes that are not ours, and what the host took away.
 
-    Ours are this one and all that came after it, but for children of foreign processes.
+    Ours are this one and those that it started, also where a parent between has ended: they have
+    inherited a mark in their environment.
     """
 
     def __init__(self) -> None:
-        self._foreign_at_start = frozenset(_cpu_by_process()) - {os.getpid()}
+        os.environ[MARK] = str(os.getpid())
+        self._mark = f"{MARK}={os.getpid()}".encode()
         self.begin()
 
     def begin(self) -> None:
@@ -76,15 +79,10 @@ class Others:
         """Return the CPU seconds of foreign processes; ended ones are lost, which is little."""
         found = _cpu_by_process()
         parents = {pid: parent for pid, (parent, _) in found.items()}
-        return {pid: cpu for pid, (_, cpu) in found.items() if self._descends(pid, parents)}
+        return {pid: cpu for pid, (_, cpu) in found.items() if not self._is_ours(pid, parents)}
 
-    def _descends(self, pid: int, parents: dict[int, int]) -> bool:
-        """Tell whether a process is a foreign one or comes of one; orphans are taken for ours."""
-        while pid > 1 and pid != os.getpid():
-            if pid in self._foreign_at_start:
-                return True
-            pid = parents.get(pid, 0)
-        return False
+    def _is_ours(self, pid: int, parents: dict[int, int]) -> bool:
+        return _descends(pid, os.getpid(), parents) or self._mark in _environment(pid)
 
 
 @dataclass(frozen=True)
@@ -131,6 +129,21 @@ def _cpu_by_process() -> dict[int, tuple[int, float]]:
                 cpu = (int(fields[11]) + int(fields[12])) / TICKS
                 found[int(entry.name)] = int(fields[1]), cpu
     return found
+
+
+def _descends(pid: int, ancestor: int, parents: dict[int, int]) -> bool:
+    """Tell whether a process is another one, or comes of it by parents that are alive."""
+    while pid != ancestor and pid in parents:
+        pid = parents[pid]
+    return pid == ancestor
+
+
+def _environment(pid: int) -> list[bytes]:
+    """Return the variables that a process was started with; none where they are not to be seen."""
+    try:
+        return (PROC / str(pid) / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
 
 
 def _stolen_seconds() -> float:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -9,7 +10,7 @@ import time
 import pytest
 
 import chaos.report
-from chaos.machine import Machine, Others
+from chaos.machine import MARK, Machine, Others
 from chaos.report import Case, Result, at_most, exactly, fast, lines, soon, timed
 from servekit.testing import patience
 
@@ -51,26 +52,38 @@ def test_limits_of_times_and_rates_follow_the_machine(monkeypatch, scale, passed
     assert fast("a second", 10, 20).passed is passed
 
 
+START = """
+import subprocess, sys
+spinning = [sys.executable, "-c", "while True: pass"]
+print(subprocess.Popen(spinning, stdout=subprocess.DEVNULL).pid)
+"""
+
+
 @contextlib.contextmanager
-def spinning():
-    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+def orphan():
+    """Run what computes for ever, and whose parent has ended."""
+    started = subprocess.run([sys.executable, "-c", START], stdout=subprocess.PIPE, check=True)
+    pid = int(started.stdout)
+    try:
+        yield pid
+    finally:
+        os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
-def test_who_was_there_before_counts_and_what_came_after_does_not():
-    with spinning() as foreign:
+def test_what_this_process_started_does_not_count_and_all_else_does(monkeypatch):
+    monkeypatch.setenv(MARK, "another run")
+    with orphan() as foreign:
         others = Others()
-        with spinning() as ours:
+        child = subprocess.Popen(["sleep", "60"], env={})
+        with child, orphan() as ours:
             seen = others.foreign()
-            assert foreign.pid in seen
-            assert not {ours.pid, os.getpid()} & seen.keys()
-            ends = time.monotonic() + patience(20)
-            while others.cpus() < 0.05:  # its share of the CPUs
-                assert time.monotonic() < ends
+            child.kill()
+        assert foreign in seen
+        assert not {ours, child.pid, os.getpid()} & seen.keys()
+        ends = time.monotonic() + patience(20)
+        while others.cpus() < 0.05:  # its share of the CPUs
+            assert time.monotonic() < ends
 
 
 def test_a_machine_says_what_it_is():
