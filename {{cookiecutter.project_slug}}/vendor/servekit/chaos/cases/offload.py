@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ from chaos.traffic.load import Load
 BLOCKING, COMPUTING = 80, 8
 THREADS_OF_A_WORKER = 16
 LIGHT = Request("/chaos/wait?seconds=0.02")
-LEAVING = 500
+LEAVING, RESET_OF_FOUR = 500, 2
 
 
 @case(8, "80 blocking jobs of 3 s and 8 CPU jobs")
@@ -66,7 +67,11 @@ async def _status(running: Running, path: str, delay: float) -> int:
 
 @case(19, "500 clients hang up mid-request")
 async def hang_up(target: Target) -> list[Figure]:
-    """Leave in the middle of 250 reads and 250 writes: reads stop, writes finish, nothing stays."""
+    """Leave in the middle of 250 reads and 250 writes: reads stop, writes finish, nothing stays.
+
+    Half of them reset their connections. The others close them in order, which looks as if they
+    only sent no more: reads have a second for a piece of their answers.
+    """
     async with target.start() as running:
         pids = await running.pids()
         await asyncio.sleep(1)
@@ -77,17 +82,21 @@ async def hang_up(target: Target) -> list[Figure]:
             connection.writer.write(Request("/chaos/slow?seconds=3", method).encode())
         await asyncio.sleep(1)
         left = time.monotonic()
-        for connection in connections:
+        for number, connection in enumerate(connections):
+            if number % 4 < RESET_OF_FOUR:
+                connection.reset_when_closed()
             connection.writer.transport.abort()
         ends = await _ends(running, LEAVING, 6)
         await asyncio.sleep(1)
         after = _open_files(pids), await _tasks(running, target)
     stopped = sorted(at - left for method, end, at in ends if (method, end) == ("GET", "cancelled"))
     written = sum((method, end) == ("POST", "finished") for method, end, _ in ends)
-    last = stopped[-1] * 1e3 if len(stopped) == LEAVING // 2 else float("nan")
+    whole = len(stopped) == LEAVING // 2
+    reset, closed = (stopped[LEAVING // 4 - 1], stopped[-1]) if whole else (math.nan, math.nan)
     return [
         exactly("reads stopped", len(stopped), LEAVING // 2),
-        soon("the last of them after ms", last, 100),
+        soon("ms until the last one after a reset", reset * 1e3, 100),
+        soon("ms, after a second, of those closed in order", closed * 1e3 - 1000, 100),
         exactly("writes finished", written, LEAVING // 2),
         at_most("connections left open", after[0] - before[0], 0),
         at_most("tasks left", after[1] - before[1], 0),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
+import struct
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -69,6 +71,11 @@ class Connection:
     def close(self) -> None:
         """Close without waiting."""
         self.writer.close()
+
+    def reset_when_closed(self) -> None:
+        """Have the kernel tell the other side at the end that nobody is here any more."""
+        connection: socket.socket = self.writer.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     async def exchange(self, request: Request) -> Answer:
         """Send a request and read its whole answer.
