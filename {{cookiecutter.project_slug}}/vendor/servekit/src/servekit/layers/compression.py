@@ -124,6 +124,8 @@ class LargeAnswer:
             if message.get("more_body", False):
                 await self._stream()
         await self._encode(message)
+        if not message.get("more_body", False):
+            self._encode = self._send  # the library's would hold this for ever, and this it
 
     def _waited_long_enough(self) -> None:
         self._undecided = False

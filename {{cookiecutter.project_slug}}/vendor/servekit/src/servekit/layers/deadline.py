@@ -65,6 +65,7 @@ class DeadlineMiddleware:
             if request.answer is not None:
                 task.uncancel()
                 await request.answer
+            del request.scope, request.send  # a context that is kept in the scope holds the request
 
 
 class TimedRequest(Deadline):

@@ -157,10 +157,12 @@ class InstantAnswers:
         if told is None or len(target) + sum(map(len, told.variant)) > NAME_BYTES_MAX:
             return
 
+        path = scope["path"]  # the scope is to hold this function: it must not hold the scope
+
         def learn(lines: Iterable[bytes]) -> None:
             page.head = page.head or template(lines)
             if page.head:
-                place = Place(cached, key, route, scope["path"])
+                place = Place(cached, key, route, path)
                 self._remember(table, target, told.variant, place)
 
         scope[LEARN_HEAD_KEY] = learn

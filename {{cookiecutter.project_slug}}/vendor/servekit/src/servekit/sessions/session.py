@@ -202,6 +202,16 @@ class Session(SessionFields):
             if lost:
                 log.error("session_write_lost", fields=sorted(self.discard()), reason=lost)
 
+    def end_request(self) -> None:
+        """Refuse writes from now on, and keep no more of the request than `load` needs.
+
+        The scope holds the session: if both held each other, only the collector could free them.
+        """
+        self.over = True
+        self._scope = {
+            key: self._scope[key] for key in ("headers", SESSION_HEADERS_KEY) if key in self._scope
+        }
+
     def note_undelivered(self) -> None:
         """Say in the log that the cookie of a new id cannot be sent: its client is refused."""
         if self._issued:
