@@ -6,6 +6,7 @@ JSON that is none, where FastAPI keeps an error and its frames.
 
 import asyncio
 import gc
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -216,6 +217,22 @@ async def client(make_settings, redis_url) -> AsyncIterator[Client]:
     app.add_middleware(OwnMiddleware)
     async with Lifespan(entrance(app)) as serve:
         yield Client(serve)
+
+
+@pytest.mark.parametrize("asked", ["/plain", "/page", "/stream", "JSON", "bad host", "too large"])
+async def test_a_connection_that_is_lost_is_gone_without_the_collector(client, asked):
+    gc.collect()
+    gc.disable()
+    try:
+        other = Client(client.protocol.app)
+        await ask(other, ASKED[asked], iter(range(9)))
+        other.protocol.connection_lost(None)
+        protocol = weakref.ref(other.protocol)
+        del other
+        await asyncio.sleep(0.05)
+        assert protocol() is None
+    finally:
+        gc.enable()
 
 
 async def ask(client: Client, request: bytes, numbers: Iterator[int]) -> bytes:

@@ -236,7 +236,11 @@ class ResponseTransport:
         self.held = b""
         """A head that leaves in one piece with a body that follows at once, or else by itself."""
         self._loop = loop
-        self._close = close
+        self._close: Callable[[], None] | None = close
+
+    def leave(self) -> None:
+        """Forget the connection, which is lost; an answer may still be under way."""
+        self._close = None
 
     def hold(self, head: bytes, *, whole: bool) -> None:
         """Keep a head for its body: until the loop's next turn, where that need not follow.
@@ -257,7 +261,8 @@ class ResponseTransport:
 
     def close(self) -> None:
         self.flush()
-        self._close()
+        if self._close is not None:
+            self._close()
 
     def flush(self) -> None:
         """Write the head that is held, if any."""

@@ -79,6 +79,8 @@ class HttpProtocol(IgnoredUpgrades):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self.listener.connection_closed()
+        del self.timeouts  # what holds this object: else only the collector could free it
+        self.response_transport.leave()
 
     def resume_writing(self) -> None:
         self.write_resumptions += 1
