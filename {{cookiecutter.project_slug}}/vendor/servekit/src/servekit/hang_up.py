@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+READS = frozenset({"GET", "HEAD"})
+"""Methods of requests that end when nobody waits for the answer; a write may be half done."""
 HUNG_UP = "The client hung up."
 LATE = "The time of the request is over."
 

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from structlog.testing import capture_logs
 
+from servekit.edge.cycle import CheckedCycle
 from servekit.edge.head import JOINED_BYTES
 from servekit.layers.errors import ErrorsMiddleware
+from servekit.logs import not_yet_logged
 from servekit.scope import WholeStart
 from tests.edge.wire import CYCLES, Client, read_answer
 
@@ -68,7 +70,7 @@ ODD_MESSAGES = st.sampled_from(
         {"type": "http.response.start"},
     ]
 )
-ENDS = st.sampled_from([None, ValueError("after all"), SystemExit(3), KeyError("x")])
+ENDS = st.none() | st.sampled_from([ValueError, SystemExit, KeyError]).map(lambda kind: kind("x"))
 ANSWERS = st.tuples(STARTS, st.lists(BODIES, max_size=3)).map(lambda both: [both[0], *both[1]])
 MESSAGES = ANSWERS | st.lists(STARTS | BODIES | ODD_MESSAGES, max_size=4)
 
@@ -93,7 +95,7 @@ async def asked(cycle, app, method="GET", version="1.1"):
             data = await client.ask(request.encode())
     finally:
         logger.removeHandler(records)
-    return data, client.wire.closed, [*records.records, *lines]
+    return data, client.wire.closed, [*filter(not_yet_logged, records.records), *lines]
 
 
 def sending(messages, end=None):
@@ -154,9 +156,19 @@ async def test_a_head_that_http_does_not_allow_is_answered_500_with_one_record(
     data, closed, logged = await asked(cycle, app)
 
     head, content, whole = read_answer("GET", data, closed=closed)
-    assert (head.status_code, whole, closed) == (500, True, False)
+    assert (head.status_code, whole, closed) == (500, True, cycle is CheckedCycle)
     assert b'"status":500' in content
     assert [line["event"] for line in logged] == ["unhandled_exception"]
+
+
+@pytest.mark.parametrize("layered", [True, False], ids=["layered", "bare"])
+async def test_an_error_after_a_whole_answer_closes_nothing_of_ours(cycle, layered):
+    start = {"type": "http.response.start", "status": 200, "headers": []}
+    app = sending([start, {"type": "http.response.body", "body": b"abc"}], ValueError())
+    data, closed, logged = await asked(cycle, ErrorsMiddleware(app) if layered else app)
+    assert read_answer("GET", data, closed=closed)[1:] == (b"abc", True)
+    assert closed == (cycle is CheckedCycle)
+    assert len(logged) == 1
 
 
 async def test_a_refused_head_is_not_the_answer_so_another_may_follow(cycle):

@@ -1,5 +1,8 @@
 """What becomes of a request whose client has left: a read is cancelled, a write is finished.
 
+A read whose answer has begun is told of it, as by uvicorn: streams end themselves, and what is to
+run after them runs.
+
 One that has closed its connection in order looks like one that only sends no more, until something
 is written to it. So it has left if a second passes in which nothing is.
 """
@@ -11,12 +14,11 @@ import contextvars
 from typing import TYPE_CHECKING, Any, cast
 
 from servekit.foreign.uvicorn import HttpToolsProtocol, RequestResponseCycle
-from servekit.hang_up import HUNG_UP
+from servekit.hang_up import HUNG_UP, READS
 
 if TYPE_CHECKING:
     from servekit.edge.cycle import CheckedCycle
 
-READS = frozenset({"GET", "HEAD"})
 HALF_CLOSED_SECONDS = 1.0
 """Time for the next piece of an answer whose client has closed its side."""
 
@@ -81,6 +83,6 @@ class AbandonedReads(HttpToolsProtocol):
             return
         cycle, task = self._running
         self._running = None
-        if not cycle.response_complete and cycle.scope["method"] in READS:
+        if not cycle.response_started and cycle.scope["method"] in READS:
             cycle.disconnected = True
             task.cancel(HUNG_UP)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from servekit.edge.head import (
@@ -16,17 +17,19 @@ from servekit.edge.head import (
     status_line,
 )
 from servekit.foreign.uvicorn import RequestResponseCycle
+from servekit.hang_up import HUNG_UP, READS
 from servekit.scope import LEARN_HEAD_KEY, WholeStart
 from servekit.unsendable import UnsendableHead
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Iterable
 
     from servekit.edge.head import Framing, Header
 
 CONTENT_TYPE, EVENT_STREAM = b"content-type", b"text/event-stream"
 START, BODY = "http.response.start", "http.response.body"
+UNREAD_PIECES_MAX = 10
+"""Of an answer to a client who has left; what listens for that has ended itself before."""
 
 
 class CheckedCycle(RequestResponseCycle):
@@ -43,6 +46,7 @@ class CheckedCycle(RequestResponseCycle):
         self.pieces = 0
         """How often something of the answer was written, its head included."""
         self._left = self._received = False
+        self._unread = 0
 
     def leave(self) -> None:
         """Tell whoever asks that the client has left; what is sent all the same is written."""
@@ -58,6 +62,7 @@ class CheckedCycle(RequestResponseCycle):
 
     async def send(self, message: Any) -> None:
         if self._is_gone():
+            self._drop(message)
             return
         self.pieces += message["type"] == START or bool(message.get("body"))
         if message["type"] == START and not self.response_started:
@@ -65,6 +70,12 @@ class CheckedCycle(RequestResponseCycle):
         elif message["type"] == BODY and self.bodiless:
             message = {**message, "body": b""}
         await super().send(message)
+
+    def _drop(self, message: Any) -> None:
+        """Leave out what nobody reads; end a read that would go on for long, as of a large file."""
+        self._unread += bool(message.get("more_body"))
+        if self._unread > UNREAD_PIECES_MAX and self.scope["method"] in READS:
+            raise asyncio.CancelledError(HUNG_UP)
 
     def _is_gone(self) -> bool:
         """Tell whether nobody reads what is left of an answer; uvloop raises where one writes then.
@@ -116,6 +127,7 @@ class FastHeadCycle(CheckedCycle):
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
         if self.disconnected or (self.transport.is_closing() and self._is_gone()):
+            self._drop(message)
             return
         if not self.response_started:
             if message["type"] != START:
@@ -163,6 +175,7 @@ class FastHeadCycle(CheckedCycle):
         self.message_event.set()
         if not self.keep_alive:
             self.transport.close()
+        self.transport = ANSWERED
         self.on_response()
 
     def _head(self, status: int, headers: Iterable[Header]) -> bytes:
@@ -219,6 +232,22 @@ class FastHeadCycle(CheckedCycle):
             self._by_length = not (framing.chunked or framing.until_close)
         self.keep_alive = self.keep_alive and not framing.close
         return framing.close
+
+
+class Answered:
+    """What a cycle has for a transport once its answer is whole.
+
+    The connection is not the cycle's any more: an error after it, such as a background task's, and
+    one that was answered with a 500, close nothing.
+    """
+
+    def is_closing(self) -> bool:
+        return False
+
+    def close(self) -> None: ...
+
+
+ANSWERED: Any = Answered()
 
 
 class ResponseTransport:

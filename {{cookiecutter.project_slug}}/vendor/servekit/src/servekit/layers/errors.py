@@ -16,7 +16,6 @@ from servekit.layers.websocket_errors import serve_websocket
 from servekit.problems import about, send_problem, status_of, unavailable_headers
 from servekit.refusal_log import RefusalLog
 from servekit.routing.template import route_template
-from servekit.scope import IN_WORKER
 from servekit.unsendable import nothing_was_sent
 
 log = structlog.get_logger()
@@ -26,9 +25,10 @@ class ErrorsMiddleware:
     """Log an exception once, with the request's id, and answer 500 if no answer began.
 
     `statuses` maps exceptions of the domain to a status, for those raised outside FastAPI's own
-    handlers; they are answered without a trace in the log. An answer that was cut off closes its
-    connection: the exception goes on to the server, marked so that it is not logged again. Outside
-    of our workers every unexpected one does, as with FastAPI: a test client raises it.
+    handlers; they are answered without a trace in the log. Every unexpected one goes on, as with
+    FastAPI, marked so that it is not logged again: what stands around the application reports it
+    (Sentry), a test client raises it, and the server closes the connection of an answer that was
+    cut off.
     """
 
     def __init__(
@@ -66,8 +66,8 @@ class ErrorsMiddleware:
                 headers = unavailable_headers(status)
                 await send_problem(send, status, headers=headers, **about(scope))
             cut = started and not complete
-            unseen = status == HTTPStatus.INTERNAL_SERVER_ERROR and not scope.get(IN_WORKER)
-            if isinstance(error, asyncio.CancelledError) or cut or unseen:
+            unexpected = status == HTTPStatus.INTERNAL_SERVER_ERROR
+            if isinstance(error, asyncio.CancelledError) or cut or unexpected:
                 raise
 
     async def serve_other(self, scope: Scope, receive: Receive, send: Send) -> None:
