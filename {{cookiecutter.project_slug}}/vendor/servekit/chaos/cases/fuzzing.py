@@ -33,7 +33,7 @@ async def fuzzing(target: Target) -> list[Figure]:
         user = Browser(running)
         await user.ask("POST", "/users", data=CREDENTIALS)
         await user.ask("POST", "/session", data=CREDENTIALS)
-        cookie = ["--header", f"Cookie: session={user.cookie}"]
+        cookie = ["--header", f"Cookie: dev-session={user.cookie}"]
         known = [*cookie, "--exclude-name-regex", ENDS_THE_SESSION]
         runs = [await _fuzz(running, examples, options) for options in ([], known)]
     for one in runs:

@@ -142,7 +142,7 @@ def _forgeries(good: str, other: str) -> Iterator[str]:
     yield good + "="
     yield good.partition(".")[0] + "." + other.partition(".")[2]
     yield other.partition(".")[0] + "." + good.partition(".")[2]
-    yield f"{good}; session={other}"
+    yield f"{good}; dev-session={other}"
     for size in (8192, 30_000):
         yield "A" * size
         yield good + "A" * (size - len(good))

@@ -15,6 +15,7 @@ if (Path(os.environ["CHAOS_FOLDER"]) / "broken").exists():
 app = FastAPI()
 app.add_middleware(
     SessionMiddleware,
+    session_cookie="dev-session",
     secret_key=os.environ.get("SECRET_KEY", "plain"),
     max_age=int(os.environ.get("SESSION_IDLE_SECONDS", "1800")),
 )

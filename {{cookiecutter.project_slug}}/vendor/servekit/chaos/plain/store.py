@@ -84,13 +84,13 @@ async def log_in(user: str, response: Response) -> None:
     """Keep a session under a new id."""
     session = secrets.token_urlsafe()
     await redis.set(f"session:{session}", user, ex=600)
-    response.set_cookie("session", session)
+    response.set_cookie("dev-session", session)
 
 
 @router.get("/me")
 async def me(request: Request) -> dict[str, str]:
     """Answer who is logged in."""
-    user: Any = await redis.get(f"session:{request.cookies.get('session')}")
+    user: Any = await redis.get(f"session:{request.cookies.get('dev-session')}")
     if user is None:
         raise HTTPException(401)
     return {"user": user.decode()}

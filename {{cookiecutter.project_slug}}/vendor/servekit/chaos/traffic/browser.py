@@ -11,7 +11,7 @@ from typing import Any
 from chaos.targets import Running
 from chaos.traffic.client import Answer, Connection, Request
 
-COOKIE = "session"
+COOKIE = "dev-session"
 GONE = ("max-age=0", "1970")
 """What a cookie that is taken away says of its lifetime."""
 

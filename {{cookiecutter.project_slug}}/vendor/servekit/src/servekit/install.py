@@ -99,7 +99,7 @@ class Installation:
         self._check_routes()
         for cls, args, options in reversed(layers(self._service, self._app)):
             stack = cls(stack, *args, **options)
-        self._outer = stack
+        self._outer = Outermost(stack)
         return self._outer
 
     def _build_around_cache(self) -> ASGIApp:
@@ -164,6 +164,13 @@ class Installation:
                 yield state
 
         return run
+
+
+class Outermost(ServerErrorMiddleware):
+    """What stands around all layers, of the class that instrumentation expects to find there."""
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:  # type: ignore[override] # one coroutine less
+        return self.app(scope, receive, send)
 
 
 class Inner:

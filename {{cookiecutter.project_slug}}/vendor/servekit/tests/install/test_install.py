@@ -12,13 +12,12 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
 from servekit import Service, ServiceDep, Settings
 from servekit.edge.websockets import entering
 from servekit.foreign import versions
-from servekit.install import entrance
+from servekit.install import Outermost, entrance
 from servekit.routing.compiled import CompiledRouter
 from servekit.routing.direct import Direct
 from servekit.service import TELEMETRY_OFF
@@ -95,23 +94,27 @@ async def test_with_the_fast_ways_off_everything_is_answered_by_fastapi(
         answer = await ask.post("/items/3")
         assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
     assert not isinstance(app.router.middleware_stack, CompiledRouter)
-    await assert_raises_nothing(entrance(app))
+    await assert_answers_and_passes_on(entrance(app))
     told = re.findall(r'(?:\] |")fast_ways_off[ "]', capfd.readouterr().out)
     assert len(told) == 1
 
 
-async def assert_raises_nothing(serve):
-    """Assert that an error is answered, and nothing else: uvicorn would close the connection."""
+async def assert_answers_and_passes_on(serve):
+    """Assert that an error is answered, and goes on to whoever stands around and reports it."""
     transport = httpx2.ASGITransport(app=entering(serve))  # as the protocol of a worker does
     async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as ask:
-        assert (await ask.get("/broken")).status_code == 500
+        with pytest.raises(ValueError, match="hunter2"):
+            await ask.get("/broken")
+    transport = httpx2.ASGITransport(app=entering(serve), raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as ask:
+        assert (await ask.get("/broken")).json()["status"] == 500
 
 
 @pytest.mark.parametrize("telemetry", [{}, {"telemetry": TELEMETRY_OFF}], ids=["on", "off"])
-async def test_what_workers_serve_raises_no_error_that_is_answered(service, telemetry):
+async def test_an_error_in_a_worker_is_answered_and_goes_on(service, telemetry):
     app = broken_application(**telemetry)
     service.install(app)
-    await assert_raises_nothing(entrance(app))
+    await assert_answers_and_passes_on(entrance(app))
 
 
 async def test_with_the_tested_versions_routes_are_compiled_before_the_first_request(service):
@@ -128,7 +131,7 @@ async def test_with_the_tested_versions_routes_are_compiled_before_the_first_req
     answers = {entry.path: entry.answer for entry in app.router.middleware_stack.entries}
     assert isinstance(answers["/items/{number}"], Direct)
     assert app.middleware_stack is not None
-    assert not isinstance(app.middleware_stack, ServerErrorMiddleware)
+    assert type(app.middleware_stack) is Outermost  # Starlette's own has nothing to do
 
 
 @pytest.mark.parametrize("place", ["itself", "mounted", "wrapped", "nested", "late"])

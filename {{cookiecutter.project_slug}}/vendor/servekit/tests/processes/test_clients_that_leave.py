@@ -1,4 +1,5 @@
 import asyncio
+import signal
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,9 @@ def request(method: str, path: str) -> bytes:
         ("POST", "/stream/1000", "cancelled"),
         ("GET", "/empty-stream", "cancelled"),
         ("POST", "/empty-stream", "cancelled"),
+        ("GET", "/stream-then", "then"),
+        ("POST", "/stream-then", "then"),
+        ("GET", "/endless-stream", "ended"),
         ("POST", "/poll", "told"),
         ("POST", "/receive", "http.disconnect"),
         ("POST", "/slow", "finished"),
@@ -78,3 +82,11 @@ async def test_who_only_sends_no_more_gets_the_whole_answer(leavers, method, pat
         answer = await connection.closed()
     assert answer.count(b"next\n") == (6 if method == "GET" else 0)
     assert answer.endswith(b"0\r\n\r\n" if method == "GET" else b"slow")
+
+
+async def test_a_stream_that_waits_for_the_end_of_uvicorns_server_ends_with_the_worker(leavers):
+    async with leavers.connection() as connection:
+        connection.send(request("GET", "/stream-until-exit"))
+        await connection.reader.readuntil(b"first\n")
+        leavers.process.send_signal(signal.SIGTERM)
+        assert (await connection.closed()).endswith(b"last\n\r\n0\r\n\r\n")

@@ -53,7 +53,7 @@ async def test_development_over_http_has_a_plain_cookie(clients):
     async with Service(clients, secure=False).browser() as browser:
         answer = await browser.post("/login/ada")
 
-    assert answer.headers["set-cookie"].startswith("session=")
+    assert answer.headers["set-cookie"].startswith("dev-session=")
     assert "Secure" not in answer.headers["set-cookie"]
 
 

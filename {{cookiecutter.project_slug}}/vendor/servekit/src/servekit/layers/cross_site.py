@@ -42,7 +42,7 @@ class CrossSiteMiddleware:
         allow_same_site: bool = False,
         admit: Callable[[Scope, str], bool] | None = None,
     ) -> None:
-        self._app = app
+        self.app = app
         self._admit = admit
         self._log = RefusalLog()
         self._origins = AllowedOrigins(allowed_origins)
@@ -50,7 +50,7 @@ class CrossSiteMiddleware:
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "lifespan" or self._passes(scope):
-            return self._app(scope, receive, send)
+            return self.app(scope, receive, send)
         return self._refuse(scope, send)
 
     async def _refuse(self, scope: Scope, send: Send) -> None:

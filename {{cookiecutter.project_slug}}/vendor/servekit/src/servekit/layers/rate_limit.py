@@ -43,7 +43,7 @@ class RateLimitMiddleware:
         exempt_paths: Collection[str] = ("/livez", "/readyz"),
         registry: CollectorRegistry | None = None,
     ) -> None:
-        self._app = app
+        self.app = app
         self._clients = clients
         self._prefix = clients.prefix("rate-limit")
         self._item = RateLimitItemPerSecond(requests, window_seconds)
@@ -65,12 +65,12 @@ class RateLimitMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or self._is_exempt(scope):
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         client = client_key(scope)
         wait_seconds = await self._wait_seconds(client)
         if wait_seconds <= 0:
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         seconds = math.ceil(wait_seconds)
         headers = [

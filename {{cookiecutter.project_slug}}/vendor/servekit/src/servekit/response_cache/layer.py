@@ -64,7 +64,7 @@ class ResponseCacheMiddleware:
         is_guarded: bool = False,
         instant: InstantAnswers | None = None,
     ) -> None:
-        self._app = app
+        self.app = app
         self._instant = instant
         self._cache = cache
         self._routes = CacheableRoutes(routes)
@@ -83,7 +83,7 @@ class ResponseCacheMiddleware:
             return self._read(route, scope, receive, send)
         if route is not None and self._writes.concerns(route, scope):
             return self._writes(route, scope, receive, send)
-        return self._app(scope, receive, send)
+        return self.app(scope, receive, send)
 
     async def _read_inside(
         self, route: CacheableRoute, scope: Scope, receive: Receive, send: Send
@@ -99,8 +99,8 @@ class ResponseCacheMiddleware:
         _, sight = self._cached.get(route) or self._register(route)
         sight.tell(f"The context variable {variable!r}, which a middleware sets,", DECLARE)
         # The route says to it that it answered.
-        scope[EXCHANGE_KEY] = Exchange(self._app, scope, route, sight, {}, "", 0, time.time())
-        await self._app(scope, receive, with_cache_status(send, b"fwd=bypass"))
+        scope[EXCHANGE_KEY] = Exchange(self.app, scope, route, sight, {}, "", 0, time.time())
+        await self.app(scope, receive, with_cache_status(send, b"fwd=bypass"))
 
     async def _read(
         self, route: CacheableRoute, scope: Scope, receive: Receive, send: Send, *place: bytes
@@ -122,7 +122,7 @@ class ResponseCacheMiddleware:
                 self._instant.offer(target, scope, cached, key, page)
             await respond(send, page, method=method, fields=fields, status=status, age=age)
             return
-        exchange = Exchange(self._app, scope, route, sight, fields, key, self._limit_bytes, now)
+        exchange = Exchange(self.app, scope, route, sight, fields, key, self._limit_bytes, now)
         exchange.is_guarded = self._is_guarded
         if self._passing.has(key):
             await self._pass(exchange, receive, send)
@@ -140,10 +140,10 @@ class ResponseCacheMiddleware:
         send: Send,
     ) -> None:
         """Run the route for this request only: nothing is kept, and it may see all there is."""
-        exchange = Exchange(self._app, scope, route, sight, fields, "", 0, time.time())
+        exchange = Exchange(self.app, scope, route, sight, fields, "", 0, time.time())
         body = NoBody(receive) if BODY.isdisjoint(fields) else receive
         bypass = with_cache_status(send, b"fwd=bypass")
-        await self._app({**scope, "method": "GET", EXCHANGE_KEY: exchange}, body, bypass)
+        await self.app({**scope, "method": "GET", EXCHANGE_KEY: exchange}, body, bypass)
 
     async def _answer(
         self, cached: CachedResponse, exchange: Exchange, receive: Receive, send: Send
@@ -212,7 +212,7 @@ class ResponseCacheMiddleware:
         """Let the route answer this client itself: nobody waits for that, and nothing is kept."""
         seen = exchange.seen()
         status = with_cache_status(self._passing.watch(exchange, seen, send), b"fwd=uri-miss")
-        await self._app(seen.scope, NoBody(receive), status)
+        await self.app(seen.scope, NoBody(receive), status)
 
     def _register(self, route: CacheableRoute) -> tuple[CachedResponse, Sight]:
         policy = route.policy

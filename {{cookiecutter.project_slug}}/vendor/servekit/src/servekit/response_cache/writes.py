@@ -23,7 +23,7 @@ class Writes:
     """Passes writes on; the pages of their paths end, however those do."""
 
     def __init__(self, app: ASGIApp, *, cache: Cache, routes: CacheableRoutes) -> None:
-        self._app = app
+        self.app = app
         self._cache = cache
         self._routes = routes
 
@@ -45,7 +45,7 @@ class Writes:
         """
         tag = f"uri:{uri_name(route.place(scope)[0])}"
         if scope.get(WRITTEN_KEY) == tag:
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         scope[WRITTEN_KEY] = tag
 
@@ -55,7 +55,7 @@ class Writes:
             await send(message)
 
         try:
-            await self._app(scope, receive, invalidate_then_send)
+            await self.app(scope, receive, invalidate_then_send)
         finally:
             await self._cache.invalidate_tag(tag, name=NAME)
 
@@ -68,17 +68,17 @@ class BoundaryMiddleware:
     """
 
     def __init__(self, app: ASGIApp, *, cache: Cache, routes: Callable[[], Routes]) -> None:
-        self._app = app
+        self.app = app
         self._routes = CacheableRoutes(routes)
         self._writes = Writes(app, cache=cache, routes=self._routes)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] != "http":
-            return self._app(scope, receive, send)
+            return self.app(scope, receive, send)
         if scope["method"] in READS:
             scope[BOUNDARY_KEY] = Boundary.of(scope)
-            return self._app(scope, receive, send)
+            return self.app(scope, receive, send)
         route = self._routes.match(scope)
         if route is not None and self._writes.concerns(route, scope):
             return self._writes(route, scope, receive, send)
-        return self._app(scope, receive, send)
+        return self.app(scope, receive, send)

@@ -26,7 +26,7 @@ class Innermost:
 
     def __init__(self, layer: ExceptionMiddleware) -> None:
         self._usual = layer
-        self._app = layer.app.app  # type: ignore[attr-defined] # of an AsyncExitStackMiddleware
+        self.app = layer.app.app  # type: ignore[attr-defined] # of an AsyncExitStackMiddleware
         self._handlers = exception_handlers(layer)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -45,7 +45,7 @@ class Innermost:
 
         try:
             try:
-                await self._app(scope, receive, send_tracked)
+                await self.app(scope, receive, send_tracked)
                 if has_exits(files):
                     await files.aclose()
             except BaseException:

@@ -109,7 +109,7 @@ class SessionCookie:
         secure: bool = True,
         clear_site_data: Sequence[str] = (),
     ) -> None:
-        self.name = name or ("__Host-session" if secure else "session")
+        self.name = name or ("__Host-session" if secure else "dev-session")
         self._signer = signer
         # Header fields whose cookie has a good signature: checking one again takes 10 us.
         self._verified_fields: LRUCache[bytes, VerifiedCookie] = LRUCache(

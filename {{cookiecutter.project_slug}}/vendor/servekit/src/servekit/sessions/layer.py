@@ -45,7 +45,7 @@ class SessionMiddleware:
         secure: bool = True,
         clear_site_data: Sequence[str] = (),
     ) -> None:
-        self._app = app
+        self.app = app
         self._store = store
         self._cookie = SessionCookie(
             store.signer, name=cookie, secure=secure, clear_site_data=clear_site_data
@@ -53,11 +53,11 @@ class SessionMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in {"http", "websocket"}:
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         session = scope[SESSION_KEY] = Session(self._store, self._cookie, scope)
         try:
-            await self._app(scope, receive, Answer(session, scope, send).send)
+            await self.app(scope, receive, Answer(session, scope, send).send)
         finally:
             # Without a head an exception is answered outside of this layer: nothing is kept.
             if session.pending and session.begun:

@@ -8,6 +8,7 @@ import functools
 import importlib
 import io
 import logging
+import signal
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -129,6 +130,10 @@ class Application:
     async def tick(self) -> None:
         """Renew the date header; once a second."""
         await renew_default_headers(self._server)
+
+    def announce_end(self) -> None:
+        """Tell libraries that end their streams with uvicorn's server, such as sse-starlette."""
+        self._server.handle_exit(signal.SIGTERM, None)
 
     async def stop(self) -> None:
         """Run the application's shutdown."""

@@ -233,11 +233,8 @@ class Worker:
             self._drain_requested.set_result(request)
 
     def _default_drain_request(self) -> dict[str, Any]:
-        return {
-            "accept": True,
-            "delay": self._limits.drain_delay_seconds,
-            "seconds": self._limits.drain_seconds,
-        }
+        delay, seconds = self._limits.drain_delay_seconds, self._limits.drain_seconds
+        return {"accept": True, "delay": delay, "seconds": seconds}
 
     async def _drain(self, request: dict[str, Any]) -> None:
         """Announce the end, let the news spread, stop accepting, finish, cancel the rest."""
@@ -252,6 +249,7 @@ class Worker:
         self._stop_accepting()
         for listener in self._listeners:
             await listener.accept_backlog() if request["accept"] else None
+        self._application.announce_end()
         if not await self._connections.finish(request["seconds"]):
             log.warning("requests_cancelled", requests=self._connections.running())
             await self._connections.cancel()

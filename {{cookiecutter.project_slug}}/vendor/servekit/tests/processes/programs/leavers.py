@@ -4,13 +4,26 @@ import asyncio
 import os
 from pathlib import Path
 
+import uvicorn
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
 from servekit.draining import Draining
 from servekit.logs import configure_logs
 from servekit.supervisor.program import Program
+
+EXIT_TOLD = asyncio.Event()
+ORIGINAL = uvicorn.Server.handle_exit
+
+
+def handle_exit(*arguments):
+    EXIT_TOLD.set()
+    ORIGINAL(*arguments)
+
+
+uvicorn.Server.handle_exit = handle_exit  # type: ignore[method-assign] # as libraries do
 
 
 def program() -> Program:
@@ -60,6 +73,44 @@ def empty(request):
     return StreamingResponse(pieces(), media_type="text/event-stream")
 
 
+async def then(request):
+    """Stream for ever, and note something after it, as Starlette does whoever has left."""
+
+    async def pieces():
+        while True:
+            yield "first\n"
+            await asyncio.sleep(0.1)
+
+    return StreamingResponse(pieces(), background=BackgroundTask(note, request, "then"))
+
+
+async def endless(request):
+    """Answer for ever, and hear nothing."""
+
+    async def app(scope, receive, send):
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            while True:
+                await send({"type": "http.response.body", "body": b"first\n", "more_body": True})
+                await asyncio.sleep(0.05)
+        finally:
+            note(request, "ended")
+
+    return app
+
+
+async def until_exit(request):
+    """Stream until uvicorn's server is told to end, as sse-starlette hears of it."""
+
+    async def pieces():
+        while not EXIT_TOLD.is_set():
+            yield "first\n"
+            await asyncio.sleep(0.05)
+        yield "last\n"
+
+    return StreamingResponse(pieces())
+
+
 async def poll(request):
     for _ in range(80):
         if await request.is_disconnected() and await request.is_disconnected():
@@ -87,6 +138,9 @@ app = Starlette(
     routes=[
         Route("/stream/{count:int}", stream, methods=BOTH),
         Route("/empty-stream", empty, methods=BOTH),
+        Route("/stream-then", then, methods=BOTH),
+        Route("/endless-stream", endless),
+        Route("/stream-until-exit", until_exit),
         Route("/poll", poll, methods=["POST"]),
         Route("/receive", receive, methods=["POST"]),
         Route("/slow", slow, methods=["POST"]),
