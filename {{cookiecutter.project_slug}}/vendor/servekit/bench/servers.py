@@ -16,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from chaos.program import OWN_APP, OWN_SETTINGS
+from servekit.testing.guarded import process_group
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 30.0
@@ -52,27 +53,27 @@ def started(
     cpu: int | None,
     environ: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Server]:
-    """Run `command` until the block ends; enters when it is ready, see `_wait_for`."""
+    """Run `command` until the block, or this process, ends; enters when it is ready."""
     pin = ["taskset", "-c", str(cpu)] if cpu is not None and shutil.which("taskset") else []
     start = time.perf_counter()
-    process = subprocess.Popen(
-        [*pin, *command],
-        cwd=ROOT,
-        env={**os.environ, **environ},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        _wait_for(port, path, process)
-        yield Server(url, process, time.perf_counter() - start)
-    finally:
-        process.send_signal(signal.SIGTERM)
+    with process_group() as group:
+        process = subprocess.Popen(
+            [*pin, *command],
+            cwd=ROOT,
+            env={**os.environ, **environ},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            process_group=group,
+        )
         try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
+            _wait_for(port, path, process)
+            yield Server(f"http://127.0.0.1:{port}", process, time.perf_counter() - start)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def service(

@@ -22,6 +22,7 @@ from types import MappingProxyType
 from chaos.routes.source import Source
 from chaos.traffic.client import Answer, Connection, Request
 from chaos.traffic.cpus import on_cpu
+from servekit.testing.guarded import process_group
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 30.0
@@ -172,10 +173,10 @@ class Target:
 
         `files` is how many each process may open (0: as many as here); `cpu` is the one that it is
         kept on, if any.
-        All of it is killed, however it stands, when the block ends.
+        All of it is killed, however it stands, when the block ends, and when the suite is killed.
         """
         port, admin_port = free_port(), free_port()
-        with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
+        with tempfile.TemporaryDirectory(prefix="chaos-") as folder, process_group() as group:
             log = Path(folder) / "log"
             variables = {
                 "DATABASE_URL": f"sqlite+aiosqlite:///{folder}/chaos.db",
@@ -195,7 +196,7 @@ class Target:
                     env={**os.environ, **variables},
                     stdout=output,
                     stderr=subprocess.STDOUT,
-                    start_new_session=True,
+                    process_group=group,
                 )
             running = Running(process, port, admin_port, log, self.routes)
             try:
@@ -206,7 +207,7 @@ class Target:
                 yield running
             finally:
                 with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+                    os.killpg(group, signal.SIGKILL)
                 process.wait()
 
 
