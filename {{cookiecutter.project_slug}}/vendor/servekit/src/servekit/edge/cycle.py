@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import TYPE_CHECKING, Any
 
 from servekit.edge.head import (
@@ -175,7 +176,7 @@ class FastHeadCycle(CheckedCycle):
         self.message_event.set()
         if not self.keep_alive:
             self.transport.close()
-        self.transport = ANSWERED
+        self.transport = self.transport.answered
         self.on_response()
 
     def _head(self, status: int, headers: Iterable[Header]) -> bytes:
@@ -234,22 +235,6 @@ class FastHeadCycle(CheckedCycle):
         return framing.close
 
 
-class Answered:
-    """What a cycle has for a transport once its answer is whole.
-
-    The connection is not the cycle's any more: an error after it, such as a background task's, and
-    one that was answered with a 500, close nothing.
-    """
-
-    def is_closing(self) -> bool:
-        return False
-
-    def close(self) -> None: ...
-
-
-ANSWERED: Any = Answered()
-
-
 class ResponseTransport:
     """The transport as a cycle sees it: what closing means is the connection's to say."""
 
@@ -266,10 +251,11 @@ class ResponseTransport:
         """A head that leaves in one piece with a body that follows at once, or else by itself."""
         self._loop = loop
         self._close: Callable[[], None] | None = close
+        self.answered: Any = Answered(self)
 
     def leave(self) -> None:
         """Forget the connection, which is lost; an answer may still be under way."""
-        self._close = None
+        self._close = self.answered = None
 
     def hold(self, head: bytes, *, whole: bool) -> None:
         """Keep a head for its body: until the loop's next turn, where that need not follow.
@@ -298,3 +284,14 @@ class ResponseTransport:
         if self.held and not self.is_closing():
             head, self.held = self.held, b""
             self.write(head)
+
+
+class Answered:
+    """The transport of a cycle whose answer is whole: an error that was answered closes nothing."""
+
+    def __init__(self, transport: ResponseTransport) -> None:
+        self.is_closing, self._transport = transport.is_closing, transport
+
+    def close(self) -> None:
+        if not getattr(sys.exception(), "is_logged", False):  # what uvicorn handles as it calls
+            self._transport.close()
