@@ -62,7 +62,7 @@ class SessionMiddleware:
             # Without a head an exception is answered outside of this layer: nothing is kept.
             if session.pending and session.begun:
                 await session.write_late()
-            session.end_request()
+            session._end_request()  # noqa: SLF001 - no user is to see this name
 
 
 class Answer:

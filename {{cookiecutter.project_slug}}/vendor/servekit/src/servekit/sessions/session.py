@@ -202,7 +202,7 @@ class Session(SessionFields):
             if lost:
                 log.error("session_write_lost", fields=sorted(self.discard()), reason=lost)
 
-    def end_request(self) -> None:
+    def _end_request(self) -> None:
         """Refuse writes from now on, and keep no more of the request than `load` needs.
 
         The scope holds the session: if both held each other, only the collector could free them.
