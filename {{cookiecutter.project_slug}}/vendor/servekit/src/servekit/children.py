@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -26,8 +27,9 @@ def end_children() -> None:
 
     # A pool replaces processes that end, so it is told first; in a thread, as that may hang.
     telling = threading.Thread(target=util._run_finalizers, args=[0], daemon=True)  # type: ignore[attr-defined]  # noqa: SLF001
-    telling.start()
-    telling.join(END_SECONDS)
+    with contextlib.suppress(RuntimeError):  # the system allows no further thread
+        telling.start()
+        telling.join(END_SECONDS)
     for child in own_children():
         child.terminate()
     deadline = time.monotonic() + END_SECONDS
