@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "sessions": {"errors", "layers", "problems", "redis", "scope"},
     "sql": {"context", "notation", "problems", "reservations", "service"},
     "upstream": {"context", "resilience"},
-    "offload": {"context", "hang_up", "parent", "resilience"},
+    "offload": {"children", "context", "hang_up", "parent", "resilience", "signals"},
     "admission": {"layers", "monitors", "problems", "process_memory", "refusal_log", "routing"},
     "edge": {"foreign", "hang_up", "refusal_log", "scope", "unsendable"},
     "supervisor": {
@@ -38,8 +38,8 @@ MAY_IMPORT = {
         "process_memory", "resilience", "tuning",
     },
     "worker": {
-        "awaits", "background", "draining", "edge", "foreign", "import_string", "own_code",
-        "parent", "process_memory", "resilience", "supervisor", "tuning",
+        "awaits", "background", "children", "draining", "edge", "foreign", "import_string",
+        "own_code", "parent", "process_memory", "resilience", "signals", "supervisor", "tuning",
     },
     "admin": {"edge", "supervisor"},
     "console": {"admin", "background", "logs", "notation", "supervisor"},

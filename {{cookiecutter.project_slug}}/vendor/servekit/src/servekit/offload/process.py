@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Self, cast
 
+from servekit import signals
 from servekit.offload.errors import OffloadCrashed, RemoteTraceback
 from servekit.offload.frames import FrameReader, Outcome, unpack
 
@@ -157,7 +158,7 @@ def _spawn(channel: socket.socket) -> subprocess.Popen[bytes]:
     # -P with our own path: the worker imports what we can import, and nothing from its folder.
     path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)  # noqa: PTH100 - text
     command = [sys.executable, "-P", "-m", "servekit.offload.worker", str(channel.fileno())]
-    with channel:
+    with channel, signals.held():  # until it can ignore them
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

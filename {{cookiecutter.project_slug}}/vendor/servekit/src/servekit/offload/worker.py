@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import signal
 import socket
 import sys
 import threading
@@ -14,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from servekit import signals
+from servekit.children import end_children
 from servekit.offload.errors import OffloadError
 from servekit.offload.frames import (
     LENGTH,
@@ -33,10 +34,10 @@ def main(fd: int) -> None:
     """Run calls from the socket `fd`, one at a time, until its other end is closed."""
     os.environ.pop("PYTHONPATH", None)  # it carried the parent's sys.path, not meant for children
     os.dup2(2, 1)  # what a function prints goes to stderr: stdout is the service's log
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # Sent to the whole group by a terminal or a service manager, while requests that need
-        # this process still drain. The socket's end ends it.
-        signal.signal(number, lambda *_: None)
+    # Requests that need this process may still drain. The socket's end ends it.
+    signals.ignore(*signals.SENT_TO_A_GROUP)
+    signals.default_in_forks()
+    signals.release()
     channel = socket.socket(fileno=fd)
     threading.Thread(target=_exit_when_closed, args=(fd,), daemon=True).start()
     bodies = _bodies(channel)
@@ -107,6 +108,7 @@ def _rss_bytes() -> int:
 def _exit_when_closed(fd: int) -> None:
     # A parent that was killed must not leave a long computation behind.
     wait_for_other_end(fd)
+    end_children()
     os._exit(0)
 
 

@@ -27,7 +27,7 @@ Status = Callable[[], dict[str, float | int | None]]
 class Program:
     """An application, built once in the zygote and run by every worker forked from it.
 
-    Building it must open nothing: no socket, thread, loop or subprocess.
+    Building it must open nothing: no socket, thread, loop or subprocess. A connection is refused.
     """
 
     asgi: ASGIApp

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 import time
 import traceback
 
+from servekit import signals
+from servekit.children import end_children
 from servekit.parent import wait_for_other_end
 from servekit.supervisor.program import Assignment, load_program, reason_of
 from servekit.tuning import tune
 from servekit.worker.application import import_early
-from servekit.worker.worker import ignore_terminal_signals, run_worker
+from servekit.worker.worker import run_worker
 
 ORPHAN_SECONDS = 3.0
 
 
 def main() -> None:
     """Import the program and run it as the worker that the boot message describes."""
-    ignore_terminal_signals()
+    signals.ignore(signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+    signals.ignore_job_control()
+    signals.default_in_forks()
     boot = json.loads(os.environ.pop("SERVEKIT_BOOT"))
     assignment = Assignment.parse(
         boot["assignment"], boot, channel=boot["channel"], stacks=boot["stacks"]
@@ -31,6 +36,7 @@ def main() -> None:
         import_early(program.asgi)
     except BaseException as error:  # noqa: BLE001 - whatever stops the import is the reason to report
         assignment.report_failure(reason_of(error), traceback.format_exc())
+        end_children()
         sys.exit(1)
     tune()
     code = run_worker(program, assignment)

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from servekit import signals
 from servekit.background import Background
+from servekit.children import end_children
 from servekit.edge.connection_counts import ConnectionCounts
 from servekit.edge.connections import Connections
 from servekit.edge.cycle import CheckedCycle, FastHeadCycle
@@ -41,30 +43,27 @@ if TYPE_CHECKING:
 
 HEARTBEAT_SECONDS = 1.0
 ORPHAN_SECONDS = 0.5
-TERMINAL_SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU)
 
 log = structlog.get_logger()
 
 
-def ignore_terminal_signals() -> None:
-    """Leave to the supervisor what a terminal sends to the whole process group."""
-    for number in TERMINAL_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-
-
 def run_worker(program: Program, assignment: Assignment) -> int:
     """Serve until told to stop, and return the exit code."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signals.ignore(signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
     # Written by the C handler: it works while Python code blocks the loop.
     faulthandler.register(signal.SIGUSR1, file=assignment.stacks, all_threads=True)
+    signals.release()
     os.environ["WORKER_SLOT"] = str(assignment.slot)
     program.enter_worker(assignment.slot)
     if assignment.log_level:
         program.set_log_level(assignment.log_level)
     loop = new_event_loop()
     asyncio.set_event_loop(loop)
-    # The loop stays open: the process ends right after, and a stuck thread must not hold it.
-    return loop.run_until_complete(Worker(program, assignment).run())
+    try:
+        # The loop stays open: the process ends right after, and a stuck thread must not hold it.
+        return loop.run_until_complete(Worker(program, assignment).run())
+    finally:
+        end_children()
 
 
 def cycle_factory(constant_headers: Sequence[Header]) -> Callable[..., RequestResponseCycle]:

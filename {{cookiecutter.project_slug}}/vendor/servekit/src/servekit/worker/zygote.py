@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import structlog
 
+from servekit import signals
+from servekit.children import end_children
 from servekit.supervisor.program import Assignment, Program, load_program, reason_of
 from servekit.tuning import tune
 from servekit.worker.application import import_early
-from servekit.worker.worker import ignore_terminal_signals, run_worker
+from servekit.worker.shared_connections import open_sockets, refusal
+from servekit.worker.worker import has_debugger, run_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,26 +35,35 @@ log = structlog.get_logger()
 
 def main() -> None:
     """Import the program, then fork on request until told to end."""
-    ignore_terminal_signals()
-    # What reaches the whole process group is the supervisor's to carry out.
-    for number in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
+    signals.ignore(*signals.SENT_TO_A_GROUP)
+    signals.ignore_job_control()
+    signals.default_in_forks()
     boot = json.loads(os.environ.pop("SERVEKIT_BOOT"))
     control = socket.socket(fileno=boot["control"])
+    inherited = open_sockets()
     try:
         program = load_program(boot["program"], boot["arguments"])
         import_early(program.asgi)
     except BaseException as error:  # noqa: BLE001 - whatever stops the import is the reason to report
         trace = traceback.format_exc()[-TRACE_CHARACTERS_MAX:]
-        report(control, event="failed", reason=reason_of(error), trace=trace)
-        sys.exit(1)
+        give_up(control, reason_of(error), trace)
     if threading.active_count() > 1:
         log.warning(
             "threads_before_fork", threads=[thread.name for thread in threading.enumerate()]
         )
-    tune()
+    tune()  # also lets go of connections that nobody holds
+    if not has_debugger() and (reason := refusal(inherited)):
+        give_up(control, reason)
     report(control, event="loaded", pid=os.getpid())
     Zygote(control, program, boot).serve()
+    end_children()
+
+
+def give_up(control: socket.socket, reason: str, trace: str = "") -> NoReturn:
+    """Say why this code cannot be run, and end."""
+    report(control, event="failed", reason=reason, trace=trace)
+    end_children()
+    sys.exit(1)
 
 
 class Zygote:
@@ -67,7 +79,8 @@ class Zygote:
             end.setblocking(False)
         self._alarm = alarm
         signal.set_wakeup_fd(alarm.fileno(), warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        # Again: the application may have set handlers, for a process that is only its template.
+        signals.ignore(*signals.OURS)
 
     def serve(self) -> None:
         """Fork for the supervisor; without it, wait for the workers, kill the rest, and end."""
@@ -94,12 +107,13 @@ class Zygote:
 
     def _fork(self, assignment: dict[str, Any], fds: list[int]) -> None:
         try:
-            pid = os.fork()
+            with signals.held():
+                pid = os.fork()
+                if pid == 0:
+                    self._become_worker(assignment, fds)
         except OSError as error:
             report(self._control, event="failed", reason=f"cannot fork: {error}")
         else:
-            if pid == 0:
-                self._become_worker(assignment, fds)
             self._children.add(pid)
             report(self._control, event="forked", pid=pid)
         for fd in fds:
@@ -108,7 +122,6 @@ class Zygote:
     def _become_worker(self, assignment: dict[str, Any], fds: list[int]) -> NoReturn:
         code = 1
         try:
-            signal.set_wakeup_fd(-1)
             for end in (self._control, self._wakeup, self._alarm):
                 end.close()
             channel, stacks = fds

@@ -1,0 +1,49 @@
+"""Ends the processes that `multiprocessing` started from here, where no interpreter's end does."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+
+END_SECONDS = 0.4
+PAUSE_SECONDS = 0.01
+
+
+def end_children() -> None:
+    """End pools, managers and processes of this process, and kill those that do not end in time.
+
+    As the interpreter does at its end; `os._exit` leaves them behind, and each waits for ever.
+    """
+    if not own_children():
+        return
+    from multiprocessing import util  # loaded already: it has started something
+
+    # A pool replaces processes that end, so it is told first; in a thread, as that may hang.
+    telling = threading.Thread(target=util._run_finalizers, args=[0], daemon=True)  # type: ignore[attr-defined]  # noqa: SLF001
+    with contextlib.suppress(RuntimeError):  # the system allows no further thread
+        telling.start()
+        telling.join(END_SECONDS)
+    for child in own_children():
+        child.terminate()
+    deadline = time.monotonic() + END_SECONDS
+    while own_children() and time.monotonic() < deadline:
+        time.sleep(PAUSE_SECONDS)
+    for child in own_children():
+        child.kill()
+
+
+def own_children() -> list[BaseProcess]:
+    """Return the processes that live; a worker remembers those of the zygote, which are not its."""
+    if "multiprocessing" not in sys.modules:
+        return []
+    from multiprocessing import active_children
+
+    this = os.getpid()
+    return [child for child in active_children() if child._parent_pid == this]  # type: ignore[attr-defined]  # noqa: SLF001
