@@ -14,8 +14,6 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from servekit.background import Background
 from servekit.edge.connection_counts import ConnectionCounts
 from servekit.edge.connections import Connections
@@ -27,6 +25,7 @@ from servekit.edge.options import ProtocolOptions
 from servekit.edge.protocol import HttpProtocol
 from servekit.edge.refusals import Refusals
 from servekit.edge.timeouts import SWEEP_SECONDS
+from servekit.event_log import get_logger
 from servekit.foreign.uvicorn import RequestResponseCycle
 from servekit.foreign.versions import fast_ways
 from servekit.supervisor.channel import Channel
@@ -43,7 +42,7 @@ HEARTBEAT_SECONDS = 1.0
 ORPHAN_SECONDS = 0.5
 TERMINAL_SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU)
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 def ignore_terminal_signals() -> None:
