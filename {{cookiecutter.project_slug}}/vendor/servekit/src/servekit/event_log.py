@@ -31,7 +31,7 @@ class Stdout:
     """Write each line with one call to file descriptor 1: no lock, no buffer, nothing to fork.
 
     A log that cannot be written never fails a request: the line is dropped. `name` is what
-    `structlog.get_logger("name")` was given.
+    a user's logger was made with.
     """
 
     def __init__(self, *names: object) -> None:
@@ -75,9 +75,5 @@ def configure_structlog(chain: list[Processor]) -> None:
     if chain[0] not in processors:
         processors[:] = chain
     if not structlog.is_configured():
-        structlog.configure(
-            processors=processors,
-            wrapper_class=LiveLogger,
-            logger_factory=Stdout,
-            cache_logger_on_first_use=True,
-        )
+        # Not cached: what was used at the import follows a user's configuration in a lifespan.
+        structlog.configure(processors=processors, wrapper_class=LiveLogger, logger_factory=Stdout)

@@ -103,6 +103,8 @@ class Application:
         )
         logging.getLogger("uvicorn.error").addFilter(no_small_talk)
         self.config.load()
+        # Without the middleware that tells of each message where the root logger's level is 0.
+        self.config.loaded_app = app
         make = self.config.ws_protocol_class
         if make is not None:
             ours: Any = functools.partial(make_websocket, websocket_protocol(make), headers)
