@@ -2,9 +2,12 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 
+from servekit.testing import patience
 from tests.test_imports import FILES
 from tests.test_logs import lines_of, run
 
@@ -136,6 +139,16 @@ def test_no_module_of_the_library_takes_a_logger_whose_configuration_is_the_user
         or re.search(r"from structlog import .*get_?[lL]ogger", file.read_text())
     ]
     assert wrong == []
+
+
+def test_the_library_logs_where_it_is_imported_after_a_users_configuration_and_not_set_up():
+    program = (
+        "import structlog; structlog.configure(processors=())\n"
+        "from servekit.event_log import get_logger\n"
+        "get_logger().info('said', a=1)"
+    )
+    printed = subprocess.check_output([sys.executable, "-c", program], timeout=patience(20))
+    assert json.loads(printed) == {"event": "said", "a": 1, "level": "info"}
 
 
 LISTENING = """

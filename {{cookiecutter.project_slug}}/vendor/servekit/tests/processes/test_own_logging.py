@@ -62,6 +62,10 @@ def create_app(settings):
         await socket.send_text(await socket.receive_text())
         await socket.close()
 
+    @app.get("/fails")
+    async def fails() -> None:
+        raise KeyError
+
     @app.websocket("/broken")
     async def broken(socket: WebSocket) -> None:
         await socket.accept()
@@ -133,17 +137,19 @@ async def test_uvicorns_and_its_websockets_own_words_stay_away_at_every_level(st
 async def test_what_a_user_tells_structlog_and_logging_stands_in_workers(start, place):
     service = start(WORKERS=1, **{place: CONFIGURE})
     httpx2.get(f"{service.url}/said", timeout=patience(5))
+    assert httpx2.get(f"{service.url}/fails", timeout=patience(5)).status_code == 500
     with pytest.raises(websockets.ConnectionClosedError):
         await exchange(service, "/broken")
     deadline = time.monotonic() + patience(5)
-    while not service.events("unhandled_exception"):
+    while len(service.events("unhandled_exception")) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.02)  # noqa: ASYNC251 - nothing else runs here
     assert service.stop() == 0
 
     assert "mine in a route" in service.log.splitlines()
     assert len(service.events("of mine, hidden")) == 4
-    [line] = service.events("unhandled_exception")
-    assert line["worker"] == 0
-    assert line["timestamp"]
-    assert service.log.splitlines().count("heard Exception in ASGI application ValueError") == 1
+    for line in service.events("unhandled_exception"):
+        assert line["worker"] == 0
+        assert line["timestamp"]
+    for name in ("KeyError", "ValueError"):
+        assert service.log.splitlines().count(f"heard Exception in ASGI application {name}") == 1
