@@ -6,7 +6,8 @@ import functools
 from typing import Any
 
 from servekit import Service, Settings
-from servekit.logs import LEVELS, Stamp, configure_structlog, render_json
+from servekit.event_log import LEVELS
+from servekit.logs import render_json, write_events
 from servekit.redis.embedded import EmbeddedServer
 from servekit.testing.application import FOR_TESTS
 
@@ -28,7 +29,7 @@ def valkey() -> EmbeddedServer:
 @functools.cache
 def settings() -> Settings:
     """Return the settings of every service, none of them from the environment."""
-    configure_structlog(LEVELS["critical"], [Stamp(None), render_json])
+    write_events(LEVELS["critical"], render_json)
     values: dict[str, Any] = {"_env_file": None, "redis_url": valkey().url}
     return Settings(**FOR_TESTS | values | CHOSEN)
 

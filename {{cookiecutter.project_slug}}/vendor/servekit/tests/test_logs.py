@@ -10,6 +10,7 @@ import logging, os, sys, warnings
 import structlog
 warnings.simplefilter('default')
 from servekit.logs import configure_logs, event_writer, listeners, set_level
+structlog.reset_defaults()
 log = structlog.get_logger()
 """
 ATTACK = "a\r\n{}\x1b[2K\x9b31m\u2028\u2029\u202e\x00"

@@ -34,6 +34,18 @@ assert young * middle * old >= 1_000_000
 """)
 
 
+def test_what_the_application_has_set_itself_stays():
+    run("""
+import gc, sys
+from servekit.tuning import tune
+gc.set_threshold(5_000, 3, 4)
+sys.setswitchinterval(0.02)
+tune()
+assert gc.get_threshold() == (5_000, 3, 4)
+assert sys.getswitchinterval() == 0.02
+""")
+
+
 def test_a_thread_that_computes_gives_the_interpreter_back_after_a_millisecond():
     run("""
 import sys

@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-import structlog
+from servekit.event_log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
 AGAIN_SECONDS = 1.0
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 @contextlib.asynccontextmanager

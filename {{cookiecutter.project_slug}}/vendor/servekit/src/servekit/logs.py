@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-import os
 import re
 import sys
 from collections.abc import Callable, Iterable
@@ -17,6 +17,14 @@ from structlog.contextvars import get_contextvars
 from structlog.processors import format_exc_info
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from servekit.event_log import (
+    LEVELS,
+    LiveLogger,
+    Stdout,
+    configure_structlog,
+    processors,
+    set_structlog_level,
+)
 from servekit.hang_up import is_hang_up
 
 RECORD_FIELDS = {
@@ -28,14 +36,10 @@ OUR_FIELDS = frozenset({"timestamp", "level", "event", "worker", "logger", "exce
 EXTRA = "extra_"
 """What stands before a name of `extra=` that is a field of ours."""
 
-LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 TERMINAL_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 JSON_CONTROLS = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 Event = tuple[str, EventDict]
-
-LiveLogger: Any = type("LiveLogger", (structlog.make_filtering_bound_logger(LEVELS["info"]),), {})
-"""The class of all loggers; another base is another level for those in use too."""
 
 listeners: list[Callable[[EventDict], None]] = []
 """Called with each event of structlog's that is written, in the thread that logs it."""
@@ -47,14 +51,25 @@ def configure_logs(level: str = "info", format: str = "auto", worker: int | None
     """Send structlog's events and the records of `logging` and `warnings` to stdout in one form.
 
     `format` is `json`, `console` or `auto`, which is `console` on a terminal. `worker` is the slot
-    number that each line carries. Call it again in a forked process to change it: loggers that
-    were used before follow.
+    number that each line carries. Loggers that were used before follow; those of a user who has
+    configured structlog himself are left alone.
     """
     console = format == "console" or (format == "auto" and sys.stdout.isatty())
-    render: Processor = render_console() if console else render_json
-    prepare: list[Processor] = [Stamp(worker)]
-    configure_structlog(LEVELS[level], [*prepare, tell_listeners, render])
-    configure_stdlib(LEVELS[level], prepare, render)
+    name_worker(worker)
+    write_events(LEVELS[level], render_console() if console else render_json)
+    configure_stdlib(LEVELS[level])
+
+
+def name_worker(slot: int | None) -> None:
+    """Put a worker's slot number on each line from now on; all else stays as it is set."""
+    stamp.fixed = {} if slot is None else {"worker": slot}
+
+
+def write_events(level: int, render: Processor) -> None:
+    """Have structlog's events of this level and above rendered so, one line each."""
+    one_line.render = render
+    set_structlog_level(level)
+    configure_structlog([stamp, tell_listeners, one_line])
 
 
 def set_level(level: str) -> None:
@@ -63,29 +78,10 @@ def set_level(level: str) -> None:
     logging.getLogger().setLevel(LEVELS[level])
 
 
-def set_structlog_level(level: int) -> None:
-    """Have structlog's loggers write events of this level and above."""
-    LiveLogger.__bases__ = (structlog.make_filtering_bound_logger(level),)
-
-
 def current_level() -> str:
     """Return the least severe level that is written."""
     name: str = logging.getLevelName(LiveLogger.get_effective_level(None)).lower()
     return name
-
-
-def configure_structlog(level: int, processors: list[Processor]) -> None:
-    """Set structlog up, and every logger that is in use already."""
-    # Loggers in use keep a reference to the list of processors: changing it in place reaches them.
-    live = structlog.get_config()["processors"] if structlog.is_configured() else []
-    live[:] = processors
-    set_structlog_level(level)
-    structlog.configure(
-        processors=live,
-        wrapper_class=LiveLogger,
-        logger_factory=Stdout,
-        cache_logger_on_first_use=True,
-    )
 
 
 def event_writer() -> Callable[[Iterable[Event]], None]:
@@ -95,16 +91,15 @@ def event_writer() -> Callable[[Iterable[Event]], None]:
     request is left out of the JSON line, so pass what matters. It follows `configure_logs` and
     `set_level`.
     """
-    processors = structlog.get_config()["processors"]
     stdout = Stdout()
 
     def write(events: Iterable[Event]) -> None:
         least = LiveLogger.get_effective_level(None)
         wanted = [event for event in events if LEVELS[event[0]] >= least]
-        if processors[-1] is not render_json:
-            lines = [processed(processors, method, fields) for method, fields in wanted]
+        if processors[-1] is not one_line or one_line.render is not render_json:
+            lines = [processed(method, fields) for method, fields in wanted]
         else:
-            now, fixed = datetime.now(UTC), processors[0].fixed
+            now, fixed = datetime.now(UTC), stamp.fixed
             lines = [
                 render_json(None, method, {"timestamp": now, "level": method, **fields, **fixed})
                 for method, fields in wanted
@@ -115,34 +110,15 @@ def event_writer() -> Callable[[Iterable[Event]], None]:
     return write
 
 
-def processed(processors: list[Processor], method: str, fields: EventDict) -> bytes:
+def processed(method: str, fields: EventDict) -> bytes:
     """Return the line that structlog's processors make of an event."""
     event: Any = fields
     for process in processors:
         event = process(None, method, event)
-    # Text where `configure_logs` was not called: under another server, in a foreign test.
-    return event if isinstance(event, bytes) else str(event).encode("utf-8", "backslashreplace")
+    return str(event).encode("utf-8", "backslashreplace")
 
 
-class Stdout:
-    """Write each line with one call to file descriptor 1: no lock, no buffer, nothing to fork.
-
-    A log that cannot be written never fails a request: the line is dropped.
-    """
-
-    def msg(self, line: bytes) -> None:
-        line += b"\n"
-        try:
-            written = os.write(1, line)
-            while written < len(line):
-                written += os.write(1, line[written:])
-        except OSError:
-            return
-
-    debug = info = warning = error = critical = exception = msg
-
-
-def configure_stdlib(level: int, prepare: list[Processor], render: Processor) -> None:
+def configure_stdlib(level: int) -> None:
     """Give the root logger one handler, so that records of libraries take the same form."""
     handler = StdoutHandler()
     handler.addFilter(not_yet_logged)
@@ -151,8 +127,8 @@ def configure_stdlib(level: int, prepare: list[Processor], render: Processor) ->
             foreign_pre_chain=[structlog.stdlib.add_logger_name, add_extra],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *prepare,
-                as_text(render),
+                stamp,
+                one_line,
             ],
         )
     )
@@ -162,6 +138,7 @@ def configure_stdlib(level: int, prepare: list[Processor], render: Processor) ->
         *(other for other in root.handlers if not isinstance(other, StdoutHandler)),
     ]
     root.setLevel(level)
+    logging.getLogger("uvicorn.error").addFilter(not_cancelled)
     logging.captureWarnings(capture=True)
 
 
@@ -170,7 +147,7 @@ class StdoutHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            Stdout().msg(self.format(record).encode("utf-8", "backslashreplace"))
+            Stdout().msg(self.format(record))
         except Exception:  # noqa: BLE001 - the contract of logging: a log line never raises
             self.handleError(record)
 
@@ -185,18 +162,21 @@ def tell_listeners(_: WrappedLogger, __: str, fields: EventDict) -> EventDict:
 class Stamp:
     """Put time, level and event first, then what is bound to the request, then the event's own."""
 
-    def __init__(self, worker: int | None) -> None:
-        self.fixed = {} if worker is None else {"worker": worker}
+    def __init__(self) -> None:
+        self.fixed: EventDict = {}
+        """What each line carries: the worker's slot."""
 
-    def __call__(self, _: WrappedLogger, method: str, fields: EventDict) -> EventDict:
+    def __call__(self, logger: WrappedLogger, method: str, fields: EventDict) -> EventDict:
         if "exc_info" in fields:
-            fields = format_exc_info(_, method, fields)
+            fields = format_exc_info(logger, method, fields)
         ours = {
             "timestamp": datetime.now(UTC),
             "level": "error" if method == "exception" else method,
             "event": fields.pop("event", ""),
             **self.fixed,
         }
+        if isinstance(logger, Stdout) and logger.name:
+            ours["logger"] = logger.name
         for name in ours.keys() & fields.keys():
             fields[EXTRA + name] = fields.pop(name)
         return {**ours, **get_contextvars(), **fields}
@@ -212,6 +192,16 @@ def add_extra(_: WrappedLogger, __: str, fields: EventDict) -> EventDict:
             new = EXTRA + new
         fields[new] = record[name]
     return fields
+
+
+def not_cancelled(record: logging.LogRecord) -> bool:
+    """Refuse for every handler the server's record of a request that we have ended ourselves.
+
+    That of an error in the application is refused for ours alone, see `not_yet_logged`: handlers
+    of a user's, and Sentry, learn of it as under uvicorn.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, asyncio.CancelledError) or not_yet_logged(record)
 
 
 def not_yet_logged(record: logging.LogRecord) -> bool:
@@ -265,14 +255,20 @@ def render_console() -> Processor:
     return render
 
 
-def as_text(render: Processor) -> Processor:
-    """Return a renderer for `logging`, whose formatters return text."""
+class OneLine:
+    """Make one line of the fields; text, for the writers of `logging` and of a user's structlog."""
 
-    def render_text(logger: WrappedLogger, method: str, fields: EventDict) -> str:
-        line = render(logger, method, fields)
+    def __init__(self) -> None:
+        self.render: Processor = render_json
+
+    def __call__(self, logger: WrappedLogger, method: str, fields: EventDict) -> str:
+        line = self.render(logger, method, fields)
         return line.decode() if isinstance(line, bytes) else str(line)
 
-    return render_text
+
+# Changed in place where a worker is forked: users may have taken them into a list of their own.
+stamp = Stamp()
+one_line = OneLine()
 
 
 def plain(value: Any) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import time
 
-import structlog
+from servekit.event_log import get_logger
 
 SAMPLE_SECONDS = 10.0
 """At most one refusal of a cause is logged in so many: scanners send more than anybody reads."""
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class RefusalLog:

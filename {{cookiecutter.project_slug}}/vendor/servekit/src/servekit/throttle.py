@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-import structlog
 from fastapi import HTTPException
 from redis.exceptions import RedisError
 from starlette.requests import HTTPConnection
 
 from servekit.context import require_current_service
 from servekit.errors import StoreUnavailable
+from servekit.event_log import get_logger
 from servekit.layers.rate_limit import LocalWindow, client_key
 from servekit.redis.clients import RedisClients
 from servekit.redis.script import Script
@@ -40,7 +40,7 @@ return math.max(1, oldest + ARGV[2] - now)
 """
 )
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class Throttle:

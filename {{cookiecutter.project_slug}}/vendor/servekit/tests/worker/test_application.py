@@ -1,9 +1,10 @@
 import asyncio
+import logging
 import traceback
 
 import pytest
 
-from servekit.worker.application import first_line
+from servekit.worker.application import Application, first_line
 
 
 def trace_of(error: Exception) -> str:
@@ -38,3 +39,16 @@ async def test_of_several_errors_in_a_group_the_group_is_named():
             group.create_task(fail())
     except ExceptionGroup:
         assert "unhandled errors" in first_line(traceback.format_exc())
+
+
+def test_no_root_level_puts_uvicorns_messages_about_messages_around_the_application():
+    async def app(scope, receive, send):
+        raise NotImplementedError
+
+    root = logging.getLogger()
+    before = root.level
+    root.setLevel(logging.NOTSET)
+    try:
+        assert Application(app, keep_alive=1).config.loaded_app is app
+    finally:
+        root.setLevel(before)

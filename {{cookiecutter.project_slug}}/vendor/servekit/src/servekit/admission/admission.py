@@ -6,9 +6,8 @@ import asyncio
 import math
 import time
 
-import structlog
-
 from servekit.admission.queue import Importance, RequestQueue, Waiter
+from servekit.event_log import get_logger
 from servekit.monitors.loop_monitor import LoopMonitor
 
 LATE_SECONDS = 0.02
@@ -27,7 +26,7 @@ QUEUEING_SECONDS_MAX = 5.0
 EASED_SECONDS = 0.5
 SMOOTHING = 0.2
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class Admission:

@@ -9,7 +9,6 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
-import structlog
 from prometheus_client import CollectorRegistry
 
 from servekit.cache.coherence import Coherence
@@ -22,12 +21,13 @@ from servekit.cache.redis_tier import RedisTier
 from servekit.cache.single_flight import Leases
 from servekit.cache.tiers import TierReader, TierWriter
 from servekit.cache.values import Values
+from servekit.event_log import get_logger
 from servekit.redis.clients import RedisClients
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class Cache(Values):

@@ -9,18 +9,17 @@ from fnmatch import fnmatchcase
 from types import TracebackType
 from typing import Any, Self
 
-import structlog
-
 from servekit.cache.keys.space import ENTRY, TAG, KeySpace
 from servekit.cache.local_tier import LocalTier
 from servekit.cache.redis_tier import RedisTier
 from servekit.cache.single_flight import SingleFlight, Waiters
 from servekit.errors import StoreUnavailable
+from servekit.event_log import get_logger
 from servekit.redis.clients import RedisClients
 from servekit.redis.invalidation import InvalidationChannel
 from servekit.resilience.deadlines import without_deadline
 
-log = structlog.get_logger()
+log = get_logger()
 
 CHUNK = 1000
 """Keys that are looked at before the event loop gets a turn."""

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Annotated
 from weakref import WeakSet
 
-import structlog
 from fastapi import Depends
 from starlette.requests import HTTPConnection, Request
 
 from servekit.cache.cache import Cache
 from servekit.context import service_of
+from servekit.event_log import get_logger
 from servekit.scope import SCOPE_KEY
 
-log = structlog.get_logger()
+log = get_logger()
 
 EXCHANGE_KEY = "servekit.response_cache"
 """Where the response cache puts the run of a route in its scope."""

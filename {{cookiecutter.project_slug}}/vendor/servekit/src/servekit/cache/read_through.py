@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from sys import getsizeof
 from typing import Any
 
-import structlog
 from cachebox import LRUCache
 
 from servekit.cache.codecs import NotEncodable
@@ -28,8 +27,9 @@ from servekit.cache.keys.space import ENTRY
 from servekit.cache.single_flight import Leases, Loads, Work, wait_for_notification
 from servekit.cache.tiers import TierReader, TierWriter
 from servekit.errors import StoreUnavailable
+from servekit.event_log import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 
 PAUSE_SECONDS = 1.0
 """Least time between two refreshes of a key that failed, or that Redis could not coordinate."""

@@ -9,15 +9,14 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-import structlog
-
 from servekit.cache.redis_tier import RedisTier
 from servekit.errors import LoadTimeout, StoreUnavailable
+from servekit.event_log import get_logger
 from servekit.resilience.deadlines import without_deadline
 
 T = TypeVar("T")
 
-log = structlog.get_logger()
+log = get_logger()
 
 CLOSE_SECONDS = 1.0
 """Time for loads to end that were cancelled with the worker."""

@@ -6,12 +6,12 @@ import asyncio
 from importlib import resources
 from typing import TYPE_CHECKING
 
-import structlog
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from servekit.admin.admin import refuse
-from servekit.logs import LEVELS, set_level
+from servekit.event_log import LEVELS, get_logger
+from servekit.logs import set_level
 from servekit.supervisor.worker_process import CommandError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ SETTABLE = [level for level in LEVELS if level != "critical"]
 SECONDS_MAX = 60.0
 HERTZ = 100
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class Console:

@@ -29,7 +29,9 @@ ACTIVITIES = {
         r"/(json/(encoder|__init__)|fastapi/(encoders|responses|routing|_compat/\w+)"
         r"|starlette/responses|pydantic/(main|root_model|type_adapter))\.py$"
     ),
-    "log": re.compile(r"/(logging/(__init__|handlers)|servekit/logs|structlog/\w+)\.py$"),
+    "log": re.compile(
+        r"/(logging/(__init__|handlers)|servekit/(event_log|logs)|structlog/\w+)\.py$"
+    ),
 }
 """The files whose functions call what takes the time, as C code has no place of its own."""
 COLLECTOR = re.compile(r"/servekit/monitors/gc_monitor\.py$")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import httptools
-import structlog
 
 from servekit.edge import refusals
 from servekit.edge.addresses import plain
@@ -18,6 +17,7 @@ from servekit.edge.limits import head_bytes
 from servekit.edge.refusals import Refusal, with_headers
 from servekit.edge.timeouts import ConnectionTimeouts
 from servekit.edge.upgrades import IgnoredUpgrades
+from servekit.event_log import get_logger
 from servekit.foreign.uvicorn import HttpToolsProtocol, asks_for_websocket
 from servekit.scope import IN_WORKER, TARGET_KEY
 
@@ -32,7 +32,7 @@ VALID_HOST = re.compile(rb"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(:[0
 KNOWN_HOSTS_LIMIT, KNOWN_HOST_BYTES = 256, 262  # a name of DNS and a port
 PIPELINE_LIMIT = 64
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class HttpProtocol(IgnoredUpgrades):

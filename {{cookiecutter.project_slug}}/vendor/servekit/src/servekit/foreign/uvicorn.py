@@ -1,5 +1,9 @@
 """What uvicorn keeps private, and a worker builds its connections and its start-up on."""
 
+import functools
+import importlib.util
+import logging
+from pathlib import Path
 from typing import Any
 
 from uvicorn.lifespan.on import LifespanOn
@@ -14,6 +18,7 @@ __all__ = [
     "RequestResponseCycle",
     "ServerState",
     "asks_for_websocket",
+    "no_small_talk",
     "renew_default_headers",
 ]
 
@@ -21,6 +26,21 @@ __all__ = [
 def asks_for_websocket(protocol: HttpToolsProtocol) -> bool:
     """Return whether the request being read asks for a WebSocket, and there is a library for it."""
     return protocol._should_upgrade()  # noqa: SLF001 - the one place for private names
+
+
+def no_small_talk(record: logging.LogRecord) -> bool:
+    """Refuse what uvicorn and its WebSockets say of each connection, as a filter of their log.
+
+    The application's own records pass, which uvicorn's parameter `log_level` would stop as well.
+    """
+    return record.levelno >= logging.WARNING or not record.pathname.startswith(places())
+
+
+@functools.cache
+def places() -> tuple[str, ...]:
+    """Return where the code lies that writes to uvicorn's log."""
+    specs = [importlib.util.find_spec(name) for name in ("uvicorn", "websockets", "wsproto")]
+    return tuple(f"{Path(spec.origin).parent}/" for spec in specs if spec and spec.origin)
 
 
 async def renew_default_headers(server: Any) -> None:

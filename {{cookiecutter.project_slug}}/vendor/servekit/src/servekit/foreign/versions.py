@@ -6,7 +6,7 @@ import os
 import re
 from importlib import metadata
 
-import structlog
+from servekit.event_log import get_logger
 
 TESTED = {
     "fastapi": ("0.165", "0.166"),
@@ -18,7 +18,7 @@ TESTED = {
 
 SWITCH = "SERVEKIT_FAST_WAYS"
 
-log = structlog.get_logger()
+log = get_logger()
 
 told: set[object] = set()
 

@@ -8,15 +8,15 @@ from contextvars import Context
 from math import inf
 from time import monotonic
 
-import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from servekit.event_log import get_logger
 from servekit.hang_up import LATE
 from servekit.problems import about, send_problem
 from servekit.resilience.deadlines import Deadline, current_deadline
 from servekit.routing.template import route_template
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class DeadlineMiddleware:

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Mapping
 from http import HTTPStatus
 
-import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from servekit.event_log import get_logger
 from servekit.hang_up import is_hang_up
 from servekit.layers.failures import say_why
 from servekit.layers.websocket_errors import serve_websocket
@@ -18,7 +18,7 @@ from servekit.refusal_log import RefusalLog
 from servekit.routing.template import route_template
 from servekit.unsendable import nothing_was_sent
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class ErrorsMiddleware:

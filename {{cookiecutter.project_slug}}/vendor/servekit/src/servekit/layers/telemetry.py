@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable, Iterable
 from time import perf_counter
 from typing import Any, NamedTuple
 
-import structlog
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from servekit.event_log import get_logger
 from servekit.layers.request_metrics import RequestMetrics
 from servekit.routing.template import route_template
 
@@ -21,7 +21,7 @@ SERVER_ERROR = 500
 Event = tuple[str, dict[str, Any]]
 """A level and the fields of a line."""
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 def write_events(events: Iterable[Event]) -> None:

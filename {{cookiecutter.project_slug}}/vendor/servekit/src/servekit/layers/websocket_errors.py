@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
-import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
+from servekit.event_log import get_logger
 from servekit.problems import about, send_problem
 from servekit.routing.template import route_template
 from servekit.scope import IN_WORKER
 
 REFUSABLE = "websocket.http.response"
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 async def serve_websocket(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:

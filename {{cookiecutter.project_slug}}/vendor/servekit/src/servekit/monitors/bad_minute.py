@@ -11,8 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import structlog
-
+from servekit.event_log import get_logger
 from servekit.monitors.loop_monitor import LoopMonitor
 from servekit.monitors.stack_sampler import StackSampler
 
@@ -24,7 +23,7 @@ PROFILE_SECONDS = 10.0
 QUIET_SECONDS = 300.0
 ENDING = ".collapsed"
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class BadMinute:

@@ -11,16 +11,16 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
 
-import structlog
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from servekit.event_log import get_logger
 from servekit.process_memory import pss_bytes, rss_bytes
 
 PSS_SECONDS = 10.0
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class MemoryMonitor(Collector):

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-import structlog
 from prometheus_client import CollectorRegistry, Counter
 
+from servekit.event_log import get_logger
 from servekit.monitors.alarm import Due, alarm
 from servekit.monitors.busy_clock import RunQueueWait
 from servekit.monitors.gc_monitor import GcMonitor
@@ -36,7 +36,7 @@ GC_CALLBACK = GcMonitor.time_collection.__code__
 DescribeRequest = Callable[[FrameType, "asyncio.Task[Any] | None"], Mapping[str, str]]
 """Name the request that a stack serves: `route`, `request_id`; {} if none."""
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class Stops:

@@ -9,10 +9,10 @@ from collections.abc import Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar, TypeVarTuple
 
-import structlog
 from prometheus_client import CollectorRegistry
 
 from servekit.context import NotOpen
+from servekit.event_log import get_logger
 from servekit.offload.calls import pack_call
 from servekit.offload.capacity import PoolCapacity
 from servekit.offload.errors import OffloadTimeout
@@ -28,7 +28,7 @@ Args = TypeVarTuple("Args")
 BACKOFF_SECONDS_MIN = 0.1
 BACKOFF_SECONDS_MAX = 5.0
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class Processes:

@@ -13,10 +13,10 @@ from functools import lru_cache
 from typing import Any, Self
 
 import anyio.to_thread
-import structlog
 from anyio import CapacityLimiter, WouldBlock
 from prometheus_client import CollectorRegistry
 
+from servekit.event_log import get_logger
 from servekit.hang_up import ends_request
 from servekit.offload.errors import OffloadRejected
 from servekit.offload.metrics import OffloadMetrics
@@ -24,7 +24,7 @@ from servekit.offload.thread_start import tell_no_thread
 
 POOL = "routes"
 
-log = structlog.get_logger()
+log = get_logger()
 
 run_in_thread = anyio.to_thread.run_sync
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 
-import structlog
+from servekit.event_log import get_logger
 
 QUIET_SECONDS = 10.0
 
-log = structlog.get_logger()
+log = get_logger()
 
 _told: dict[str, float] = {}
 

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self, TypeVar
 
-import structlog
 from prometheus_client import Histogram
 from redis.exceptions import (
     ConnectionError as RawConnectionError,
@@ -19,13 +18,14 @@ from redis.exceptions import (
 )
 
 from servekit.errors import UNAVAILABLE, StoreUnavailable, WorkerBusy, is_refusal, reason_of
+from servekit.event_log import get_logger
 from servekit.resilience.breaker import Breaker
 from servekit.resilience.deadlines import remaining
 from servekit.resilience.retry_budget import RetryBudget
 
 T = TypeVar("T")
 
-log = structlog.get_logger()
+log = get_logger()
 
 RETRYABLE = (RawConnectionError, ReadOnlyError, OSError)
 

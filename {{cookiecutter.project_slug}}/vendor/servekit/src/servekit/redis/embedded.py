@@ -15,8 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import structlog
-
+from servekit.event_log import get_logger
 from servekit.redis.url import SOCKET_PATH_MAX
 
 START_SECONDS = 5.0
@@ -24,7 +23,7 @@ STOP_SECONDS = 3.0
 PREFIX, SOCKET = "service-redis-", "redis.sock"
 SHOWN_LINES = 3
 
-log = structlog.get_logger()
+log = get_logger()
 
 # The guard holds the server's life: its standard input is a pipe from the owner, so it reads the
 # end of the file however the owner dies, kill -9 included; then the server and its folder ($0) go.

@@ -9,15 +9,15 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import structlog
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RawConnectionError
 
 from servekit.errors import reason_of
+from servekit.event_log import get_logger
 from servekit.foreign.redis import on_invalidation
 from servekit.foreign.versions import fast_ways
 
-log = structlog.get_logger()
+log = get_logger()
 
 FINAL_READ_SECONDS = 0.02
 """Time for a reply that lies unread in this worker, when its time was up."""

@@ -9,7 +9,6 @@ import time
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
-import structlog
 from prometheus_client import Histogram
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.sentinel import MasterNotFoundError, SentinelConnectionPool
@@ -17,9 +16,10 @@ from redis.exceptions import RedisError
 from redis.utils import str_if_bytes
 
 from servekit.errors import WorkerBusy
+from servekit.event_log import get_logger
 from servekit.foreign.redis import give_back, in_use, take_back
 
-log = structlog.get_logger()
+log = get_logger()
 
 CHECK_SECONDS = 1.0
 

@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 
-import structlog
 from starlette.types import ASGIApp, Scope
 
 from servekit.cache.dependencies import EXCHANGE_KEY, CacheResponse
+from servekit.event_log import get_logger
 from servekit.layers.http_headers import Headers, add_vary, header_value, replace_header
 from servekit.response_cache.boundary import BOUNDARY_KEY
 from servekit.response_cache.capture import Capture, NoBody
@@ -34,7 +34,7 @@ RUN_SECONDS = 60.0
 GZIP = b"\x1f\x8b"
 NOT_KEPT = frozenset({b"connection", b"keep-alive", b"transfer-encoding", b"age"})
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class Unstorable(Exception):  # noqa: N818 - an outcome, not a failure

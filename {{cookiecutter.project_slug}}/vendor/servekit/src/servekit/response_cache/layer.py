@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 
-import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from servekit.cache.cache import Cache
 from servekit.cache.dependencies import EXCHANGE_KEY, cache_response
 from servekit.cache.functions import Cached
+from servekit.event_log import get_logger
 from servekit.problems import about, send_problem
 from servekit.response_cache.answers import (
     CONDITIONS,
@@ -37,7 +37,7 @@ from servekit.scope import TARGET_KEY
 
 __all__ = ["ResponseCacheMiddleware", "cache_response"]
 
-log = structlog.get_logger()
+log = get_logger()
 
 SELECTED_FIELDS = CONDITIONS | BYPASSING | {b"host", b"accept-encoding", b"cache-control"}
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, cast
 
-import structlog
 from starlette.datastructures import Headers, QueryParams
 from starlette.requests import HTTPConnection, cookie_parser
 from starlette.types import Scope
 
+from servekit.event_log import get_logger
 from servekit.foreign.requests import (
     VeiledHeaders,
     VeiledQuery,
@@ -45,7 +45,7 @@ BY_NAME = "read each by its name, with vary= on cache_response or a declared par
 BY_HAND = f"{BY_NAME}; a middleware belongs on the outermost application, around the cache"
 DECLARE = "declare what it is made of as a parameter"
 
-log = structlog.get_logger()
+log = get_logger()
 
 guard_requests(VIEW_KEY)
 

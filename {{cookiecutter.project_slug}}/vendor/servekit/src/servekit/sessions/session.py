@@ -7,10 +7,10 @@ import time
 from typing import Any, Self
 
 import orjson
-import structlog
 from starlette.types import Scope
 
 from servekit.errors import StoreUnavailable
+from servekit.event_log import get_logger
 from servekit.layers.http_headers import Headers
 from servekit.scope import SESSION_HEADERS_KEY
 from servekit.sessions.cookie import SessionCookie, SessionToken
@@ -22,7 +22,7 @@ from servekit.sessions.store import SessionStore
 DEVICE_LENGTH = 200
 NO_COOKIE = "The session is new, and its cookie can no longer be sent."
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class Session(SessionFields):

@@ -6,9 +6,9 @@ import re
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
-import structlog
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from servekit.event_log import get_logger
 from servekit.problems import problem_response, retry_after
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ POOLER = (
     "max_prepared_statements=200, or DATABASE_URL ?pgbouncer=true"
 )
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 def hide_values(context: ExceptionContext) -> None:

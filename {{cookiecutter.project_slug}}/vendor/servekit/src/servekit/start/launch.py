@@ -11,8 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import structlog
-
 from servekit.admin.admin import create_admin
 from servekit.admin.admin_server import serve_admin
 from servekit.background import running
@@ -20,6 +18,7 @@ from servekit.configuration.environment import load_settings, remarks
 from servekit.configuration.variables import unknown_variables
 from servekit.cpus import usable_cpus
 from servekit.edge.sockets import UNIX, listen, url
+from servekit.event_log import get_logger
 from servekit.logs import configure_logs
 from servekit.notation.words import split_words
 from servekit.redis.embedded import EmbeddedServer, EmbeddedServerError
@@ -48,7 +47,7 @@ RELOAD_DRAIN_SECONDS = 2.0
 MALLOC_ARENAS = "2"
 """For the processes started from here: of many arenas, one a thread, glibc gives little back."""
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 def run(

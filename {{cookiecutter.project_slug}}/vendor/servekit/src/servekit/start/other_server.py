@@ -6,11 +6,10 @@ import atexit
 import os
 from typing import TypeVar
 
-import structlog
-
 from servekit.configuration.environment import SettingsError, load_settings, remarks
 from servekit.configuration.settings import Settings
 from servekit.configuration.variables import unknown_variables
+from servekit.event_log import get_logger
 from servekit.logs import configure_logs
 from servekit.redis.embedded import EmbeddedServer, EmbeddedServerError
 
@@ -21,7 +20,7 @@ MISSING = (
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 def settings_for_other_server(kind: type[AnySettings]) -> AnySettings:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import structlog
 from fastapi import FastAPI
 from prometheus_client import (
     REGISTRY,
@@ -20,18 +20,19 @@ from servekit.configuration.environment import load_settings
 from servekit.configuration.settings import Settings
 from servekit.console.journal import note_events
 from servekit.console.vitals import Vitals
+from servekit.event_log import get_logger
 from servekit.import_string import find
 from servekit.install import entrance
 from servekit.layers.cors import AllowedOrigins
 from servekit.layers.running_request import running_request
-from servekit.logs import configure_logs, set_level
+from servekit.logs import configure_logs, name_worker, set_level
 from servekit.monitors.profiling import Profiling
 from servekit.own_code import claim
 from servekit.routing.template import route_template
 from servekit.service import Service
 from servekit.supervisor.program import Program
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 def load(application: str, settings_class: str) -> Program:
@@ -79,7 +80,8 @@ def program_of(app: FastAPI, settings: Settings, *, made_by: str = "create_app")
     )
 
     def enter_worker(slot: int) -> None:
-        configure_logs(settings.log_level, settings.log_format, slot)
+        name_worker(slot)
+        reseed()
         for hook in service.start_hooks:
             hook(slot)
 
@@ -106,6 +108,13 @@ def program_of(app: FastAPI, settings: Settings, *, made_by: str = "create_app")
         headers_for=AllowedOrigins(settings.cors_origins).fields,
         instant=service.instant,
     )
+
+
+def reseed() -> None:
+    """Give numpy's global generator a seed of this process's, as Python gives `random` one."""
+    generators = sys.modules.get("numpy.random")
+    if generators is not None:
+        generators.seed()
 
 
 class AllMetrics:

@@ -9,8 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import structlog
-
+from servekit.event_log import get_logger
 from servekit.process_memory import rss_bytes
 from servekit.supervisor import events
 
@@ -25,7 +24,7 @@ DUMP_SECONDS = 1.25
 SAMPLES_IN_A_ROW = 3
 SPREAD = 0.05
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class HealthChecks:

@@ -14,7 +14,7 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
 
-import structlog
+from servekit.event_log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PR_SET_CHILD_SUBREAPER = 36
 MESSAGE_BYTES_MAX = 2**22
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class StartError(Exception):

@@ -5,10 +5,9 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from servekit.background import Background
 from servekit.edge.connection_counts import ConnectionCounts
+from servekit.event_log import get_logger
 from servekit.supervisor import events
 from servekit.supervisor.launch import (
     ChildSpawner,
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 FORCE_SECONDS = 0.5
 CHILDREN_SECONDS = 1.0
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class Processes:

@@ -9,11 +9,10 @@ import socket
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from servekit.background import Background
 from servekit.edge.limits import raise_descriptor_limit
 from servekit.edge.sockets import close
+from servekit.event_log import get_logger
 from servekit.supervisor import events
 from servekit.supervisor.decisions import Decisions
 from servekit.supervisor.health import HealthChecks
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
 LAST_ACCEPT_SECONDS = 0.15
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class Supervisor:

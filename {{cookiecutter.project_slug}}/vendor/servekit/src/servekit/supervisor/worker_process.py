@@ -12,8 +12,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
+from servekit.event_log import get_logger
 from servekit.supervisor import events
 from servekit.supervisor.channel import Channel
 from servekit.supervisor.program import reason_of
@@ -28,7 +27,7 @@ QUIET_SECONDS = 0.05
 HISTORY = 61
 """Heartbeats that are kept: the ends of a minute's seconds."""
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class CommandError(Exception):

@@ -15,7 +15,8 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from servekit.configuration.settings import Settings
-from servekit.logs import LEVELS, Stamp, configure_structlog, render_json
+from servekit.event_log import LEVELS
+from servekit.logs import render_json, write_events
 from servekit.service import Service
 from servekit.sessions.cookie import SessionCookie
 from servekit.testing.lifespan import Lifespan
@@ -65,7 +66,7 @@ def settings(make_settings: MakeSettings) -> Settings:
 @pytest_asyncio.fixture
 async def running_app(app: FastAPI) -> AsyncIterator[ASGIApp]:
     """The application of your fixture `app`, between its start and its end."""
-    configure_structlog(LEVELS["debug"], [Stamp(None), render_json])
+    write_events(LEVELS["debug"], render_json)
     async with Lifespan(app) as running:
         yield running
 

@@ -12,10 +12,10 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 import httpx2
-import structlog
 from structlog.contextvars import get_contextvars
 
 from servekit.context import NotOpen
+from servekit.event_log import get_logger
 from servekit.resilience.breaker import Breaker
 from servekit.resilience.deadlines import remaining
 from servekit.resilience.retry_budget import RetryBudget
@@ -33,7 +33,7 @@ SILENCE_SECONDS = 0.5
 
 RETRY_PAUSE_SECONDS = 0.05
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class UpstreamBreaker(Breaker):

@@ -12,12 +12,17 @@ import signal
 import traceback
 from typing import TYPE_CHECKING, Any
 
-import structlog
 import uvicorn
 
 from servekit.edge.websockets import make_websocket, websocket_protocol
+from servekit.event_log import get_logger
 from servekit.foreign import anyio
-from servekit.foreign.uvicorn import HttpToolsProtocol, LifespanOn, renew_default_headers
+from servekit.foreign.uvicorn import (
+    HttpToolsProtocol,
+    LifespanOn,
+    no_small_talk,
+    renew_default_headers,
+)
 from servekit.own_code import place_of_error
 
 if TYPE_CHECKING:
@@ -29,7 +34,7 @@ if TYPE_CHECKING:
 
 ANY_SIZE = 2**62
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 def import_early(app: ASGIApp) -> None:
@@ -90,14 +95,16 @@ class Application:
             interface="asgi3",
             lifespan="on",
             log_config=None,
-            log_level="warning",
-            access_log=False,
+            log_level=None,  # it would be that of the application's records too
             proxy_headers=False,
             server_header=False,
             timeout_keep_alive=int(keep_alive),
             ws_max_size=message_bytes or ANY_SIZE,
         )
+        logging.getLogger("uvicorn.error").addFilter(no_small_talk)
         self.config.load()
+        # Without the middleware that tells of each message where the root logger's level is 0.
+        self.config.loaded_app = app
         make = self.config.ws_protocol_class
         if make is not None:
             ours: Any = functools.partial(make_websocket, websocket_protocol(make), headers)

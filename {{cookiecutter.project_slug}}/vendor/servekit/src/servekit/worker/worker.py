@@ -14,8 +14,6 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from servekit import signals
 from servekit.background import Background
 from servekit.children import end_children
@@ -29,6 +27,7 @@ from servekit.edge.options import ProtocolOptions
 from servekit.edge.protocol import HttpProtocol
 from servekit.edge.refusals import Refusals
 from servekit.edge.timeouts import SWEEP_SECONDS
+from servekit.event_log import get_logger
 from servekit.foreign.uvicorn import RequestResponseCycle
 from servekit.foreign.versions import fast_ways
 from servekit.supervisor.channel import Channel
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
 HEARTBEAT_SECONDS = 1.0
 ORPHAN_SECONDS = 0.5
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 def run_worker(program: Program, assignment: Assignment) -> int:

@@ -13,10 +13,9 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import structlog
-
 from servekit import signals
 from servekit.children import end_children
+from servekit.event_log import get_logger
 from servekit.supervisor.program import Assignment, Program, load_program, reason_of
 from servekit.tuning import tune
 from servekit.worker.application import import_early
@@ -30,7 +29,7 @@ ORPHAN_SECONDS = 3.0
 TRACE_CHARACTERS_MAX = 2**18
 FDS_OF_A_WORKER = 2  # its control channel, and the pipe that takes its stacks
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 def main() -> None:
