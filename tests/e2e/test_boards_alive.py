@@ -88,7 +88,9 @@ def use(http: httpx2.Client) -> None:
         http.get(path)
     http.post("/reports/price-trend", json={"prices": [10, 12.5, 13]})
     for _ in range(50):  # what is no JSON leaves something to collect, and little else does
-        http.post("/reports/price-trend", content=b"{", headers={"content-type": "application/json"})
+        http.post(
+            "/reports/price-trend", content=b"{", headers={"content-type": "application/json"}
+        )
 
 
 def test_every_panel_has_something_to_show(
