@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -13,11 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from servekit.admin.client import AdminError
 from servekit.diagnosis.comparison import compare
 from servekit.diagnosis.judgement import document
-from servekit.diagnosis.load import Load
+from servekit.diagnosis.load import TIMEOUT_SECONDS, Load
 from servekit.diagnosis.own_service import on_cpus
 from servekit.diagnosis.readings import Window, read_scrape, window_between
 from servekit.diagnosis.report import page, summary
@@ -58,6 +60,8 @@ def examine(client: AdminClient, wanted: Examination) -> tuple[int, str]:
     for name in filter(None, (wanted.output, wanted.json)):
         if not os.access(Path(name).resolve().parent, os.W_OK):
             raise AdminError(f"{name} cannot be written")  # before, not after all the sampling
+    if wanted.requests:
+        refuse_silence(wanted.base)
     sampler = Sampler(client, wanted)
     with load(wanted) as answers:
         try:
@@ -74,6 +78,22 @@ def examine(client: AdminClient, wanted: Examination) -> tuple[int, str]:
         write(wanted.output, page(seen, sampler.profiles))
         text += f"\nwritten to {wanted.output}"
     return int(seen["exit_code"]), text
+
+
+def refuse_silence(base: str) -> None:
+    """Refuse to send requests to where nobody listens, before all the sampling.
+
+    Raises:
+        AdminError: Nobody does.
+    """
+    address = urlsplit(base)
+    try:
+        socket.create_connection((address.hostname, address.port or 80), TIMEOUT_SECONDS).close()
+    except OSError as error:
+        reason = f"nothing answers at {base}: {error.strerror or error}"
+        raise AdminError(
+            f"{reason} (a path alone is PORT's: give --url the whole address)"
+        ) from None
 
 
 class Sampler:

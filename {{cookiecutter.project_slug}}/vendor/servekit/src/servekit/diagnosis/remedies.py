@@ -204,6 +204,8 @@ def next_step(cause: str, address: str) -> str:
     return NEXT.get(cause, ELSE_NEXT).replace("{address}", address).replace("{port}", port)
 
 
+LONG_SECONDS = 100
+"""Enough to see memory that grows by 5 MiB a minute."""
 NOT_JUDGED = (
     "slow clients, a herd at a cache that is not ours, memory that is no Python object, databases "
     "and clients that are not servekit's, work of many small pieces, one-off imports in a request"
@@ -213,7 +215,8 @@ NOT_JUDGED = (
 def not_judged(seconds: float) -> str:
     """Return what the doctor does not look at, and what it cannot see in so many seconds."""
     least = 60 * MEMORY_MIN / MIB / max(1.0, seconds)
+    longer = f"--seconds {LONG_SECONDS}, or " if seconds < LONG_SECONDS - 1 else ""
     return (
         f"{NOT_JUDGED}, and memory that grows by less than {least:.0f} MiB a minute in a worker: "
-        f"{seconds:.0f} s are too short for it (--seconds 100, or `heap --growth`)"
+        f"{seconds:.0f} s are too short for it ({longer}`heap --growth`)"
     )
