@@ -133,6 +133,7 @@ def test_without_requests_there_is_nothing_to_judge(doctor):
     [
         (["--seconds", "0"], "5 to 100, not 0"),
         (["--url", "ftp://x/"], "a path or an http:// URL"),
+        (["--url", "http://127.0.0.1:1/"], "nothing answers at http://127.0.0.1:1"),
         (["--rate", "-1"], "above 0"),
         (["--url", "/", "--file", "x"], "not allowed with argument"),
         (["--start", "--on-port", "1"], "not allowed with argument"),

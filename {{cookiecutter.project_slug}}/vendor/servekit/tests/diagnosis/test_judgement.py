@@ -125,6 +125,8 @@ def test_where_the_kernel_does_not_tell_who_ran_no_code_is_blamed():
 
 def test_a_report_says_which_growth_its_seconds_are_too_few_for():
     assert "less than 32 MiB a minute in a worker: 15 s are too short" in not_judged(15)
+    assert "--seconds 100" in not_judged(15)
+    assert "--seconds" not in not_judged(100)
 
 
 def test_what_rules_out_several_causes_is_said_once_and_places_with_each():

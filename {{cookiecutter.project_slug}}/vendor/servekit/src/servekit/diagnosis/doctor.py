@@ -90,10 +90,9 @@ def refuse_silence(base: str) -> None:
     try:
         socket.create_connection((address.hostname, address.port or 80), TIMEOUT_SECONDS).close()
     except OSError as error:
-        reason = f"nothing answers at {base}: {error.strerror or error}"
-        raise AdminError(
-            f"{reason} (a path alone is PORT's: give --url the whole address)"
-        ) from None
+        remedy = "a path alone is asked of PORT: give --url the whole address"
+        reason = f"nothing answers at {base}: {error.strerror or error} ({remedy})"
+        raise AdminError(reason) from None
 
 
 class Sampler:

@@ -47,7 +47,7 @@ def remarks(seen: Mapping[str, Any]) -> Iterator[str]:
     for reason in seen["cannot_judge"]:
         yield f"cannot judge: {reason}"
     if not seen["verdicts"] and not seen["cannot_judge"]:
-        yield "healthy: nothing that clients would feel (what grows slowly is not judged, see below)"
+        yield "healthy: nothing that clients would feel; what grows slowly is not judged, see below"
     if seen["sampled"].get("load"):
         ended = (f"{count} x {status}" for status, count in seen["sampled"]["load"].items())
         wanted = seen["sampled"]["wanted"]
