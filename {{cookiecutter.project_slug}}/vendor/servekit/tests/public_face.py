@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from tests.sources import parse
+
 MODULES = (
     "servekit",
     "servekit.cache",
@@ -83,7 +85,7 @@ def members(cls: type) -> Iterator[str]:
 def signature(function: Any) -> str:
     """Return parameters and result as the source says them, the same under every Python."""
     source = textwrap.dedent(inspect.getsource(inspect.unwrap(function)))
-    node = ast.parse(source).body[0]
+    node = parse(source).body[0]
     assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     arguments = ast.unparse(node.args).removeprefix("self, ").removeprefix("self")
     awaited = "async " if isinstance(node, ast.AsyncFunctionDef) else ""
@@ -113,7 +115,7 @@ def documented_assignments() -> set[str]:
     """Return the names that are assigned with a string below, anywhere in the library."""
     found = set()
     for file in SOURCE.rglob("*.py"):
-        for node, following in pairwise(ast.parse(file.read_text()).body):
+        for node, following in pairwise(parse(file.read_text()).body):
             if isinstance(node, ast.Assign) and isinstance(following, ast.Expr):
                 found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
     return found

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from servekit import Service, Settings
+from tests.sources import parse
 from tests.stores.workers import until
 
 PAGE = Path(__file__).parents[1] / "docs" / "caching.md"
@@ -30,7 +31,7 @@ async def test_every_example_of_the_page_runs(redis_url):
         names = {"cache": service.cache, "__name__": "examples"}
         ran = 0
         for line, source in examples():
-            tree = ast.parse(source, str(PAGE))
+            tree = parse(source, str(PAGE))
             ast.increment_lineno(tree, line)
             code = compile(tree, str(PAGE), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
             result = eval(code, names)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.sources import parse
+
 SOURCE = Path(__file__).parents[1] / "src" / "servekit"
 LINES_MAX = 300
 
@@ -74,7 +76,7 @@ FILES = {name_of(file): file for file in sorted(SOURCE.rglob("*.py"))}
 
 def imported(file: Path) -> Iterator[str]:
     """Yield every dotted name that a file imports, in functions and for type checkers too."""
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(parse(file.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

@@ -10,6 +10,8 @@ from types import ModuleType
 
 import pytest
 
+from tests.sources import parse
+
 README = Path(__file__).parent.parent / "README.md"
 HEADING = "## The source\n"
 PUBLIC = [
@@ -43,7 +45,7 @@ def documented_assignments(module: ModuleType) -> dict[str, str]:
     found: dict[str, str] = {}
     path = Path(inspect.getfile(module))
     for source in sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]:
-        body = ast.parse(source.read_text(encoding="utf-8")).body
+        body = parse(source.read_text(encoding="utf-8")).body
         for before, after in pairwise(body):
             if isinstance(before, ast.Assign) and isinstance(after, ast.Expr):
                 found |= {
@@ -67,7 +69,7 @@ def section(module: ModuleType) -> str:
 def rooms() -> str:
     """Return the table of the source's folders, with what each says that it holds."""
     files = sorted((README.parent / "src" / "servekit").glob("*/__init__.py"))
-    texts = [(file.parent.name, ast.get_docstring(ast.parse(file.read_text()))) for file in files]
+    texts = [(file.parent.name, ast.get_docstring(parse(file.read_text()))) for file in files]
     lines = [f"| `{name}/` | {first_paragraph(text)} |" for name, text in texts]
     return "\n".join(["| folder | what is in it |", "|---|---|", *lines, ""])
 

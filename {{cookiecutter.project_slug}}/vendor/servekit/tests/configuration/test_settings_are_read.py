@@ -7,11 +7,12 @@ import pytest
 
 import servekit
 from servekit import Settings
+from tests.sources import parse
 
 
 def read_attributes() -> set[str]:
     sources = Path(servekit.__file__).parent.rglob("*.py")
-    nodes = (node for source in sources for node in ast.walk(ast.parse(source.read_bytes())))
+    nodes = (node for source in sources for node in ast.walk(parse(source.read_bytes())))
     return {node.attr for node in nodes if isinstance(node, ast.Attribute)}
 
 
