@@ -8,6 +8,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import MetaData
 
 from servekit import Service, Settings
+from servekit.install import entrance
 from servekit.sql import Database, DatabaseDep
 from servekit.start_checks import UnmetDependency
 from servekit.upstream import Upstream, upstream
@@ -88,6 +89,25 @@ def test_what_is_overridden_is_not_missed(service_with, add):
     owner.dependency_overrides[upstream("rates")] = lambda: 7  # two of one name are one
     with TestClient(app) as client:
         assert client.get(path).json() == "int"
+
+
+def test_a_mounted_application_is_asked_for_what_its_own_service_lacks(service_with):
+    inner, own = service_with(of_upstreams)
+    outer, _ = service_with(lambda app: app.mount("/inner", inner))
+    own.add_upstream("rates", "http://127.0.0.1:9")
+    entrance(outer)  # what the outer one lacks is no matter
+    inner, _ = service_with(of_upstreams)
+    outer, service = service_with(lambda app: app.mount("/inner", inner))
+    service.add_upstream("rates", "http://127.0.0.1:9")
+    with pytest.raises(UnmetDependency, match="GET /inner/price"):
+        entrance(outer)
+
+
+def test_overrides_hold_in_their_own_application_only(service_with):
+    app, _ = service_with(in_a_mounted_application)
+    app.dependency_overrides[upstream("rates")] = lambda: 7
+    with pytest.raises(UnmetDependency):
+        entrance(app)
 
 
 def test_what_was_added_is_given(service_with, tmp_path):

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from servekit.context import FromService
-from servekit.routing.routes import Entry, Routes, all_entries, read_routes, walk
+from servekit.routing.routes import Entry, Routes, mounted_application, read_routes, walk
 
 
 class UnmetDependency(LookupError):  # noqa: N818 - what it is about
@@ -21,25 +21,32 @@ def refuse_unmet(routes: Routes, service: Any, app: FastAPI) -> None:
     Raises:
         UnmetDependency: Each is named, with what to do.
     """
-    overridden = set(app.dependency_overrides)
-    for _, mounted in routes.applications():
-        overridden.update(getattr(mounted, "dependency_overrides", ()))
     found = [
         f"{'/'.join(sorted(entry.methods)) or 'WebSocket'} {path}: {lacking}"
-        for entry, path in all_entries(routes)
-        for lacking in unmet(entry, service, overridden)
+        for entry, path, lacking in unmet(routes, service, app.dependency_overrides)
     ]
     if found:
         raise UnmetDependency("\n".join(dict.fromkeys(found)))
 
 
-def unmet(entry: Entry, service: Any, overridden: Collection[Any]) -> Iterator[str]:
-    """Yield what a route depends on and the service lacks."""
-    for part in walk(entry.dependant) if entry.dependant is not None else ():
-        call = part.call
-        needed = isinstance(call, FromService) and call not in overridden
-        if needed and (lacking := call.lacks(service)):
-            yield lacking
+def unmet(
+    routes: Routes, service: Any, overridden: Collection[Any], prefix: str = ""
+) -> Iterator[tuple[Entry, str, str]]:
+    """Yield routes, their paths and what they depend on and the service lacks.
+
+    A mounted application has overrides of its own, and may have a service of its own.
+    """
+    for entry in routes.entries:
+        path = prefix + entry.path
+        for part in walk(entry.dependant) if entry.dependant is not None else ():
+            needed = isinstance(part.call, FromService) and part.call not in overridden
+            if needed and (lacking := part.call.lacks(service)):
+                yield entry, path, lacking
+        if entry.mounted is not None:
+            inner = mounted_application(entry.route)
+            own = getattr(getattr(inner, "state", None), "servekit", service)
+            theirs = getattr(inner, "dependency_overrides", ())
+            yield from unmet(entry.mounted(), own, theirs, path)
 
 
 def refuse_closed_services(app: FastAPI) -> None:

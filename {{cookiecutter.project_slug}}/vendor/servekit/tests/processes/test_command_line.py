@@ -14,35 +14,9 @@ import pytest
 
 from servekit.testing import patience
 from servekit.testing.guarded import guarded
-from servekit.testing.running_service import reserved_port
 
 COMMAND = [sys.executable, "-m", "demo"]
 STOP_SECONDS = 15
-
-
-@pytest.fixture
-def ports():
-    with reserved_port() as one, reserved_port() as two:
-        yield {"PORT": str(one), "ADMIN_PORT": str(two)}
-
-
-@pytest.fixture
-def run(demo, ports):
-    """Return a function that runs the command in a folder of its own, with only these settings."""
-    path = {"PATH": os.environ["PATH"]}
-
-    def run(*arguments, **settings):
-        return subprocess.run(
-            [*COMMAND, *arguments],
-            cwd=demo,
-            env=path | ports | settings,
-            capture_output=True,
-            text=True,
-            timeout=patience(STOP_SECONDS),
-            check=False,
-        )
-
-    return run
 
 
 def test_bad_settings_are_named_one_a_line_and_nothing_starts(run):
@@ -107,31 +81,6 @@ def test_connections_are_tried_when_asked_for(run, redis_url):
     assert line.startswith("REDIS_URL: ")
     assert "Connect call failed" in line
     assert run("settings", "--connect").returncode == 0  # there is none to try
-
-
-def test_commands_say_so_when_no_service_answers(run, ports):
-    done = run("status")
-    assert done.returncode == 1
-    assert f"nothing answers at http://127.0.0.1:{ports['ADMIN_PORT']}" in done.stderr
-    assert "is the service running, and are ADMIN_HOST and ADMIN_PORT its own?" in done.stderr
-
-
-ASKING = ("status", "top", "profile", "heap", "heap --growth", "reload", "stop", "scale 2")
-
-
-@pytest.mark.parametrize("command", [*ASKING, "doctor"])
-def test_commands_ask_the_service_on_the_port_that_they_are_told(run, command):
-    done = run(*command.split(), "--on-port", "1")
-    assert done.returncode == (2 if command == "doctor" else 1)
-    assert "nothing answers at http://127.0.0.1:1:" in done.stderr
-
-
-@pytest.mark.parametrize("port", ["0", "-1", "65536", "http"])
-@pytest.mark.parametrize("command", [*ASKING, "doctor"])
-def test_a_port_that_there_is_not_is_refused_before_anybody_is_asked(run, command, port):
-    done = run(*command.split(), "--on-port", port)
-    assert done.returncode == (3 if command == "doctor" else 2)
-    assert f"argument --on-port: 1 to 65535, not {port}" in done.stderr
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "513", "two"])

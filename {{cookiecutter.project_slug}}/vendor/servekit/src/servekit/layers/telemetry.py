@@ -11,11 +11,11 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from servekit.event_log import get_logger
+from servekit.hang_up import READS
 from servekit.layers.request_metrics import RequestMetrics
 from servekit.routing.template import route_template
 
 CLIENT_CLOSED = 499
-READS = frozenset({"GET", "HEAD"})
 SERVER_ERROR = 500
 
 Event = tuple[str, dict[str, Any]]

@@ -11,7 +11,7 @@ from starlette.types import Scope
 
 from servekit.cache.dependencies import CacheResponse, cache_response
 from servekit.response_cache.declared import Declared, declared_by, problems
-from servekit.routing.routes import Entry, Routes, all_entries, route_path, walk
+from servekit.routing.routes import Entry, Routes, route_path, walk
 
 # The key has these in one spelling for all clients.
 ALWAYS_IN_KEY = frozenset({b"host", b"accept-encoding"})
@@ -133,6 +133,14 @@ def policy_of(entry: Entry) -> CacheResponse | None:
     parts = walk(entry.dependant)
     policies = [part.call for part in parts if isinstance(part.call, CacheResponse)]
     return policies[-1] if policies else None
+
+
+def all_entries(routes: Routes, prefix: str = "") -> Iterator[tuple[Entry, str]]:
+    """Yield all entries with their paths, those of mounted applications too."""
+    for entry in routes.entries:
+        yield entry, prefix + entry.path
+        if entry.mounted is not None:
+            yield from all_entries(entry.mounted(), prefix + entry.path)
 
 
 def refuse_uncacheable(

@@ -182,14 +182,6 @@ class Routes:
         return partial, for_good
 
 
-def all_entries(routes: Routes, prefix: str = "") -> Iterator[tuple[Entry, str]]:
-    """Yield all entries with their paths, those of mounted applications too."""
-    for entry in routes.entries:
-        yield entry, prefix + entry.path
-        if entry.mounted is not None:
-            yield from all_entries(entry.mounted(), prefix + entry.path)
-
-
 def walk(dependant: Any) -> Iterator[Any]:
     """Yield a dependant and all that it depends on."""
     yield dependant

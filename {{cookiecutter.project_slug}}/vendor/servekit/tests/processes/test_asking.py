@@ -1,0 +1,27 @@
+"""The commands that ask a running service, where there is none."""
+
+import pytest
+
+ASKING = ("status", "top", "profile", "heap", "heap --growth", "reload", "stop", "scale 2")
+
+
+def test_commands_say_so_when_no_service_answers(run, ports):
+    done = run("status")
+    assert done.returncode == 1
+    assert f"nothing answers at http://127.0.0.1:{ports['ADMIN_PORT']}" in done.stderr
+    assert "is the service running, and are ADMIN_HOST and ADMIN_PORT its own?" in done.stderr
+
+
+@pytest.mark.parametrize("command", [*ASKING, "doctor"])
+def test_commands_ask_the_service_on_the_port_that_they_are_told(run, command):
+    done = run(*command.split(), "--on-port", "1")
+    assert done.returncode == (2 if command == "doctor" else 1)
+    assert "nothing answers at http://127.0.0.1:1:" in done.stderr
+
+
+@pytest.mark.parametrize("port", ["0", "-1", "65536", "http"])
+@pytest.mark.parametrize("command", [*ASKING, "doctor"])
+def test_a_port_that_there_is_not_is_refused_before_anybody_is_asked(run, command, port):
+    done = run(*command.split(), "--on-port", port)
+    assert done.returncode == (3 if command == "doctor" else 2)
+    assert f"argument --on-port: 1 to 65535, not {port}" in done.stderr
