@@ -14,7 +14,7 @@ _HOME = tempfile.TemporaryDirectory(prefix="home-")
 os.environ["HOME"] = _HOME.name
 
 from render import COOKIECUTTER, ROOT, copy_tracked, render  # noqa: E402 - after HOME
-from running import RunningService, RunningValkey, make  # noqa: E402 - as above
+from running import RunningService, RunningValkey, make, patience  # noqa: E402 - as above
 
 
 def pytest_collection_modifyitems(items):
@@ -23,6 +23,15 @@ def pytest_collection_modifyitems(items):
         live = {"start_service", "valkey"} & set(item.fixturenames)
         if live or "e2e" in item.path.relative_to(ROOT).parts:
             item.add_marker(pytest.mark.live)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # or pytest-timeout looks first
+def pytest_runtest_protocol(item):
+    """Give a test more time on a machine that is busy: its limit is for what never ends."""
+    marked = item.get_closest_marker("timeout")
+    seconds = marked.args[0] if marked else item.config.getini("timeout")
+    item.add_marker(pytest.mark.timeout(patience(float(seconds))), append=False)
+    return (yield)
 
 
 @pytest.fixture(scope="session")
