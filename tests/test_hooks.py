@@ -42,8 +42,10 @@ def test_a_slug_that_is_the_name_of_what_is_installed_is_refused(template, tmp_p
 def test_no_command_of_the_service_replaces_one_that_is_installed_with_it(
     template, installed_service
 ):
-    lock = (installed_service / "requirements" / "dev.txt").read_text()
-    locked = {line.partition("==")[0] for line in lock.splitlines() if "==" in line}
+    # All of them: where a machine has no uv, uv itself is installed too.
+    locks = (lock.read_text() for lock in (installed_service / "requirements").glob("*.txt"))
+    lines = (line for lock in locks for line in lock.splitlines())
+    locked = {line.partition("==")[0] for line in lines if "==" in line}
     commands = {path.name for path in (installed_service / ".venv" / "bin").iterdir()}
     slugs = {name for name in commands if re.fullmatch("[a-z][a-z0-9]*(-[a-z0-9]+)*", name)}
     taken = json.loads((template / "cookiecutter.json").read_text())["_names_taken"]
