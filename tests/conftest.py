@@ -27,10 +27,14 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # or pytest-timeout looks first
 def pytest_runtest_protocol(item):
-    """Give a test more time on a machine that is busy: its limit is for what never ends."""
+    """Give a test more time on a machine that is busy: its limit is for what never ends.
+
+    A limit that is asked for by `--timeout` stays as it is.
+    """
     marked = item.get_closest_marker("timeout")
-    seconds = marked.args[0] if marked else item.config.getini("timeout")
-    item.add_marker(pytest.mark.timeout(patience(float(seconds))), append=False)
+    if marked or item.config.getoption("timeout") is None:
+        seconds = marked.args[0] if marked else item.config.getini("timeout")
+        item.add_marker(pytest.mark.timeout(patience(float(seconds))), append=False)
     return (yield)
 
 
