@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -41,15 +42,32 @@ def clean_environment(**variables: object) -> dict[str, str]:
 
 
 def make(project: Path, *targets: str, **variables: object) -> subprocess.CompletedProcess[str]:
-    """Run make in a project, as if no make had called these tests."""
-    return subprocess.run(
-        ["make", "--no-print-directory", "-C", str(project), *targets],
-        env=clean_environment(**variables),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    """Run make in a project, as if no make had called these tests.
+
+    What it wrote until then is shown where a test runs into its limit meanwhile. It goes to files:
+    a pipe would stay open, and be waited for, as long as anything lives that was started.
+    """
+    command = ["make", "--no-print-directory", "-C", str(project), *targets]
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
+
+        def written() -> tuple[str, str]:
+            out.seek(0)
+            errors.seek(0)
+            return out.read(), errors.read()
+
+        try:
+            done = subprocess.run(
+                command,
+                env=clean_environment(**variables),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=errors,
+                check=False,
+            )
+        except BaseException:
+            print(*written())
+            raise
+        return subprocess.CompletedProcess(command, done.returncode, *written())
 
 
 # The guard's standard input is a pipe from here, so it reads the end of the file however the tests

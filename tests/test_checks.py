@@ -119,7 +119,7 @@ def test_a_handler_need_not_use_what_fastapi_passes_to_it(rendered_service):
 @pytest.mark.live
 @pytest.mark.timeout(300)
 def test_the_default_render_passes_its_own_tests(installed_service):
-    done = make(installed_service, "test")
+    done = make(installed_service, "test", "ARGS=-v --durations=5")
     assert done.returncode == 0, done.stdout + done.stderr
 
 

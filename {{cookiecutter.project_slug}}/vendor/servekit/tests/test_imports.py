@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "redis": {"context", "errors", "foreign", "notation", "reservations", "resilience"},
     "routing": {"foreign", "scope"},
     "foreign": set(),
-    "monitors": {"awaits", "cpus", "own_code", "process_memory"},
+    "monitors": {"awaits", "cpus", "lent", "own_code", "process_memory"},
     "layers": {
         "draining", "errors", "foreign", "hang_up", "notation", "problems", "redis",
         "refusal_log", "remembered", "resilience", "routing", "scope", "unsendable",
@@ -30,7 +30,7 @@ MAY_IMPORT = {
         "cache", "foreign", "layers", "problems", "remembered", "routing", "scope",
     },
     "sessions": {"errors", "layers", "problems", "redis", "scope"},
-    "sql": {"context", "notation", "problems", "reservations", "service"},
+    "sql": {"context", "lent", "notation", "problems", "reservations", "service"},
     "upstream": {"context", "resilience"},
     "offload": {"children", "context", "hang_up", "parent", "resilience", "signals"},
     "admission": {"layers", "monitors", "problems", "process_memory", "refusal_log", "routing"},

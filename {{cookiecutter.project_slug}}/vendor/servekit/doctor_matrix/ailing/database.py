@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from servekit import Service
 
 
-def statements(app: FastAPI, service: Service, *, count: int, seconds: float) -> None:
+def statements(
+    app: FastAPI, service: Service, *, count: int, seconds: float, connections: int = 10
+) -> None:
     """Answer after some statements that take some time each."""
-    database = service.add(Database(os.environ["DATABASE"], wait_seconds=20))
+    url = os.environ["DATABASE"]
+    database = service.add(Database(url, connections=connections, wait_seconds=20))
 
     @app.get("/")
     async def index() -> None:
@@ -44,21 +47,38 @@ few_statements = twin("many_statements", before=postgresql, rate=8)(
 )
 
 
-def held_connections(app: FastAPI, service: Service, *, connections: int) -> None:
-    """Answer after a quick statement, with the connection held for a while."""
-    url = os.environ["DATABASE"]
-    database = service.add(Database(url, connections=connections, wait_seconds=20))
+ONE = {"WORKERS": 1}
+database_pool = fault("database_pool", before=postgresql, rate=28, settings=ONE)(
+    partial(statements, count=1, seconds=0.04, connections=1)
+)
+database_pool_large = twin("database_pool", before=postgresql, rate=28, settings=ONE)(
+    partial(statements, count=1, seconds=0.04, connections=10)
+)
+
+
+async def ask_elsewhere() -> None:
+    await asyncio.sleep(0.1)
+
+
+@fault("connection_held", before=postgresql, rate=24, settings=ONE, guilty=ask_elsewhere)
+def held_connections(app: FastAPI, service: Service) -> None:
+    """Answer after a quick statement, with the connection held for longer than it takes."""
+    database = service.add(Database(os.environ["DATABASE"], connections=2, wait_seconds=20))
 
     @app.get("/")
     async def index() -> None:
         async with database.engine.connect() as connection:
             await connection.execute(text("SELECT 1"))
-            await asyncio.sleep(0.1)
+            await ask_elsewhere()
 
 
-database_pool = fault("database_pool", before=postgresql, rate=11, settings={"WORKERS": 1})(
-    partial(held_connections, connections=1)
-)
-database_pool_large = twin("database_pool", before=postgresql, rate=11, settings={"WORKERS": 1})(
-    partial(held_connections, connections=10)
-)
+@twin("connection_held", before=postgresql, rate=24, settings=ONE)
+def connections_let_go(app: FastAPI, service: Service) -> None:
+    """Answer as late, and hold the connection for no more than the statement takes."""
+    database = service.add(Database(os.environ["DATABASE"], connections=2, wait_seconds=20))
+
+    @app.get("/")
+    async def index() -> None:
+        async with database.engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+        await ask_elsewhere()

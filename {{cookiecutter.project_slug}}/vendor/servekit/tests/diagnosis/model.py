@@ -233,6 +233,7 @@ IN_A_SECOND: dict[str, Injection] = {
     "overload": overload,
     "redis_pool": waiting(REDIS, "cache", 0.01, "redis_pool_wait_seconds"),
     "database_pool": waiting(STATEMENT, "", 0.01, "database_pool_wait_seconds"),
+    "connection_held": waiting(STATEMENT, "", 0.01, "database_pool_wait_seconds"),
     "upstream_pool": waiting(UPSTREAM, "other", 0.01, "upstream_pool_wait_seconds"),
     "offload_full": waiting(OFFLOAD, "threads", 0.05),
     "threads_starved": waiting(OFFLOAD, "routes", 0.05),

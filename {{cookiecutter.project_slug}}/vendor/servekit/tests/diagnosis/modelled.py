@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from random import Random
 
+from servekit.diagnosis.causes.connections import HOLDS
 from servekit.diagnosis.readings import BREAKERS, LOOP_CPU, REQUEST, SLOW_BUCKET, STALLED, Window
 from servekit.diagnosis.stacks import Frame, Profile
 from tests.diagnosis.model import BUSY, CPU, IN_A_SECOND, RISES, Deltas, levels, well
@@ -80,6 +81,20 @@ def at_a_lock(rng: Random) -> Counter[tuple[Frame, ...]]:
     return Counter({(route, own, lock): most, (route, own, sleep): 1000 - most})
 
 
+def holding(rng: Random, *, beside: bool) -> Counter[tuple[Frame, ...]]:
+    """Return waits for a connection, and of those that hold one: for the database or beside it."""
+    route, own = Frame("/"), Frame("pay", "/srv/shop/orders.py", 12)
+    database = Frame("greenlet_spawn", "/x/site-packages/sqlalchemy/util/_concurrency_py3k.py", 9)
+    sleep = Frame("sleep", "/usr/lib/python3.11/asyncio/tasks.py", 9)
+    most, few = rng.randint(200, 500), rng.randint(0, 150)
+    at, other = (sleep, database) if beside else (database, sleep)
+    waits: Counter[tuple[Frame, ...]] = Counter()
+    waits[route, own, at, Frame(HOLDS)] = most
+    waits[route, own, other, Frame(HOLDS)] = few
+    waits[route, own, database] = rng.randint(200, 900)
+    return waits
+
+
 def sampled(rng: Random, causes: list[str], *, workers: int) -> dict[str, Profile]:
     """Return what the workers' loops and threads were seen at."""
     found = profiles(workers=workers)
@@ -92,6 +107,9 @@ def sampled(rng: Random, causes: list[str], *, workers: int) -> dict[str, Profil
         found = doing("/usr/lib/python3.11/logging/__init__.py", workers=workers)
     if "lock_wait" in causes:
         found = {name: replace(one, waits=at_a_lock(rng)) for name, one in found.items()}
+    for cause in {"database_pool", "connection_held"} & set(causes):
+        waits = holding(rng, beside=cause == "connection_held")
+        found = {name: replace(one, waits=waits) for name, one in found.items()}
     if "gil_contention" in causes:
         return held(found, rng.randint(20, 700), free=rng.randint(0, 10))
     return held(found, 0, free=rng.randint(0, 300))

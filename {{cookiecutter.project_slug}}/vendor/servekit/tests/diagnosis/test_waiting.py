@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from servekit.diagnosis.causes import waits
+from servekit.diagnosis.causes.connections import HOLDS
 from servekit.diagnosis.evidence import essence, from_own
 from servekit.diagnosis.judgement import judge
 from servekit.diagnosis.stacks import Frame, Profile
@@ -102,6 +103,37 @@ def test_who_waits_for_a_neighbour_is_named(cause, frame):
     verdict = verdicts(FOUND[cause], seen)[cause]
     assert verdict.places == ("level /srv/shop/stock.py:9 (100% of the waiting of this kind)",)
     assert verdict.route == "/stock/{sku}"
+
+
+HOLDING = Frame(HOLDS)
+
+
+def test_who_holds_the_connections_while_it_waits_for_something_else_is_told():
+    seen = waiting(
+        these=((ROUTE, HANDLER, OWN, UPSTREAM, HOLDING), 600),
+        quick=((ROUTE, HANDLER, OWN, DATABASE, HOLDING), 100),
+        others=((ROUTE, HANDLER, OWN, DATABASE, POOLED), 9000),
+    )
+    [(cause, verdict)] = verdicts(FOUND["database_pool"], seen).items()
+    assert cause == "connection_held"
+    assert verdict.places == ("level /srv/shop/stock.py:9 (100% of the waiting of this kind)",)
+    assert verdict.route == "/stock/{sku}"
+    assert "for 86% of the time that requests held any" in verdict.sentence
+
+
+@pytest.mark.parametrize("milliseconds", [0, 600])
+def test_statements_that_take_their_time_are_no_connections_held(milliseconds):
+    seen = waiting(
+        these=((ROUTE, HANDLER, OWN, DATABASE, HOLDING), milliseconds),
+        moments=((ROUTE, HANDLER, OWN, UPSTREAM, HOLDING), milliseconds // 3),
+    )
+    [cause] = verdicts(FOUND["database_pool"], seen)
+    assert cause == "database_pool"
+
+
+def test_a_connection_held_beside_is_none_where_nobody_waits_for_it():
+    seen = waiting(these=((ROUTE, HANDLER, OWN, UPSTREAM, HOLDING), 600))
+    assert list(verdicts(FOUND["upstream_slow"], seen)) == ["upstream_slow"]
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,17 @@ async def test_waits_for_the_pool_count_given_up_ones_too(registry, database_url
     assert not count(registry, "statement_duration")
 
 
+@both_databases
+async def test_waits_are_counted_after_the_engine_was_disposed_too(registry, database_url):
+    async with Database(database_url, connections=1, wait_seconds=0.01) as database:
+        database.register_metrics(registry)
+        await database.engine.dispose()
+        async with database.engine.connect():
+            with pytest.raises(PoolTimeoutError):
+                await database.engine.connect().start()
+    assert count(registry, "pool_wait") == 1
+
+
 def test_the_databases_of_a_service_share_their_metrics(make_settings, tmp_path):
     service = Service(make_settings(Settings))
     for name in "ab":

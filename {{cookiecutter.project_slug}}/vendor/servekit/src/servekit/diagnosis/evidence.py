@@ -141,8 +141,9 @@ class Evidence:
                 if at(below):
                     routes[route.name] += milliseconds
                     found.update({own: milliseconds for own in below[:1] if own.kind == "own"})
-        places = told_places(found, routes.total(), "waiting of this kind") if routes else ()
-        share = routes.total() / total if total else 0.0
+        waited = routes.total()  # 0 of a sample that was taken at once
+        places = told_places(found, waited, "waiting of this kind") if waited else ()
+        share = waited / total if total else 0.0
         return share, places, max(routes, key=routes.__getitem__, default="")
 
     def spent_on(self, activity: str, workers: Iterable[str]) -> float:

@@ -21,6 +21,7 @@ TITLES = {
     "redis_pool": "Commands wait for a free connection to Redis",
     "upstream_pool": "Calls wait for a free connection to an upstream",
     "database_pool": "Statements wait for a free connection to the database",
+    "connection_held": "Connections to the database are held while something else is awaited",
     "database_slow": "The database is slow",
     "many_statements": "Requests ask the database many times each",
     "threads_starved": "`def` routes wait for a free thread",
@@ -61,10 +62,16 @@ FIXES = {
         "    return Response(body, media_type='application/json')"
     ),
     "database_pool": (
-        "Hold no connection while something else is awaited, such as an upstream; leave its\n"
-        "`async with` before. Else raise the limit to statements a second times seconds a\n"
+        "Make the statements quicker, or raise the limit to statements a second times seconds a\n"
         "statement, per worker:\n"
         "    service.add(Database(url, metadata, connections=20))"
+    ),
+    "connection_held": (
+        "Let the connection go before anything else is awaited, such as an upstream: leave its\n"
+        "`async with`, or end the session's transaction. One of a dependency is held until the\n"
+        "answer is made:\n"
+        "    async with database.engine.connect() as connection: row = ...\n"
+        "    answer = await upstream.get(...)   # below, not within"
     ),
     "database_slow": (
         "Look at pg_stat_statements and EXPLAIN (ANALYZE, BUFFERS): an index, a lock, a large\n"
@@ -177,7 +184,8 @@ NEXT = {
     "gil_contention": "curl '{address}/debug/threads?worker=0'",
     "log_blocks": "curl '{address}/debug/threads?worker=0' while it lasts",
     "huge_json": "profile {port} --seconds 30; the log's event_loop_blocked has the stack",
-    "database_pool": "curl '{address}/debug/stacks?worker=0': who holds a connection",
+    "database_pool": "SELECT * FROM pg_stat_activity WHERE state <> 'idle'",
+    "connection_held": "profile {port} --mode waits",
     "database_slow": "SELECT * FROM pg_stat_activity WHERE state <> 'idle'",
     "many_statements": "curl '{address}/debug/requests?worker=0'",
     "threads_starved": "curl '{address}/debug/threads?worker=0'",

@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 from servekit.awaits import awaits
+from servekit.lent import holdings
 from servekit.own_code import is_own
 
 COST = 0.01
@@ -19,6 +20,7 @@ TASKS_MAX = 200
 """Of one sample, drawn by lot: the loop stands still for it, about 5 ms."""
 TURN = "(waits for its turn)"
 NO_ROUTE = "(no route)"
+HOLDS = "(holds a {})"
 
 DescribeRequest = Callable[[FrameType, "asyncio.Task[Any] | None"], Mapping[str, str]]
 """Name the request whose code runs at a frame: `route`; {} if none."""
@@ -75,11 +77,13 @@ class WaitSampler:
 def places(task: asyncio.Task[Any]) -> list[str]:
     """Return what a task awaits, outermost first: from the first line of the program's own on.
 
-    Without any it is all, most of them layers.
+    Without any it is all, most of them layers. What it holds meanwhile stands at the end.
     """
     found: list[str] = []
     own = None
-    for frame in frames(task):
+    held: set[str] = set()
+    for holder, frame in frames(task):
+        held.update(holdings(holder))
         if frame is None:
             found.append(TURN)
             break
@@ -87,22 +91,25 @@ def places(task: asyncio.Task[Any]) -> list[str]:
         if own is None and is_own(code.co_filename):
             own = len(found)
         found.append(f"{code.co_qualname} ({code.co_filename}:{frame.f_lineno})")
-    return found[own:]
+    return found[own:] + [HOLDS.format(what) for what in sorted(held)]
 
 
-def frames(task: asyncio.Task[Any]) -> Iterator[FrameType | None]:
-    """Yield the frames of a task, and of those that it waits for; None if it could go on."""
+def frames(task: asyncio.Task[Any]) -> Iterator[tuple[asyncio.Task[Any], FrameType | None]]:
+    """Yield the frames of a task, and of those that it waits for, each with its task.
+
+    None stands for one that could go on.
+    """
     for _ in range(TASKS_DEEP):
         frame: FrameType | None = None
         awaited: Any = None
         for awaited, at in awaits(task):  # noqa: B007 - the last one is what it waits for
             if at is not None:
                 frame = at
-                yield at
+                yield task, at
         following = followed(awaited, frame)
         if following is None:
             if not isinstance(awaited, asyncio.Future) or awaited.done():
-                yield None
+                yield task, None
             return
         task = following
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 from prometheus_client import CollectorRegistry, Histogram
 from sqlalchemy import event
 from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+from servekit.lent import give_back, lend
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine, ExceptionContext
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 BEGAN = "servekit_statement_began"
+CONNECTION = "database connection"
 
 _of_registries: WeakKeyDictionary[CollectorRegistry, DatabaseMetrics] = WeakKeyDictionary()
 
@@ -58,11 +61,26 @@ class DatabaseMetrics:
 
 
 class TimedPool(AsyncAdaptedQueuePool):
-    """A pool that times how long its callers wait while all connections are in use."""
+    """A pool that tells who holds its connections, and for how long others waited for one."""
 
     wait: Histogram | None = None
 
+    def recreate(self) -> TimedPool:
+        """Return the pool that `engine.dispose()` goes on with."""
+        pool = cast("TimedPool", super().recreate())
+        pool.wait = self.wait
+        return pool
+
     def _do_get(self) -> ConnectionPoolEntry:
+        entry = self._timed_get()
+        notes_of(entry)[CONNECTION] = lend(CONNECTION)
+        return entry
+
+    def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
+        give_back(CONNECTION, notes_of(record).pop(CONNECTION, None))
+        super()._do_return_conn(record)
+
+    def _timed_get(self) -> ConnectionPoolEntry:
         if self.wait is None or self.checkedout() < self.size():
             return super()._do_get()
         began = time.perf_counter()
@@ -70,6 +88,11 @@ class TimedPool(AsyncAdaptedQueuePool):
             return super()._do_get()
         finally:
             self.wait.observe(time.perf_counter() - began)
+
+
+def notes_of(entry: ConnectionPoolEntry) -> dict[str, Any]:
+    """Return what is kept with a place in the pool, whatever becomes of its connection."""
+    return cast("dict[str, Any]", entry.record_info)
 
 
 def metrics_of(registry: CollectorRegistry) -> DatabaseMetrics:
