@@ -4,10 +4,13 @@ import json
 import re
 import subprocess
 import sys
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from servekit.admin.client import AdminError
+from servekit.diagnosis import doctor as doctor_module
+from servekit.diagnosis.doctor import Examination, who_holds
 from servekit.diagnosis.judgement import judge_again, told
 from servekit.start.command_line import parse
 from servekit.testing import patience
@@ -16,6 +19,8 @@ APPLICATION = """
 import time
 from fastapi import FastAPI
 from servekit import Service, Settings, main
+
+KEPT = []
 
 def create_app(settings: Settings) -> FastAPI:
     service = Service(settings)
@@ -29,6 +34,10 @@ def create_app(settings: Settings) -> FastAPI:
     @app.get("/waits")
     async def waits() -> None:
         call_slow_library()
+
+    @app.get("/keeps")
+    async def keeps() -> None:
+        KEPT.append("a" * 100_000)
 
     @app.get("/computes")
     async def computes() -> None:
@@ -103,6 +112,31 @@ def test_the_cause_is_found_with_its_line_and_route(doctor, ailing, tmp_path, mo
     monkeypatch.chdir(tmp_path)  # places are written from there on
     again = [told(verdict, seen["sampled"]["admin"]) for verdict in judge_again(seen).verdicts]
     assert again == read_again(seen["verdicts"])
+
+
+def test_the_name_and_line_that_hold_memory_that_grows_are_told(doctor):
+    done, seen = doctor("--seconds", "8", "--url", "/keeps", "--rate", "60")
+    [verdict] = [each for each in seen["verdicts"] if each["cause"] not in HOST]
+    assert verdict["cause"] == "memory_growth", done.stdout
+    [place] = verdict["places"]
+    line = 1 + APPLICATION.splitlines().index("KEPT = []")
+    assert re.fullmatch(rf"ailing\.KEPT ailing\.py:{line} \(\+.* MiB in \d+ s: .*str\)", place)
+    assert [one.places for one in judge_again(seen).verdicts if one.cause == "memory_growth"] == [
+        (place,)
+    ]
+
+
+@pytest.mark.parametrize("refusal", [AdminError("worker 0 was replaced"), KeyboardInterrupt()])
+def test_what_was_seen_is_told_where_nobody_can_be_asked_who_holds_it(refusal, monkeypatch):
+    def refuse(*_):
+        raise refusal
+
+    monkeypatch.setattr(doctor_module, "holders", refuse)
+    failures: list[str] = []
+    client = cast("Any", None)
+    assert who_holds(client, Examination(seconds=5), 0, failures) is None
+    [told] = failures
+    assert told.startswith("who holds the memory")
 
 
 def read_again(verdicts):

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from servekit.diagnosis.causes.growth import NOBODY
 from servekit.diagnosis.judgement import judge
 from servekit.diagnosis.readings import TASKS
 from servekit.diagnosis.stacks import Frame
@@ -61,6 +62,14 @@ def test_a_cache_that_fills_is_no_growth_of_memory():
 
 def scaled_to(factor, amounts=RISING):
     return {second: amount * factor for second, amount in amounts.items()}
+
+
+@pytest.mark.parametrize("holders", [None, [], ["shop.SEEN shop.py:3 (+9 MiB in 10 s: -> dict)"]])
+def test_who_holds_memory_that_grows_is_told_if_it_was_asked_and_if_nobody_does(holders):
+    windows = growing(seconds_of(), "process_resident_memory_bytes", scaled_to(2**20))
+    [verdict] = judge(windows, profiles(), memory_holders=holders).verdicts
+    assert verdict.places == tuple(holders or ())
+    assert verdict.ruled_out[2:] == ((NOBODY,) if holders == [] else ())
 
 
 def test_memory_that_large_requests_take_and_give_back_is_no_growth():

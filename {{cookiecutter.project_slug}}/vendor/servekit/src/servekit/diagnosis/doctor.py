@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from servekit.admin.client import AdminError
 from servekit.diagnosis.comparison import compare
 from servekit.diagnosis.judgement import document
+from servekit.diagnosis.leaks import SECONDS_MAX, holders
 from servekit.diagnosis.load import TIMEOUT_SECONDS, Load
 from servekit.diagnosis.own_service import on_cpus
 from servekit.diagnosis.readings import Window, read_scrape, window_between
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 HERTZ = 100
 PERIOD_SECONDS = 1.0
 WARM_UP_SECONDS = 1.0
+COUNTING_SECONDS = 300.0
+"""At most, of what a worker holds, before and after."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,10 @@ def examine(client: AdminClient, wanted: Examination) -> tuple[int, str]:
         except KeyboardInterrupt:
             sampler.complete = False
     seen = sampler.document(load=answers)
+    growing = [verdict for verdict in seen["verdicts"] if verdict["cause"] == "memory_growth"]
+    if growing and sampler.complete:
+        found = who_holds(client, wanted, int(growing[0]["workers"][0]), sampler.failures)
+        seen = sampler.document(load=answers, memory_holders=found)
     if wanted.json:
         write(wanted.json, json.dumps(seen))
     text = summary(seen)
@@ -78,6 +85,21 @@ def examine(client: AdminClient, wanted: Examination) -> tuple[int, str]:
         write(wanted.output, page(seen, sampler.profiles))
         text += f"\nwritten to {wanted.output}"
     return int(seen["exit_code"]), text
+
+
+def who_holds(
+    client: AdminClient, wanted: Examination, worker: int, failures: list[str]
+) -> list[str] | None:
+    """Return who holds what a worker has ever more of, under the same load; None if unknown."""
+    seconds = min(wanted.seconds, SECONDS_MAX)
+    try:
+        with load(replace(wanted, seconds=seconds + COUNTING_SECONDS), ends=False):
+            return holders(client, worker, seconds)
+    except KeyboardInterrupt:
+        failures.append("who holds the memory was not asked to the end: Ctrl-C")
+    except AdminError as error:
+        failures.append(f"who holds the memory is not known: {error}")
+    return None
 
 
 def refuse_silence(base: str) -> None:
@@ -179,8 +201,8 @@ class Sampler:
 
 
 @contextmanager
-def load(wanted: Examination) -> Iterator[dict[str, int]]:
-    """Send requests from another process for as long as this is open; yields what ended how."""
+def load(wanted: Examination, *, ends: bool = True) -> Iterator[dict[str, int]]:
+    """Send requests from another process while this is open; yields what ended how, if it ends."""
     answers: dict[str, int] = {}
     if not wanted.requests:
         yield answers
@@ -197,8 +219,8 @@ def load(wanted: Examination) -> Iterator[dict[str, int]]:
         process.stdin = None  # or `communicate` would want to flush it
         try:
             yield answers
-            # It ends by itself: each of its requests has a time limit.
-            answers |= json.loads(process.communicate()[0] or b"{}")
+            if ends:  # by itself: each of its requests has a time limit
+                answers |= json.loads(process.communicate()[0] or b"{}")
         finally:
             process.kill()
 

@@ -63,6 +63,8 @@ class Evidence:
 
     windows: Sequence[Window]
     profiles: Mapping[str, Profile]
+    memory_holders: Sequence[str] | None = None
+    """Who holds memory that grows on; None if nobody asked."""
 
     def confirmed(self, holds: Callable[[Window], bool], *, each: bool = False) -> list[Window]:
         """Return the windows in which something held, if it held often enough to count.

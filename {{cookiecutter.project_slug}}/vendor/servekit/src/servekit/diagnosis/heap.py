@@ -46,11 +46,21 @@ class Held:
     """The type that most of the bytes are of."""
 
     def __str__(self) -> str:
+        place = f"  ({self.shown_place})" if self.place else ""
+        return self.name + self.what + place
+
+    @property
+    def what(self) -> str:
+        """Say through which types the name holds it."""
         kinds = [f"[...] -> {short(self.through[0])}"] if self.through else []
         kinds += [f" -> {short(kind)}" for kind in self.through[1:]]
         most = f", mostly {short(self.mostly)}" if self.mostly not in {"", *self.through} else ""
-        place = self.place.removeprefix(f"{Path.cwd()}/")
-        return self.name + "".join(kinds) + most + (f"  ({place})" if place else "")
+        return "".join(kinds) + most
+
+    @property
+    def shown_place(self) -> str:
+        """Return the place, from this folder on if it is below it."""
+        return self.place.removeprefix(f"{Path.cwd()}/")
 
 
 def answer(client: AdminClient, options: argparse.Namespace) -> str:

@@ -47,12 +47,14 @@ def judge(
     windows: Sequence[Window],
     profiles: Mapping[str, Profile],
     load: Mapping[str, int] | None = None,
+    memory_holders: Sequence[str] | None = None,
 ) -> Judgement:
     """Apply every rule; no symptom, no verdict.
 
     `load` tells how the doctor's own requests ended: how many with each status, or `failed`.
+    `memory_holders` tells who holds memory that grows, if that was asked; see `diagnosis.leaks`.
     """
-    evidence = Evidence(windows, profiles)
+    evidence = Evidence(windows, profiles, memory_holders)
     found = [verdict for rule in RULES if (verdict := rule(evidence)) is not None]
     found.sort(key=lambda verdict: -verdict.share * verdict.score)
     return Judgement(tuple(found), tuple(reasons(evidence, found, load or {})))
@@ -135,7 +137,7 @@ def document(
     sampled: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return all that was seen and judged, for JSON."""
-    judgement = judge(windows, profiles, sampled.get("load"))
+    judgement = judge(windows, profiles, sampled.get("load"), sampled.get("memory_holders"))
     address = sampled.get("admin", ADMIN)
     return {
         "schema_version": SCHEMA_VERSION,
@@ -169,4 +171,5 @@ def judge_again(read: Mapping[str, Any]) -> Judgement:
         profiles[name] = Profile()
         profiles[name].add(collapsed)
     windows = [Window(**window) for window in read["windows"]]
-    return judge(windows, profiles, read["sampled"].get("load"))
+    sampled = read["sampled"]
+    return judge(windows, profiles, sampled.get("load"), sampled.get("memory_holders"))

@@ -97,8 +97,9 @@ FIXES = {
         "make a client once, in a part of the service (`service.add`), not once a request."
     ),
     "memory_growth": (
-        "Find who holds it with the next command: a module's dictionary or list, a cache without\n"
-        "a limit (`functools.lru_cache(maxsize=...)`, CACHE_LOCAL_MIB), a list of listeners."
+        "Let go of what is told above, or by the next command: a module's dictionary or list, a\n"
+        "cache without a limit (`functools.lru_cache(maxsize=...)`, CACHE_LOCAL_MIB), a list of\n"
+        "listeners."
     ),
     "blocking_call": (
         "Hand the call to a thread, use a client for asyncio, or declare the route with `def`:\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from servekit.diagnosis.causes.wording import score, told
@@ -25,6 +25,7 @@ TASKS_MIN = 20
 FILES_MIN = 10
 CACHE_COST = 1.5
 """What an estimated byte of a cache may take of memory."""
+NOBODY = "Objects: no name holds 20 of a type more; garbage, or memory that is no Python object"
 REQUEST_BYTES = MIB
 """What a request in progress may take of memory."""
 
@@ -85,7 +86,12 @@ def memory_growth(evidence: Evidence) -> Verdict | None:
             grown[worker] = rise / MIB
     rss = "process_resident_memory_bytes"
     left = sum(each[-1].level(rss) for each in evidence.by_worker().values()) / MIB
-    return grew(evidence, MEMORY_GROWTH, grown, left=left)
+    verdict = grew(evidence, MEMORY_GROWTH, grown, left=left)
+    if verdict is None or evidence.memory_holders is None:
+        return verdict
+    if evidence.memory_holders:
+        return replace(verdict, places=tuple(evidence.memory_holders))
+    return replace(verdict, ruled_out=(*verdict.ruled_out, NOBODY))
 
 
 def grew(
