@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 from servekit.diagnosis.judgement import document, judge, judge_again
 from servekit.diagnosis.readings import KEPT, LOOP_CPU, REQUEST, STALLED, Window
 from servekit.diagnosis.remedies import not_judged
-from servekit.diagnosis.report import page, summary
+from servekit.diagnosis.report import page, summary, traffic, within
 from servekit.diagnosis.shares import stall_shares, wait_shares
 from servekit.diagnosis.stacks import Frame, Profile
 from tests.diagnosis.windows import profiles
@@ -132,10 +132,26 @@ def test_a_report_says_which_growth_its_seconds_are_too_few_for():
 def test_what_rules_out_several_causes_is_said_once_and_places_with_each():
     texts = dict.fromkeys(("sentence", "score", "route", "fix", "next"), "")
     verdict = texts | {"places": ["f a.py:1"], "ruled_out": ["Traffic", "Garbage"]}
-    read = {"verdicts": [verdict, verdict], "cannot_judge": [], "not_judged": ""}
+    read = {"verdicts": [verdict, verdict], "cannot_judge": [], "not_judged": "", "windows": []}
     text = summary(read | {"sampled": {"failures": []}})
     assert text.count("ruled out: Traffic") == text.count("ruled out: Garbage") == 1
     assert text.count("at f a.py:1") == 2
+
+
+def test_what_clients_got_is_told_whatever_is_found():
+    buckets = {"0.05": 120.0, "0.25": 196.0, "0.5": 198.0, "10.0": 198.0, "+Inf": 200.0}
+    deltas = {
+        f"{REQUEST}_bucket": buckets,
+        f"{REQUEST}_count": {"200": 197.0, "503": 3.0},
+        "http_requests_shed_total": {"event_loop_lag": 4.0},
+    }
+    windows = [Window(worker, 1.0, 1.0, deltas) for worker in "01"]
+    assert traffic(windows) == (
+        "traffic: 400 requests, 400 a second, 50% within 0.05 s, 99% within 0.5 s, 1.5% failed, "
+        "8 more were refused"
+    )
+    assert within(windows, 0.999) == "above 10.0 s"
+    assert traffic([]).startswith("traffic: 0 requests")
 
 
 def test_a_report_of_another_version_is_refused():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import html
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from servekit.diagnosis.comparison import rate
 from servekit.diagnosis.flame_graph import View, flame_graph
 from servekit.diagnosis.plots import plots
-from servekit.diagnosis.readings import Window
+from servekit.diagnosis.readings import REQUEST, Window
 from servekit.diagnosis.stacks import Profile
 
 if TYPE_CHECKING:
@@ -48,6 +50,8 @@ def remarks(seen: Mapping[str, Any]) -> Iterator[str]:
         yield f"cannot judge: {reason}"
     if not seen["verdicts"] and not seen["cannot_judge"]:
         yield "healthy: nothing that clients would feel; what grows slowly is not judged, see below"
+    if seen["windows"]:
+        yield traffic([Window(**window) for window in seen["windows"]])
     if seen["sampled"].get("load"):
         ended = (f"{count} x {status}" for status, count in seen["sampled"]["load"].items())
         wanted = seen["sampled"]["wanted"]
@@ -57,6 +61,34 @@ def remarks(seen: Mapping[str, Any]) -> Iterator[str]:
         yield f"own load of {sent} ended with: {', '.join(ended)}"
     yield from seen["sampled"]["failures"]
     yield f"not judged: {seen['not_judged']}"
+
+
+def traffic(windows: list[Window]) -> str:
+    """Return what clients got of all workers, whatever ails them."""
+    requests = sum(window.requests for window in windows)
+    answered = requests or 1.0
+    times = [f"{part:.0%} {within(windows, part)}" for part in (0.5, 0.99) if requests]
+    return ", ".join(
+        [
+            f"traffic: {requests:.0f} requests, {rate(windows):.0f} a second",
+            *times,
+            f"{sum(window.failed for window in windows) / answered:.1%} failed",
+            f"{sum(window.shed for window in windows):.0f} more were refused",
+        ]
+    )
+
+
+def within(windows: list[Window], part: float) -> str:
+    """Return the bound of the histogram within which this part of the requests was answered."""
+    counts: Counter[str] = Counter()
+    for window in windows:
+        counts.update(window.deltas.get(f"{REQUEST}_bucket", {}))
+    needed = part * max(counts.values(), default=0)
+    bounds = sorted(counts, key=float)
+    bound = next((bound for bound in bounds if counts[bound] >= needed), "+Inf")
+    if bound == "+Inf":
+        return f"above {bounds[-2]} s" if len(bounds) > 1 else "unknown"
+    return f"within {float(bound):g} s"
 
 
 def page(seen: Mapping[str, Any], profiles: Mapping[str, Profile]) -> str:
