@@ -59,7 +59,7 @@ async def test_the_token_is_typed_and_all_is_seen_and_done_by_keyboard(start_loo
     address = await page.until("document.querySelector('#result a')?.href", 20)
     await page.value("document.querySelector('#result a').click()")
     graph = await page.tab(address)
-    assert await graph.until("document.querySelectorAll('#graph button').length")
+    assert await graph.until("document.querySelectorAll('.graph button').length")
 
     assert page.complaints == []
     hosts = {url.split("/")[2] for url in page.requests if not url.startswith("blob:")}

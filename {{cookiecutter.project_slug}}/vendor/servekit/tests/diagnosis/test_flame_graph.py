@@ -3,6 +3,7 @@
 import json
 import re
 
+from servekit.diagnosis import report
 from servekit.diagnosis.flame_graph import View, digest, flame_graph
 from servekit.diagnosis.stacks import IDLE, Frame, Profile
 
@@ -13,7 +14,7 @@ def page() -> str:
     profile = Profile()
     dumps = Frame("dumps", "/x/site-packages/j.py", 1)
     profile.stacks.update({(PAY, dumps): 3, (dumps,): 1, (Frame(IDLE),): 1})
-    return flame_graph(profile, View("a & b"), told="10 s")
+    return flame_graph((profile, View("a & b")), told="10 s")
 
 
 def test_its_policy_allows_its_own_script_and_style_and_nothing_else():
@@ -29,7 +30,7 @@ def test_its_policy_allows_its_own_script_and_style_and_nothing_else():
 def test_names_of_functions_are_text():
     text = page()
     assert "alert(1)</script>" not in text
-    [data] = re.findall(r'id="data">(.*?)</script>', text, re.DOTALL)
+    [data] = re.findall(r'"application/json">(.*?)</script>', text, re.DOTALL)
     assert json.loads(data)["frames"][1] == [PAY.name, PAY.place, "own"]
 
 
@@ -41,3 +42,20 @@ def test_the_tables_say_what_the_picture_shows():
 
 def test_nothing_is_left_of_the_template():
     assert "<!--" not in page()
+
+
+def test_what_requests_waited_for_stands_below_what_the_loops_did():
+    stall, wait = Profile(), Profile()
+    stall.stacks[PAY,] = 3
+    wait.waits[Frame("/buy"), Frame("ask", "/srv/shop.py", 4), Frame("(holds <it>)")] = 700
+    seen = {"verdicts": [], "windows": [], "cannot_judge": [], "not_judged": ""}
+    sampled = {"wanted": {"seconds": 5}, "failures": []}
+    text = report.page(seen | {"sampled": sampled}, {"0": stall, "1": wait})
+    _, loops, requests = text.split('<section class="picture">')
+    assert "<h1>Doctor: 0 causes found</h1>" in text
+    assert "<h2>Where the event loops spend their time</h2>" in loops
+    assert "/srv/&lt;/script&gt;.py:3" in loops
+    assert "<h2>Where requests wait</h2>" in requests
+    assert "<tr><td>100.0%<td>700<td>ask<td>/srv/shop.py:4" in requests
+    assert "<td>(holds &lt;it&gt;)" in requests
+    assert len(re.findall(r"<script>", text)) == 1

@@ -11,6 +11,8 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from servekit.diagnosis.stacks import Frame, Node, Profile
 
 SMALLEST_SHARE = 0.0005
@@ -29,30 +31,53 @@ class View:
     )
     unit: str = "samples"
     root: str = "event loop"
+    innermost: str = "What ran"
 
 
-def flame_graph(profile: Profile, view: View, *, told: str, findings: str = "") -> str:
-    """Return the page; `told` says what was sampled; `findings` is HTML to show before it."""
+def flame_graph(
+    *pictures: tuple[Profile, View], told: str, title: str = "", findings: str = ""
+) -> str:
+    """Return the page; `told` says what was sampled; `findings` is HTML to show before it.
+
+    Of several pictures each stands under its own title, and the page has another.
+    """
     script, style = read("flame_graph.js"), read("flame_graph.css")
     policy = f"default-src 'none'; script-src {digest(script)}; style-src {digest(style)}"
+    (_, first), *more = pictures
+    parts = {
+        "policy": policy,
+        "title": html.escape(title or first.title),
+        "told": html.escape(told),
+        "findings": findings,
+        "style": style,
+        "script": script,
+        "pictures": "\n".join(picture(*each, headed=bool(more)) for each in pictures),
+    }
+    return filled("flame_graph.html", parts)
+
+
+def picture(profile: Profile, view: View, *, headed: bool) -> str:
+    """Return a flame graph, and tables that hold the same figures."""
     busy = profile.samples - profile.idle
     data = drawn(profile.tree(view.root)) | {"unit": view.unit}
     parts = {
-        "policy": policy,
+        "heading": f"<h2>{html.escape(view.title)}</h2>" if headed else "",
         "title": html.escape(view.title),
-        "told": html.escape(told),
-        "findings": findings,
         "legend": html.escape(view.legend.format(busy=busy / max(1, profile.samples))),
         "unit": html.escape(view.unit),
-        "style": style,
-        "script": script,
+        "inner": html.escape(view.innermost),
         "data": json.dumps(data).replace("<", "\\u003c"),
         "own": rows(profile.own_lines().most_common(ROWS_MAX), busy),
         "innermost": rows(innermost(profile), busy),
     }
-    page = read("flame_graph.html")
-    for name, text in parts.items():
-        page = page.replace(f"<!--{name}-->", text)
+    return filled("flame_graph_picture.html", parts)
+
+
+def filled(name: str, parts: Mapping[str, str]) -> str:
+    """Return a file that stands beside this module, with the parts that it names put in."""
+    page = read(name)
+    for part, text in parts.items():
+        page = page.replace(f"<!--{part}-->", text)
     return page
 
 

@@ -36,6 +36,7 @@ VIEWS = {
         "await each other. A request that waits for several tasks is followed into the first.",
         "ms",
         "requests",
+        "What is awaited, innermost",
     ),
 }
 
@@ -123,7 +124,7 @@ def rendered(taken: Taken, form: str) -> str:
         return taken.profile.collapsed()
     if form == "speedscope":
         return json.dumps(taken.profile.speedscope())
-    return flame_graph(taken.profile, taken.view, told=taken.told)
+    return flame_graph((taken.profile, taken.view), told=taken.told)
 
 
 def summary(taken: Taken) -> list[str]:

@@ -7,8 +7,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from servekit.diagnosis.comparison import rate
-from servekit.diagnosis.flame_graph import View, flame_graph
+from servekit.diagnosis.flame_graph import flame_graph
 from servekit.diagnosis.plots import plots
+from servekit.diagnosis.profile import VIEWS
 from servekit.diagnosis.readings import REQUEST, Window
 from servekit.diagnosis.stacks import Profile
 
@@ -92,10 +93,11 @@ def within(windows: list[Window], part: float) -> str:
 
 
 def page(seen: Mapping[str, Any], profiles: Mapping[str, Profile]) -> str:
-    """Return the report as a page that needs no other file, above a flame graph of all workers."""
-    merged = Profile()
+    """Return the report as a page that needs no other file, flame graphs of all workers below."""
+    merged, waits = Profile(), Profile()
     for profile in profiles.values():
         merged.stacks.update(profile.stacks)
+        waits.stacks.update(profile.waits)
     windows = [Window(**window) for window in seen["windows"]]
     parts = [f"<h2>{n}. {heading(v)}" for n, v in enumerate(seen["verdicts"], 1)]
     parts += [f"<p>{html.escape(line)}" for line in remarks(seen)]
@@ -104,7 +106,8 @@ def page(seen: Mapping[str, Any], profiles: Mapping[str, Profile]) -> str:
     count = len(seen["verdicts"])
     title = f"Doctor: {count} cause{'s' * (count != 1)} found"
     told = f"Workers {', '.join(sorted(profiles))}; {seen['sampled']['wanted']['seconds']:g} s."
-    return flame_graph(merged, View(title), told=told, findings="\n".join(parts))
+    pictures = [(merged, VIEWS["wall"]), *([(waits, VIEWS["waits"])] if waits.samples else [])]
+    return flame_graph(*pictures, told=told, title=title, findings="\n".join(parts))
 
 
 def heading(verdict: Mapping[str, Any]) -> str:

@@ -40,4 +40,4 @@ def draw(stacks: list[str], told: str) -> str:
     profile = Profile()
     for collapsed in stacks:
         profile.add(collapsed)
-    return flame_graph(profile, View("Where the event loops spend their time"), told=told)
+    return flame_graph((profile, View("Where the event loops spend their time")), told=told)
