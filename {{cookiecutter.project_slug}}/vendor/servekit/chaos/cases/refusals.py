@@ -98,7 +98,8 @@ async def rate_limit(target: Target) -> list[Figure]:
         Request("/chaos/ping", headers=(("X-Forwarded-For", f"203.0.113.{number}"),))
         for number in range(250)
     ]
-    async with target.start(RATE_LIMIT_PER_MINUTE=str(quota)) as running:
+    # Where Redis is late each worker counts alone; that is for cases 10 to 14.
+    async with target.start(RATE_LIMIT_PER_MINUTE=str(quota), TIMEOUT_CACHE_MS="5000") as running:
         load = Load(running.url, in_turn=CONNECTIONS)
         outcome = await load.run(requests, rate=3 * quota / seconds, seconds=seconds)
         answer = await running.get("/chaos/ping")

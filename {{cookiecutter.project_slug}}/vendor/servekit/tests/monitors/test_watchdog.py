@@ -183,19 +183,21 @@ async def test_a_place_is_logged_once_in_a_while_and_counted_each_time():
     def place():
         time.sleep(0.08)
 
+    quiet = patience(0.5)
     with capture_logs() as logs:
-        async with Watched(quiet_seconds=0.5) as watched:
-            for _ in range(3):
+        async with Watched(quiet_seconds=quiet) as watched, asyncio.timeout(patience(10)):
+            while (watched.count() or 0) < 3:  # one without a CPU meanwhile is not counted
                 place()
-                await asyncio.sleep(0.02)
-            async with asyncio.timeout(patience(2)):
-                while watched.count() != 3:  # noqa: ASYNC110 - a thread gives no event
-                    await asyncio.sleep(0.005)
+                await asyncio.sleep(0.05)
             assert len(logs) == 1
-            await asyncio.sleep(0.5)
-            place()
+            await asyncio.sleep(quiet)
+            while len(logs) == 1:
+                place()
+                await asyncio.sleep(0.05)
             records = await records_of(logs, 2)
-    assert [record["suppressed"] for record in records] == [0, 2]
+    first, second = (record["suppressed"] for record in records)
+    assert first == 0
+    assert 2 <= second <= watched.count() - 2
 
 
 async def test_a_block_without_end_is_logged_while_it_lasts(monkeypatch):

@@ -13,10 +13,13 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from servekit.monitors.names import TIMERS, code_name, is_plain, names, place_of_code, type_name
+from servekit.own_code import is_own
 
 TYPE_HAS_GC = 1 << 14
 """The flag of types whose objects may refer to others, as `Py_TPFLAGS_HAVE_GC` has it."""
 BATCH = 1000
+FUNCTIONS_AT_STEP = 2
+"""What a module or a class of it has is named by that; what functions hold beside it, by them."""
 TIMERS_AT_STEP = 3
 """What a task waits for is the task's; what nobody came to in so many steps is a timer's own."""
 LATE = (Context, asyncio.AbstractEventLoop)
@@ -105,7 +108,9 @@ class Walk:
             self._is_new(module)
             self._next[Holder(module.__name__, ModuleType)].append(module)
         self._begin(self._tasks())
-        for _ in range(TIMERS_AT_STEP):
+        for step in range(TIMERS_AT_STEP):
+            if step == FUNCTIONS_AT_STEP:
+                self._begin(self._functions())
             self._step()
         self._begin(self._timers())
         self._walk()
@@ -125,13 +130,27 @@ class Walk:
             for called in filter(callable, gc.get_referents(timer)):
                 yield self._called("timer", called), timer
 
+    def _functions(self) -> Iterator[tuple[str, Any]]:
+        """Yield the program's own that keep something, such as a route's in its closure.
+
+        Else the library's table in which they stand would be the name. Of several with the same
+        name, such as one for each request, who keeps them is the question.
+        """
+        found: defaultdict[str, list[Any]] = defaultdict(list)
+        for function in self._of(lambda kind: kind is FunctionType):
+            if not is_plain(function) and is_own(function.__code__.co_filename):
+                found[code_name(function)].append(function)
+        for functions in found.values():
+            if len(functions) == 1:
+                yield self._called("", functions[0]), functions[0]
+
     def _of(self, matches: Callable[[type], bool]) -> list[Any]:
         # By type: `isinstance` may run code of an object that says to be something else.
         kinds = {kind for kind in set(map(type, self._tracked)) if matches(kind)}
         return [held for held in self._tracked if type(held) in kinds]
 
     def _called(self, what: str, called: Any) -> str:
-        name = f"{what} {code_name(called)}"
+        name = f"{what} {code_name(called)}".lstrip()
         self.places[name] = place_of_code(called)
         return name
 
