@@ -65,12 +65,12 @@ class Case:
         return f"{frame.name} {frame.place}".removesuffix("0")
 
     def is_at(self, place: str) -> bool:
-        """Tell whether a place is one of the guilty function's lines."""
+        """Tell whether a place, or a function on the way there, is a guilty function's line."""
         if self.guilty is None:
             return True
         lines = self.guilty.__code__.co_lines()
         wanted = {f"{self.place}{line}" for _, _, line in lines}
-        return " ".join(place.split()[:2]) in wanted
+        return any(" ".join(step.split()[:2]) in wanted for step in place.split(" -> "))
 
 
 CASES: dict[str, Case] = {}

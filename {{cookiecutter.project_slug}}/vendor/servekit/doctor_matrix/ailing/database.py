@@ -60,16 +60,21 @@ async def ask_elsewhere() -> None:
     await asyncio.sleep(0.1)
 
 
-@fault("connection_held", before=postgresql, rate=24, settings=ONE, guilty=ask_elsewhere)
+async def ask_within(database: Database) -> None:
+    """Hold a connection while something else is awaited."""
+    async with database.engine.connect() as connection:
+        await connection.execute(text("SELECT 1"))
+        await ask_elsewhere()
+
+
+@fault("connection_held", before=postgresql, rate=24, settings=ONE, guilty=ask_within)
 def held_connections(app: FastAPI, service: Service) -> None:
     """Answer after a quick statement, with the connection held for longer than it takes."""
     database = service.add(Database(os.environ["DATABASE"], connections=2, wait_seconds=20))
 
     @app.get("/")
     async def index() -> None:
-        async with database.engine.connect() as connection:
-            await connection.execute(text("SELECT 1"))
-            await ask_elsewhere()
+        await ask_within(database)
 
 
 @twin("connection_held", before=postgresql, rate=24, settings=ONE)

@@ -56,6 +56,7 @@ def burn():
 if __name__ == "__main__":
     raise SystemExit(main("ailing:create_app", settings="servekit:Settings"))
 """
+ADDS = 'KEPT.append("a" * 100_000)'
 LINES = {
     name: 1 + APPLICATION.splitlines().index(f"def {name}():")
     for name in ("call_slow_library", "burn")
@@ -119,8 +120,13 @@ def test_the_name_and_line_that_hold_memory_that_grows_are_told(doctor):
     [verdict] = [each for each in seen["verdicts"] if each["cause"] not in HOST]
     assert verdict["cause"] == "memory_growth", done.stdout
     [place] = verdict["places"]
-    line = 1 + APPLICATION.splitlines().index("KEPT = []")
-    assert re.fullmatch(rf"ailing\.KEPT ailing\.py:{line} \(\+.* MiB in \d+ s: .*str\)", place)
+    lines = APPLICATION.splitlines()
+    line, adds = (1 + lines.index(one) for one in ("KEPT = []", f"        {ADDS}"))
+    told = (
+        rf"ailing\.KEPT ailing\.py:{line}, added to at ailing\.py:{adds} "
+        r"\(\+.* MiB of objects in worker \d in \d+ s more, .* KiB a request; in it: str\)"
+    )
+    assert re.fullmatch(told, place)
     assert [one.places for one in judge_again(seen).verdicts if one.cause == "memory_growth"] == [
         (place,)
     ]
@@ -221,4 +227,4 @@ def test_it_starts_a_service_of_its_own_and_compares(tmp_path, monkeypatch):
         assert done.returncode in {0, 1, 2}, done.stderr
     assert "call_slow_library ailing.py:" in done.stdout
     assert "before and now: A call that waits blocks the event loop: new, now " in done.stdout
-    assert "/waits, /waits?again=1 ended with" in done.stdout
+    assert "/waits, /waits?again=1, 6 s long" in done.stdout

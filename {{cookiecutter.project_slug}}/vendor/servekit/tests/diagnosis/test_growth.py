@@ -80,6 +80,21 @@ def test_memory_that_large_requests_take_and_give_back_is_no_growth():
     assert judge(windows, profiles()).verdicts == ()
 
 
+def test_a_worker_that_grows_by_half_as_much_is_told_with_the_one_that_shows_it():
+    slowly = {second: 100.0 + 0.8 * second for second in range(1, 11)}
+    metric = "process_resident_memory_bytes"
+    both = [
+        one
+        for worker, amounts in (("0", slowly), ("1", RISING))
+        for one in growing(seconds_of(), metric, scaled_to(2**20, amounts))
+        if one.worker == worker
+    ]
+    [verdict] = judge(both, profiles()).verdicts
+    assert verdict.workers == ("0", "1")
+    alone = growing(seconds_of(), metric, scaled_to(2**20, slowly))
+    assert judge(alone, profiles()).verdicts == ()
+
+
 def test_a_leaking_task_is_told_with_where_its_coroutine_begins():
     forget = Frame("forget", "/srv/shop/mail.py", 30)
     sampled = {name: replace(one, tasks=Counter({forget: 9})) for name, one in profiles().items()}

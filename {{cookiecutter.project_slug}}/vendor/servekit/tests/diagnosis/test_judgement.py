@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, strategies as st
 
-from servekit.diagnosis.judgement import document, judge, judge_again
+from servekit.diagnosis.evidence import Verdict
+from servekit.diagnosis.judgement import document, judge, judge_again, told
 from servekit.diagnosis.readings import KEPT, LOOP_CPU, REQUEST, STALLED, Window
 from servekit.diagnosis.remedies import not_judged
-from servekit.diagnosis.report import page, summary, traffic, within
+from servekit.diagnosis.report import details, page, summary, traffic, within
 from servekit.diagnosis.shares import stall_shares, wait_shares
 from servekit.diagnosis.stacks import Frame, Profile
 from tests.diagnosis.windows import profiles
@@ -131,7 +132,7 @@ def test_a_report_says_which_growth_its_seconds_are_too_few_for():
 
 def test_what_rules_out_several_causes_is_said_once_and_places_with_each():
     texts = dict.fromkeys(("sentence", "score", "route", "fix", "next"), "")
-    verdict = texts | {"places": ["f a.py:1"], "ruled_out": ["Traffic", "Garbage"]}
+    verdict = texts | {"places": ["f a.py:1"], "source": {}, "ruled_out": ["Traffic", "Garbage"]}
     read = {"verdicts": [verdict, verdict], "cannot_judge": [], "not_judged": "", "windows": []}
     text = summary(read | {"sampled": {"failures": []}})
     assert text.count("ruled out: Traffic") == text.count("ruled out: Garbage") == 1
@@ -146,12 +147,30 @@ def test_what_clients_got_is_told_whatever_is_found():
         "http_requests_shed_total": {"event_loop_lag": 4.0},
     }
     windows = [Window(worker, 1.0, 1.0, deltas) for worker in "01"]
-    assert traffic(windows) == (
-        "traffic: 400 requests, 400 a second, 50% within 0.05 s, 99% within 0.5 s, 1.5% failed, "
-        "8 more were refused"
+    assert traffic(windows, 1) == (
+        "traffic: 400 requests, 400 a second, 50% in at most 0.05 s, 99% in at most 0.5 s "
+        "(bounds of the histogram), 1.5% failed, 8 more were refused by the overload check (503)"
     )
     assert within(windows, 0.999) == "above 10.0 s"
-    assert traffic([]).startswith("traffic: 0 requests")
+    assert traffic([], 1).startswith("traffic: 0 requests")
+
+
+def test_counters_of_a_part_of_the_time_are_said_to_be_such():
+    windows = [Window(worker, 2.0, 2.0, {}) for worker in "01"]
+    assert "counted in" not in traffic(windows, 2)
+    assert "as counted in 2 of 12 s: a worker that stands still" in traffic(windows, 12)
+
+
+def test_a_line_of_the_source_is_shown_below_its_place_if_the_file_is_here(tmp_path, monkeypatch):
+    (tmp_path / "shop.py").write_text("async def pay():\n    async with ledger:\n        ...\n")
+    monkeypatch.chdir(tmp_path)
+    verdict = Verdict(
+        "lock_wait", 50, 1, "request seconds", ("0",), "", ("f gone.py:1 -> pay shop.py:2 (9%)",)
+    )
+    assert list(details(told(verdict, "http://a:1"))) == [
+        "at f gone.py:1 -> pay shop.py:2 (9%)",
+        "   2 | async with ledger:",
+    ]
 
 
 def test_a_report_of_another_version_is_refused():

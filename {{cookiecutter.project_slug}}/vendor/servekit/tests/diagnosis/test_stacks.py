@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from servekit.diagnosis.evidence import told_places
-from servekit.diagnosis.stacks import IDLE, Frame, Profile, by_function
+from servekit.diagnosis.stacks import IDLE, Frame, Profile, alone, by_function
 
 NAMES = st.sampled_from(["f", "A.g", "<module>", "h.<locals>.<lambda>", "f (x)", "a:b"])
 FILES = st.sampled_from(
@@ -94,7 +94,7 @@ def test_a_service_in_a_folder_called_like_the_library_is_its_own_code():
 
 def test_lines_of_one_function_stand_out_together_at_the_most_frequent():
     lines = {Frame("pay", "/srv/shop/orders.py", line): 10 + (line == 15) for line in range(12, 20)}
-    told = told_places(Counter(lines), sum(lines.values()), "samples")
+    told = told_places(alone(Counter(lines)), sum(lines.values()), "samples")
     assert told == ("pay /srv/shop/orders.py:15 (100% of the samples)",)
 
 

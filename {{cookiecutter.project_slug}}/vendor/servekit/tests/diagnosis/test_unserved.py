@@ -84,6 +84,11 @@ def test_a_redis_whose_breaker_is_open_while_requests_fail_is_away_and_not_slow(
     assert verdict.share == 1
 
 
+def test_beside_a_loop_that_stood_still_it_is_told_why_no_more_is_judged():
+    [told] = judge(seconds_of(BLOCKED, count=4), profiles()).cannot
+    assert told.startswith("what else ails it (4 readings of counters, 5 are needed: a loop that")
+
+
 def test_a_breaker_that_is_open_and_missed_by_nobody_is_left_in_peace():
     levels = {metric: {"one": 2.0} for metric in BREAKERS.values()}
     windows = [replace(one, levels=levels) for one in seconds_of()]

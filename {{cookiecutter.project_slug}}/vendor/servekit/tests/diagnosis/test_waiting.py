@@ -19,6 +19,8 @@ from tests.diagnosis.windows import SLOW, profiles, seconds_of
 LIBRARIES = "/x/site-packages"
 ROUTE = Frame("/stock/{sku}")
 OWN = Frame("level", "/srv/shop/stock.py", 9)
+ASK = Frame("ask", "/srv/shop/stock.py", 30)
+WAY = "level /srv/shop/stock.py:9 -> ask /srv/shop/stock.py:30"
 HANDLER = Frame("run_endpoint", f"{LIBRARIES}/fastapi/routing.py", 5)
 ENTER = Frame("_ContextManagerMixin.__aenter__", "/usr/lib/python3.11/asyncio/locks.py", 15)
 LOCK = Frame("Lock.acquire", "/usr/lib/python3.11/asyncio/locks.py", 113)
@@ -51,13 +53,20 @@ def verdicts(deltas, profiles):
 def test_a_lock_is_named_with_line_route_and_share():
     seen = waiting(
         lock=((ROUTE, HANDLER, OWN, ENTER, LOCK), 700),
-        upstream=((ROUTE, HANDLER, OWN, UPSTREAM), 300),
+        upstream=((ROUTE, HANDLER, OWN, ASK, SLEEP), 300),
     )
     [(cause, verdict)] = verdicts(AT_EASE, seen).items()
     assert cause == "lock_wait"
     assert verdict.share == pytest.approx(0.7)
     assert verdict.route == "/stock/{sku}"
-    assert verdict.places == ("level /srv/shop/stock.py:9 (100% of the waiting of this kind)",)
+    assert verdict.places == (
+        "level /srv/shop/stock.py:9 (100% of the waiting for a lock)",
+        f"{WAY} (100% of the other waiting of the route: who has the lock, maybe)",
+    )
+    assert [text.partition(":")[0] for text in verdict.ruled_out] == [
+        "Event loop",
+        "Redis, database, upstreams and pools",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -101,7 +110,7 @@ def test_who_waits_for_a_neighbour_is_named(cause, frame):
         ),
     )
     verdict = verdicts(FOUND[cause], seen)[cause]
-    assert verdict.places == ("level /srv/shop/stock.py:9 (100% of the waiting of this kind)",)
+    assert verdict.places == ("level /srv/shop/stock.py:9 (100% of the waiting for it)",)
     assert verdict.route == "/stock/{sku}"
 
 
@@ -110,13 +119,13 @@ HOLDING = Frame(HOLDS)
 
 def test_who_holds_the_connections_while_it_waits_for_something_else_is_told():
     seen = waiting(
-        these=((ROUTE, HANDLER, OWN, UPSTREAM, HOLDING), 600),
+        these=((ROUTE, HANDLER, OWN, HANDLER, ASK, UPSTREAM, HOLDING), 600),
         quick=((ROUTE, HANDLER, OWN, DATABASE, HOLDING), 100),
         others=((ROUTE, HANDLER, OWN, DATABASE, POOLED), 9000),
     )
     [(cause, verdict)] = verdicts(FOUND["database_pool"], seen).items()
     assert cause == "connection_held"
-    assert verdict.places == ("level /srv/shop/stock.py:9 (100% of the waiting of this kind)",)
+    assert verdict.places == (f"{WAY} (100% of the time in which one was held so)",)
     assert verdict.route == "/stock/{sku}"
     assert "for 86% of the time that requests held any" in verdict.sentence
 

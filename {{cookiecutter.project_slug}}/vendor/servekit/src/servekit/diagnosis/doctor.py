@@ -20,7 +20,7 @@ from servekit.admin.client import AdminError
 from servekit.diagnosis.comparison import compare
 from servekit.diagnosis.judgement import document
 from servekit.diagnosis.leaks import SECONDS_MAX, holders
-from servekit.diagnosis.load import TIMEOUT_SECONDS, Load
+from servekit.diagnosis.load import TIMEOUT_SECONDS, WARM_UP_SECONDS, Load
 from servekit.diagnosis.own_service import on_cpus
 from servekit.diagnosis.readings import Window, read_scrape, window_between
 from servekit.diagnosis.report import page, summary
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 HERTZ = 100
 PERIOD_SECONDS = 1.0
-WARM_UP_SECONDS = 1.0
 COUNTING_SECONDS = 300.0
 """At most, of what a worker holds, before and after."""
 

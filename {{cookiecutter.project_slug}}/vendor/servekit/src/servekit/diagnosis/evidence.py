@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from servekit.diagnosis.shares import stall_shares
-from servekit.diagnosis.stacks import Profile, by_function, own_frame, own_lines
+from servekit.diagnosis.stacks import Profile, alone, by_functions, own_frame, own_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,6 +22,8 @@ SOMETIMES = 0.1
 """The same for each of several workers."""
 HOT_SHARE = 0.3
 WARM_SHARE = 0.15
+WAY_MAX = 5
+"""Functions of a way that are told, the innermost ones."""
 HELD_SHARE, FREE_SHARE = 0.5, 0.2
 HELD_SAMPLES_MIN = 10
 ACTIVITIES = {
@@ -52,9 +54,40 @@ class Verdict:
     workers: tuple[str, ...]
     sentence: str
     places: tuple[str, ...] = ()
-    """`function file:line` of the service's own code, the most frequent first."""
+    """`function file:line` of the service's own code, the most frequent first.
+
+    ` -> ` stands between functions of which one awaits the next.
+    """
     route: str = ""
     ruled_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Waited:
+    """Of what requests waited for, that of one kind, in milliseconds."""
+
+    total: int
+    """Of every kind."""
+    ways: Counter[tuple[Frame, ...]]
+    """By the own functions on the way to it, outermost first; without any where there are none."""
+    routes: Counter[str]
+
+    @property
+    def share(self) -> float:
+        """Return the part that it is of all waiting."""
+        return self.ways.total() / self.total if self.total else 0.0
+
+    @property
+    def route(self) -> str:
+        """Return the route that was seen most."""
+        return max(self.routes, key=self.routes.__getitem__, default="")
+
+    def places(self, of: str, *, whole: bool = False) -> tuple[str, ...]:
+        """Return the innermost own lines, or the `whole` ways there, with shares of `of`."""
+        found: Counter[tuple[Frame, ...]] = Counter()
+        for way, milliseconds in self.ways.items():
+            found[way if whole else way[-1:]] += milliseconds
+        return told_places(found, found.total(), of)
 
 
 @dataclass(frozen=True)
@@ -113,13 +146,14 @@ class Evidence:
         sampled = self._profiles_of(workers)
         busy = sum(each.samples - each.idle for each in sampled)
         found = sum((each.own_lines() for each in sampled), Counter())
-        return told_places(found, busy, "busy samples") if busy else None
+        return told_places(alone(found), busy, "busy samples") if busy else None
 
     def holders(self, workers: Iterable[str]) -> tuple[str, ...]:
         """Return where other threads were most often seen while they held the interpreter."""
         sampled = self._profiles_of(workers)
         held = sum((each.held for each in sampled), Counter())
-        return told_places(own_lines(held), held.total(), "samples that held the interpreter")
+        samples = held.total()
+        return told_places(alone(own_lines(held)), samples, "samples that held the interpreter")
 
     def started(self, coroutine: str) -> tuple[str, ...]:
         """Return where a coroutine begins that tasks run."""
@@ -127,26 +161,24 @@ class Evidence:
         return tuple({f"{one.name} {one.place}" for one in tasks if one.name == coroutine})
 
     def waiting(
-        self, workers: Iterable[str], at: Callable[[tuple[Frame, ...]], bool]
-    ) -> tuple[float, tuple[str, ...], str]:
-        """Return the share of all waiting that is of a kind, its lines, and the route most seen.
+        self,
+        workers: Iterable[str],
+        at: Callable[[tuple[Frame, ...]], bool],
+        route: str | None = None,
+    ) -> Waited:
+        """Return what requests, of one route or of all, waited for that is of a kind.
 
         `at` is given a stack from the innermost own function on.
         """
+        found = Waited(0, Counter(), Counter())
         total = 0
-        routes: Counter[str] = Counter()
-        found: Counter[Frame] = Counter()
         for profile in self._profiles_of(workers):
-            for (route, *stack), milliseconds in profile.waits.items():
+            for (begin, *stack), milliseconds in profile.waits.items():
                 total += milliseconds
-                below = from_own(tuple(stack))
-                if at(below):
-                    routes[route.name] += milliseconds
-                    found.update({own: milliseconds for own in below[:1] if own.kind == "own"})
-        waited = routes.total()  # 0 of a sample that was taken at once
-        places = told_places(found, waited, "waiting of this kind") if waited else ()
-        share = waited / total if total else 0.0
-        return share, places, max(routes, key=routes.__getitem__, default="")
+                if route in {None, begin.name} and at(from_own(tuple(stack))):
+                    found.routes[begin.name] += milliseconds
+                    found.ways[own_way(stack)] += milliseconds
+        return replace(found, total=total)
 
     def spent_on(self, activity: str, workers: Iterable[str]) -> float:
         """Return the share of the busy samples that saw `json` or `log` at work."""
@@ -161,25 +193,35 @@ class Evidence:
         return [self.profiles[name] for name in workers if name in self.profiles]
 
 
-def told_places(found: Counter[Frame], samples: int, of: str) -> tuple[str, ...]:
-    """Return the functions that stand out, each at the line seen most; nothing if none does."""
+def told_places(found: Counter[tuple[Frame, ...]], samples: int, of: str) -> tuple[str, ...]:
+    """Return the ways that stand out, each at the lines seen most; nothing if none does."""
     # What starts the service is below everything.
-    own = Counter({frame: n for frame, n in found.items() if frame.name != "<module>"})
-    ranked = [(frame, count / samples) for frame, count in by_function(own).most_common(3)]
+    own = Counter({way: n for way, n in found.items() if way and way[-1].name != "<module>"})
+    ranked = [(way, count / samples) for way, count in by_functions(own).most_common(3) if samples]
     if not ranked or ranked[0][1] < HOT_SHARE:
         return ()
     return tuple(
-        f"{frame.name} {frame.place} ({share:.0%} of the {of})"
-        for frame, share in ranked
+        f"{' -> '.join(f'{frame.name} {frame.place}' for frame in way)} ({share:.0%} of the {of})"
+        for way, share in ranked
         if share >= WARM_SHARE
     )
 
 
+def own_way(stack: Sequence[Frame]) -> tuple[Frame, ...]:
+    """Return the own functions of a stack, as many of the innermost as are told."""
+    return tuple(frame for frame in stack if frame.kind == "own")[-WAY_MAX:]
+
+
 def essence(profile: Profile) -> Profile:
-    """Return a profile with the innermost function of each stack, the innermost own one before."""
+    """Return a profile with the innermost function of each stack, the innermost own one before.
+
+    Of what requests wait for it is all own functions, and what the innermost one calls.
+    """
     kept = Profile(free=profile.free, tasks=profile.tasks)
     for stack, milliseconds in profile.waits.items():
-        kept.waits[*stack[:1], *from_own(stack[1:])] += milliseconds
+        below = from_own(stack[1:])
+        before = own_way(stack[1 : len(stack) - len(below)])
+        kept.waits[*stack[:1], *before, *below] += milliseconds
     for stacks, all_of in ((kept.stacks, profile.stacks), (kept.held, profile.held)):
         for stack, count in all_of.items():
             ends = (own_frame(stack), *stack[-1:])

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,8 @@ SCHEMA = 1
 ALL = 100_000
 SECONDS = 150.0
 NEW_MIN = 20
+ADDED_MAX = 3
+"""Lines that add to what a name holds, told of each."""
 NOBODY = "(no name)"
 WEAK = "weakref.ReferenceType"
 """Grows with what something else holds."""
@@ -44,23 +46,24 @@ class Held:
     """Of all that the name holds."""
     mostly: str = ""
     """The type that most of the bytes are of."""
+    added_at: tuple[str, ...] = ()
+    """The lines that add to it, as far as the source tells."""
 
     def __str__(self) -> str:
         place = f"  ({self.shown_place})" if self.place else ""
-        return self.name + self.what + place
+        return f"{self.name}{'[...] -> ' if self.through else ''}{self.what}{place}"
 
     @property
     def what(self) -> str:
         """Say through which types the name holds it."""
-        kinds = [f"[...] -> {short(self.through[0])}"] if self.through else []
-        kinds += [f" -> {short(kind)}" for kind in self.through[1:]]
         most = f", mostly {short(self.mostly)}" if self.mostly not in {"", *self.through} else ""
-        return "".join(kinds) + most
+        return " -> ".join(map(short, self.through)) + most
 
     @property
     def shown_place(self) -> str:
-        """Return the place, from this folder on if it is below it."""
-        return self.place.removeprefix(f"{Path.cwd()}/")
+        """Return the place, and where it is added to, from this folder on if they are below it."""
+        added = [f"added to at {at}" for at in self.added_at[:ADDED_MAX] if at != self.place]
+        return ", ".join([self.place, *added]).replace(f"{Path.cwd()}/", "")
 
 
 def answer(client: AdminClient, options: argparse.Namespace) -> str:
@@ -157,8 +160,9 @@ def held(after: Snapshot, before: Snapshot | None = None) -> list[Held]:
         if many and size > 0:
             first = min(many, key=lambda row: (len(row["through"]), -row["bytes"]))
             mostly = max(rows, key=lambda row: row["bytes"])["through"][-1:]
-            through = tuple(first["through"])
-            found.append(Held(name, first["place"], through, first["count"], size, *mostly))
+            held = Held(name, first["place"], tuple(first["through"]), first["count"], size)
+            added_at = tuple(first.get("added_at", ()))
+            found.append(replace(held, mostly="".join(mostly), added_at=added_at))
     return sorted(found, key=lambda one: -one.bytes)
 
 

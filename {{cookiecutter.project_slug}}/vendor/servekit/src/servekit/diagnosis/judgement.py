@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import linecache
+import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from servekit.diagnosis.causes.loop import STALLED_SECONDS
 from servekit.diagnosis.causes.rules import RULES
 from servekit.diagnosis.evidence import Evidence, essence
 from servekit.diagnosis.readings import FAILED_SHARE, SLOW_SECONDS, Window
@@ -13,7 +16,7 @@ from servekit.diagnosis.shares import UNCLEAR
 from servekit.diagnosis.stacks import Profile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from servekit.diagnosis.evidence import Verdict
 
@@ -26,6 +29,7 @@ NO_CPU = "what requests wait for is not seen where workers have no CPU"
 NO_ANSWER = frozenset({"429", "failed", "unsent"})
 """How a request of the doctor's own may end besides 5xx, and should not."""
 HEALTHY, FOUND, UNKNOWN = 0, 1, 2
+SOURCE = re.compile(r"(\S+\.py):(\d+)")
 
 
 @dataclass(frozen=True)
@@ -64,9 +68,8 @@ def reasons(evidence: Evidence, found: Sequence[Verdict], load: Mapping[str, int
     """Return what was felt and not explained, or why nothing could be felt."""
     windows = evidence.windows
     requests = evidence.total(lambda window: window.requests + window.shed)
-    if len({window.at for window in windows}) < WINDOWS_MIN:
-        few = f"fewer than {WINDOWS_MIN} seconds of counters: sample longer"
-        return [f"{few}, or ask why workers need more than a second to tell them"]
+    if (readings := len({window.at for window in windows})) < WINDOWS_MIN:
+        return [too_few(readings, found)]
     if found:
         return []
     told = []
@@ -83,6 +86,14 @@ def reasons(evidence: Evidence, found: Sequence[Verdict], load: Mapping[str, int
     else:
         told += troubles(evidence, requests)
     return [*told, *unanswered(load)]
+
+
+def too_few(readings: int, found: Sequence[Verdict]) -> str:
+    """Return why what is (not) found is not all: workers that stand still tell no counters."""
+    told = f"{readings} readings of counters, {WINDOWS_MIN} are needed"
+    if any(verdict.share_of == STALLED_SECONDS for verdict in found):
+        return f"what else ails it ({told}: a loop that stands still tells none; mend that first)"
+    return f"{told}: sample longer, or ask why workers need more than a second to tell them"
 
 
 def troubles(evidence: Evidence, requests: float) -> Iterator[str]:
@@ -155,7 +166,20 @@ def document(
 def told(verdict: Verdict, address: str) -> dict[str, Any]:
     """Return a verdict with what to do about it; the admin port is at the address."""
     cause = verdict.cause
-    return asdict(verdict) | {"fix": FIXES[cause], "next": next_step(cause, address)}
+    return asdict(verdict) | {
+        "source": source_of(verdict.places),
+        "fix": FIXES[cause],
+        "next": next_step(cause, address),
+    }
+
+
+def source_of(places: Iterable[str]) -> dict[str, str]:
+    """Return the lines of `file:line` in places, as far as these files are here."""
+    lines = {}
+    for file, line in SOURCE.findall(" ".join(places)):
+        if text := linecache.getline(file, int(line)).strip():
+            lines[f"{file}:{line}"] = text
+    return lines
 
 
 def judge_again(read: Mapping[str, Any]) -> Judgement:

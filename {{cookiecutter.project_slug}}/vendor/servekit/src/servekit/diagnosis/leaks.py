@@ -16,6 +16,8 @@ SHARE_MIN = 0.15
 def holders(client: AdminClient, worker: int, seconds: float) -> list[str]:
     """Return as `name file:line (how much more)` what holds more and more, the most first.
 
+    Behind the place stand the lines of the source that add to it, as far as they are known.
+
     Nothing if no name holds 20 of a type more: it is garbage, or memory that is no Python object.
 
     Raises:
@@ -24,9 +26,15 @@ def holders(client: AdminClient, worker: int, seconds: float) -> list[str]:
     before, after = grow(client, worker, seconds)
     grown = held(after, before)
     total = sum(one.bytes for one in grown)
-    took = f"{after['at'] - before['at']:.0f} s"
+    seconds, requests = (after[name] - before[name] for name in ("at", "requests"))
     return [
-        f"{one.name} {one.shown_place or '(no place)'} (+{size(one.bytes)} in {took}: {one.what})"
+        f"{one.name} {one.shown_place or '(no place)'} (+{size(one.bytes)} of objects in worker "
+        f"{worker} in {seconds:.0f} s more{each(one.bytes, requests)}; in it: {one.what})"
         for one in grown
         if one.bytes >= SHARE_MIN * total
     ][:3]
+
+
+def each(count: int, requests: int) -> str:
+    """Return bytes for each request, if there were any."""
+    return f", {size(count // requests)} a request" if requests else ""

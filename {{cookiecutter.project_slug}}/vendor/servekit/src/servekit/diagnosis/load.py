@@ -17,6 +17,8 @@ from servekit.diagnosis.requests_file import Request
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+WARM_UP_SECONDS = 1.0
+"""For which it runs before anything is sampled."""
 TIMEOUT_SECONDS = 10.0
 UNDER_WAY_MAX = 1000
 

@@ -97,9 +97,12 @@ FIXES = {
         "make a client once, in a part of the service (`service.add`), not once a request."
     ),
     "memory_growth": (
-        "Let go of what is told above, or by the next command: a module's dictionary or list, a\n"
-        "cache without a limit (`functools.lru_cache(maxsize=...)`, CACHE_LOCAL_MIB), a list of\n"
-        "listeners."
+        "Give what is told above a limit, or take out of it what is done with:\n"
+        "    @functools.lru_cache(maxsize=1000)   # not `cache`, not maxsize=None\n"
+        "    recent = collections.deque(maxlen=1000)   # not a list\n"
+        "    listeners.remove(listener)   # when its owner goes\n"
+        "What all workers should know belongs in Redis, with a time to live: `@cached(...)`.\n"
+        "If no name is told above, ask again with the next command, under load."
     ),
     "blocking_call": (
         "Hand the call to a thread, use a client for asyncio, or declare the route with `def`:\n"
@@ -107,9 +110,9 @@ FIXES = {
         "    async def route(threads: ThreadsDep): value = await threads.run(function, argument)"
     ),
     "cpu_on_loop": (
-        "Make it cheaper or its input smaller: a set for a list that is searched, a regular\n"
-        "expression that cannot go back. Else hand work of 5 ms and more to a process, or give\n"
-        "way within a long loop:\n"
+        "Make it cheaper first: search in a set, not in a list; limit the input's length; write\n"
+        "regular expressions without a repetition in a repetition, as `(a+)+`, which try all ways\n"
+        "to part a text. What still takes 5 ms belongs in a process, or gives way in a long loop:\n"
         "    from servekit.offload import ProcessesDep, cooperatively\n"
         "    async def route(processes: ProcessesDep): await processes.run(function, argument)\n"
         "    async for item in cooperatively(items): ..."

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import html
+import textwrap
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from servekit.diagnosis.comparison import rate
 from servekit.diagnosis.flame_graph import flame_graph
+from servekit.diagnosis.load import WARM_UP_SECONDS
 from servekit.diagnosis.plots import plots
 from servekit.diagnosis.profile import VIEWS
 from servekit.diagnosis.readings import REQUEST, Window
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 TOLD_MAX = 3
+WIDTH = 100
+COUNTED_PART = 0.9
+SCORE = "score: how far past the limit of its cause, from 1 to 100 (no doubt)"
 RULED_OUT = "ruled out: "
 COLUMNS = ("worker", "at", "busy", "stalled", "lag ms", "requests", "slow", "failed", "shed")
 
@@ -31,7 +36,8 @@ def summary(seen: Mapping[str, Any]) -> str:
                 lines.append(f"   {line}")
         lines += ["   fix:", *(f"     {line}" for line in verdict["fix"].splitlines())]
         lines += [f"   next: {verdict['next']}"]
-    lines += remarks(seen)
+    for remark in remarks(seen):
+        lines += textwrap.wrap(remark, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
     return "\n".join(lines)
 
 
@@ -39,6 +45,9 @@ def details(verdict: Mapping[str, Any]) -> Iterator[str]:
     """Yield where it is, and what it is not."""
     for place in verdict["places"]:
         yield f"at {place}"
+        for at, text in verdict["source"].items():
+            if f" {at} " in f"{place} ":
+                yield f"   {at.rpartition(':')[2]} | {text}"
     if verdict["route"]:
         yield f"route {verdict['route']}"
     for other in verdict["ruled_out"]:
@@ -51,36 +60,46 @@ def remarks(seen: Mapping[str, Any]) -> Iterator[str]:
         yield f"cannot judge: {reason}"
     if not seen["verdicts"] and not seen["cannot_judge"]:
         yield "healthy: nothing that clients would feel; what grows slowly is not judged, see below"
+    if seen["verdicts"]:
+        yield SCORE
+    wanted = seen["sampled"].get("wanted")
     if seen["windows"]:
-        yield traffic([Window(**window) for window in seen["windows"]])
+        yield traffic([Window(**window) for window in seen["windows"]], wanted["seconds"])
     if seen["sampled"].get("load"):
         ended = (f"{count} x {status}" for status, count in seen["sampled"]["load"].items())
-        wanted = seen["sampled"]["wanted"]
         targets = list(dict.fromkeys(target for _, target in wanted["requests"]))
         more = f" and {len(targets) - TOLD_MAX} more" if len(targets) > TOLD_MAX else ""
         sent = f"{wanted['base']} {', '.join(targets[:TOLD_MAX])}{more}"
-        yield f"own load of {sent} ended with: {', '.join(ended)}"
+        seconds = wanted["seconds"] + WARM_UP_SECONDS
+        yield f"own load of {sent}, {seconds:g} s long, ended with: {', '.join(ended)}"
     yield from seen["sampled"]["failures"]
     yield f"not judged: {seen['not_judged']}"
 
 
-def traffic(windows: list[Window]) -> str:
-    """Return what clients got of all workers, whatever ails them."""
+def traffic(windows: list[Window], seconds: float) -> str:
+    """Return what clients got of all workers in so many seconds, whatever ails them."""
     requests = sum(window.requests for window in windows)
-    answered = requests or 1.0
-    times = [f"{part:.0%} {within(windows, part)}" for part in (0.5, 0.99) if requests]
-    return ", ".join(
-        [
-            f"traffic: {requests:.0f} requests, {rate(windows):.0f} a second",
-            *times,
-            f"{sum(window.failed for window in windows) / answered:.1%} failed",
-            f"{sum(window.shed for window in windows):.0f} more were refused",
+    told = [f"traffic: {requests:.0f} requests, {rate(windows):.0f} a second"]
+    if requests:
+        bounds = ", ".join(f"{part:.0%} {within(windows, part)}" for part in (0.5, 0.99))
+        told += [
+            f"{bounds} (bounds of the histogram)",
+            f"{sum(window.failed for window in windows) / requests:.1%} failed",
         ]
-    )
+    if shed := sum(window.shed for window in windows):
+        told.append(f"{shed:.0f} more were refused by the overload check (503)")
+    workers = len({window.worker for window in windows})
+    counted = sum(window.seconds for window in windows) / (workers or 1)
+    if counted < COUNTED_PART * seconds:
+        told.append(
+            f"as counted in {counted:.0f} of {seconds:g} s: a worker that stands still, or was "
+            "replaced, told no more"
+        )
+    return ", ".join(told)
 
 
 def within(windows: list[Window], part: float) -> str:
-    """Return the bound of the histogram within which this part of the requests was answered."""
+    """Return the bound of the histogram in which this part of the requests was answered."""
     counts: Counter[str] = Counter()
     for window in windows:
         counts.update(window.deltas.get(f"{REQUEST}_bucket", {}))
@@ -89,7 +108,7 @@ def within(windows: list[Window], part: float) -> str:
     bound = next((bound for bound in bounds if counts[bound] >= needed), "+Inf")
     if bound == "+Inf":
         return f"above {bounds[-2]} s" if len(bounds) > 1 else "unknown"
-    return f"within {float(bound):g} s"
+    return f"in at most {float(bound):g} s"
 
 
 def page(seen: Mapping[str, Any], profiles: Mapping[str, Profile]) -> str:

@@ -154,10 +154,20 @@ def own_lines(stacks: Counter[tuple[Frame, ...]]) -> Counter[Frame]:
 
 def by_function(lines: Counter[Frame]) -> Counter[Frame]:
     """Add samples up by function; each stands at the line that was seen most."""
-    functions: defaultdict[tuple[str, str], Counter[Frame]] = defaultdict(Counter)
-    for frame, count in lines.items():
-        functions[frame.name, frame.file][frame] += count
-    return Counter({seen.most_common(1)[0][0]: seen.total() for seen in functions.values()})
+    return Counter({frame: count for (frame,), count in by_functions(alone(lines)).items()})
+
+
+def alone(lines: Counter[Frame]) -> Counter[tuple[Frame, ...]]:
+    """Return lines as ways of one function each."""
+    return Counter({(frame,): count for frame, count in lines.items()})
+
+
+def by_functions(ways: Counter[tuple[Frame, ...]]) -> Counter[tuple[Frame, ...]]:
+    """Add samples up by the functions of a way; each stands at the lines that were seen most."""
+    found: defaultdict[tuple[Any, ...], Counter[tuple[Frame, ...]]] = defaultdict(Counter)
+    for way, count in ways.items():
+        found[tuple((frame.name, frame.file) for frame in way)][way] += count
+    return Counter({seen.most_common(1)[0][0]: seen.total() for seen in found.values()})
 
 
 def own_frame(stack: tuple[Frame, ...]) -> Frame | None:

@@ -16,6 +16,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NoReturn
 
+from servekit.monitors.additions import added_at
 from servekit.monitors.holders import Walk
 from servekit.monitors.names import place_of, type_name
 from servekit.process_memory import free_bytes, rss_bytes
@@ -160,10 +161,11 @@ def holders(walk: Walk, top: int) -> list[dict[str, Any]]:
     """Return who holds many objects, or large ones: its name, and the types on the way in."""
     many = [one for one in walk.holders if one.count >= COUNT_MIN or one.bytes >= BYTES_MIN]
     many.sort(key=lambda one: -one.bytes)
-    place = functools.cache(place_of)
+    place, adding = functools.cache(place_of), functools.cache(added_at)
     rows = []
     for one in many[:top]:
         name, through = one.path()
         row = {"held_by": name, "through": through, "count": one.count, "bytes": one.bytes}
-        rows.append(row | {"place": walk.places.get(one.root) or place(name)})
+        at = walk.places.get(one.root) or place(name)
+        rows.append(row | {"place": at, "added_at": adding(name, at)})
     return rows

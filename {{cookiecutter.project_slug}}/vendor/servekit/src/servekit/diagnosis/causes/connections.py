@@ -24,17 +24,19 @@ def database_pool(evidence: Evidence) -> Verdict | None:
     found = wait_cause(evidence, "database_pool")
     if found is None:
         return None
-    held, *_ = evidence.waiting(found.workers, holds)
-    beside, places, route = evidence.waiting(found.workers, holds_beside)
-    if not held or beside < BESIDE_SHARE * held:
+    held = evidence.waiting(found.workers, holds).share
+    beside = evidence.waiting(found.workers, holds_beside)
+    if not held or beside.share < BESIDE_SHARE * held:
         return found  # they compute what they were taken for
+    # Any function on the way may be the one that holds it, and the innermost is the least likely.
+    places = beside.places("time in which one was held so", whole=True)
     cause = "connection_held"
     _, _, how_long = found.sentence.partition(": ")
     sentence = (
-        f"{TITLES[cause]}, for {beside / held:.0%} of the time that requests held any; "
+        f"{TITLES[cause]}, for {beside.share / held:.0%} of the time that requests held any; "
         f"statements wait for a free one: {how_long}"
     )
-    return replace(found, cause=cause, sentence=sentence, places=places, route=route)
+    return replace(found, cause=cause, sentence=sentence, places=places, route=beside.route)
 
 
 def holds(stack: Sequence[Frame]) -> bool:

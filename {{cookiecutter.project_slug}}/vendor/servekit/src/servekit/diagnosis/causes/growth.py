@@ -25,6 +25,10 @@ TASKS_MIN = 20
 FILES_MIN = 10
 CACHE_COST = 1.5
 """What an estimated byte of a cache may take of memory."""
+NAMED_SCORE = 50
+"""At least, of memory of which it is known who holds it."""
+ANOTHER_PART = 0.5
+"""Of the least growth that is told, what counts in another worker than the one that shows it."""
 NOBODY = "Objects: no name holds 20 of a type more; garbage, or memory that is no Python object"
 REQUEST_BYTES = MIB
 """What a request in progress may take of memory."""
@@ -43,7 +47,7 @@ class Growing:
 
 TASK_LEAK = Growing("task_leak", "tasks", "tasks", 1, 20)
 FILE_LEAK = Growing("file_leak", "descriptors", "descriptors", 1, 20)
-MEMORY_GROWTH = Growing("memory_growth", "memory", "MiB", 0.5, 5)
+MEMORY_GROWTH = Growing("memory_growth", "memory", "MiB of resident memory", 0.25, 2.5)
 
 
 def task_leak(evidence: Evidence) -> Verdict | None:
@@ -82,15 +86,18 @@ def memory_growth(evidence: Evidence) -> Verdict | None:
         # What large requests take and give back leaves its traces for a while.
         rise -= largest_fall(windows, "process_resident_memory_bytes")
         rise -= CACHE_COST * caches + REQUEST_BYTES * traffic(windows)
-        if rise >= MEMORY_MIN:
+        if rise >= MEMORY_MIN * ANOTHER_PART:
             grown[worker] = rise / MIB
+    if max(grown.values(), default=0.0) < MEMORY_MIN / MIB:
+        return None
     rss = "process_resident_memory_bytes"
     left = sum(each[-1].level(rss) for each in evidence.by_worker().values()) / MIB
     verdict = grew(evidence, MEMORY_GROWTH, grown, left=left)
     if verdict is None or evidence.memory_holders is None:
         return verdict
     if evidence.memory_holders:
-        return replace(verdict, places=tuple(evidence.memory_holders))
+        score = max(verdict.score, NAMED_SCORE)
+        return replace(verdict, score=score, places=tuple(evidence.memory_holders))
     return replace(verdict, ruled_out=(*verdict.ruled_out, NOBODY))
 
 

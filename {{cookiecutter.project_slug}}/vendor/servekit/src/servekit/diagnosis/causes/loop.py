@@ -24,6 +24,7 @@ LIMITS = {  # seconds of each second, between which the score goes from 0 to 100
 }
 CODE = ("gil_contention", "blocking_call", "cpu_on_loop")
 """Those of the service's own code."""
+STALLED_SECONDS = "stalled seconds"
 PART = 0.2
 """Of a window's stalled seconds: a smaller one is no cause of them."""
 SPECIAL = {"blocking_call": ("log", "log_blocks"), "cpu_on_loop": ("json", "huge_json")}
@@ -54,7 +55,7 @@ def loop_cause(evidence: Evidence, cause: str) -> Verdict | None:
         name,
         score(sums[cause] / seconds, limit, full),
         share,
-        "stalled seconds",
+        STALLED_SECONDS,
         workers,
         f"{TITLES[name]}: {sums[cause] / seconds:.2f} s of each second in {told(workers)}, "
         f"{share:.0%} of the time in which the event loops stood still",

@@ -91,9 +91,8 @@ def wait_cause(evidence: Evidence, cause: str) -> Verdict | None:
         requests = evidence.total(lambda window: window.requests) or 1.0
         failed = sum(window.failed for window in found) / requests
         refused = f"; {rejected:.0f} calls were refused, {failed:.0%} of all requests failed"
-    busy = sum(window.busy for window in found) / seconds_of(found)
-    lag = sum(window.lag for window in found) / len(found)
-    _, places, route = evidence.waiting(workers, partial(waits_for, cause.partition("_")[0]))
+    waiting = evidence.waiting(workers, partial(waits_for, cause.partition("_")[0]))
+    places = waiting.places("waiting for it")
     return Verdict(
         cause,
         max(score(mean, wait.limit, wait.full), REFUSED_SCORE if rejected else 0),
@@ -104,8 +103,8 @@ def wait_cause(evidence: Evidence, cause: str) -> Verdict | None:
         f"{told(workers)}, {share:.0%} of the time of all requests"
         f"{refused}",
         places,
-        route if places else "",
-        ruled_out=(f"Event loop: busy {busy:.0%}, mean lag {lag * 1000:.1f} ms",),
+        waiting.route if places else "",
+        ruled_out=(loop_of(found),),
     )
 
 
@@ -113,12 +112,16 @@ def lock_wait(evidence: Evidence) -> Verdict | None:
     """Look for requests that wait for each other, at a lock or semaphore of the service's."""
     found = evidence.confirmed(is_at_ease)
     workers = names(found)
-    share, places, route = evidence.waiting(workers, is_lock)
+    waiting = evidence.waiting(workers, is_lock)
+    places = waiting.places("waiting for a lock")
     requests = evidence.total(lambda window: window.total(f"{REQUEST}_sum")) or 1.0
-    explained = evidence.total(lambda window: sum(wait_shares(window).values()))
-    share = min(share, 1.0 - explained / requests)  # what counters tell is not told twice
+    explained = evidence.total(lambda window: sum(wait_shares(window).values())) / requests
+    share = min(waiting.share, 1.0 - explained)  # what counters tell is not told twice
     if not found or share < WAIT_PART or not places:
         return None
+    besides = evidence.waiting(workers, lambda stack: not is_lock(stack), waiting.route)
+    # A lock does not tell who has it: most likely who waits for something else meanwhile.
+    holders = besides.places("other waiting of the route: who has the lock, maybe", whole=True)
     return Verdict(
         "lock_wait",
         score(share, WAIT_PART, 1.0),
@@ -126,9 +129,20 @@ def lock_wait(evidence: Evidence) -> Verdict | None:
         "request seconds",
         workers,
         f"{TITLES['lock_wait']}: {share:.0%} of the time of all requests in {told(workers)}",
-        places,
-        route,
+        (*places, *holders[:1]),
+        waiting.route,
+        (
+            loop_of(found),
+            f"Redis, database, upstreams and pools: {explained:.0%} of the time of all requests",
+        ),
     )
+
+
+def loop_of(found: list[Window]) -> str:
+    """Return how the event loop was meanwhile."""
+    busy = sum(window.busy for window in found) / seconds_of(found)
+    lag = sum(window.lag for window in found) / len(found)
+    return f"Event loop: busy {busy:.0%}, mean lag {lag * 1000:.1f} ms"
 
 
 def is_lock(stack: Sequence[Frame]) -> bool:

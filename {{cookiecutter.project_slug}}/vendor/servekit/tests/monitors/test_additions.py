@@ -1,0 +1,86 @@
+"""The lines that add to what a name holds are found in the program's own source."""
+
+import importlib
+import sys
+
+import pytest
+
+SHOP = """
+import collections
+
+SEEN, OTHER = {}, {}
+BODIES = []
+COUNTS = collections.Counter()
+SEEN["at import"] = 1
+
+class Poller:
+    def __init__(self):
+        self.samples = []
+
+    def poll(self):
+        self.samples.append(1)
+
+def keep(number):
+    SEEN[number] = number
+    OTHER[number] = SEEN.get(number)
+    COUNTS[number] += 1
+    SEEN.setdefault(number, [])
+
+def closing():
+    kept = []
+    async def call():
+        nonlocal kept
+        kept += [1]
+    return call
+"""
+CART = """
+from shop import BODIES, OTHER as SEEN
+
+async def keep():
+    BODIES.append(1)
+    SEEN["x"] = 1
+"""
+NAMES = {
+    "shop.SEEN": ["shop.py SEEN[number] = number", "shop.py SEEN.setdefault(number, [])"],
+    "shop.SEEN['x']": ["shop.py SEEN[number] = number", "shop.py SEEN.setdefault(number, [])"],
+    "shop.COUNTS": ["shop.py COUNTS[number] += 1"],
+    "shop.BODIES": ["cart.py BODIES.append(1)"],
+    "timer shop.Poller.poll.samples": ["shop.py self.samples.append(1)"],
+    "shop.closing.<locals>.call closure kept": ["shop.py kept += [1]"],
+    "task shop.nothing": [],
+    "(no name)": [],
+}
+
+
+@pytest.fixture
+def added_at(tmp_path, monkeypatch):
+    for name, source in (("shop", SHOP), ("cart", CART)):
+        (tmp_path / f"{name}.py").write_text(source)
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("shop", "cart"):
+        monkeypatch.setitem(sys.modules, name, importlib.import_module(name))
+
+    def added_at(name):
+        from servekit.monitors.additions import added_at
+
+        found = []
+        for place in added_at(name, f"{tmp_path}/shop.py:3"):
+            file, _, line = place.rpartition(":")
+            text = (SHOP if file.endswith("shop.py") else CART).splitlines()[int(line) - 1]
+            found.append(f"{file.rpartition('/')[2]} {text.strip()}")
+        return found
+
+    return added_at
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_lines_in_functions_that_add_to_what_a_name_holds(added_at, name):
+    assert added_at(name) == NAMES[name]
+
+
+def test_a_file_that_is_gone_or_no_python_has_no_lines(tmp_path):
+    from servekit.monitors.additions import additions
+
+    (tmp_path / "bad.py").write_text("def (")
+    assert additions(f"{tmp_path}/bad.py") == additions(f"{tmp_path}/none.py") == []
