@@ -103,6 +103,14 @@ HELD = {
     "task asyncio.tasks.sleep": ("_asyncio.Task", None),
 }
 """Who holds what, and the line that says so."""
+ADDS = {
+    "leaky.SEEN": """        SEEN[f"client {number}"] = {"body": b"%d" % number}""",
+    "leaky.BODIES": "        BODIES.append(bytes(500))",
+    "timer leaky.Poller.poll.samples": "        self.samples.append(bytes(1000))",
+    "leaky.call closure calls": "        calls.append((number, str(number)))",
+    "leaky.create_app.<locals>.closures closure kept": "        kept.append([number])",
+}
+"""The lines that add to those of which the source tells it."""
 
 
 @pytest.fixture
@@ -143,6 +151,9 @@ def test_eight_leaks_are_found_by_the_names_that_hold_them_and_a_full_cache_is_n
         ask(service, f"/{path}?number={{}}", 150)
     heap("--out", "b")
 
+    def at(line):
+        return f"{tmp_path / 'leaky.py'}:{APPLICATION.splitlines().index(line) + 1}"
+
     before, after = (json.loads((tmp_path / name).read_text()) for name in "ab")
     found = {one.name: one for one in held(after, before)}
     [callbacks] = set(found) - set(HELD)  # told by the table, not by what stands in it
@@ -154,8 +165,10 @@ def test_eight_leaks_are_found_by_the_names_that_hold_them_and_a_full_cache_is_n
     for name, (path, line) in HELD.items():
         assert f"{name}[...] -> {path}" in told
         if line is not None:
-            number = APPLICATION.splitlines().index(line) + 1
-            assert found[name].place == f"{tmp_path / 'leaky.py'}:{number}"
+            assert found[name].place == at(line)
+    assert {one.name: one.added_at for one in found.values() if one.added_at} == {
+        name: (at(line),) for name, line in ADDS.items()
+    }
     [bodies] = [row for row in told.splitlines() if "leaky.BODIES" in row]
     assert bodies.split()[:4] == ["+150", "0.333", "a", "request"]
 

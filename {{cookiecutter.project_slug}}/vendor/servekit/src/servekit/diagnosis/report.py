@@ -131,7 +131,10 @@ def page(seen: Mapping[str, Any], profiles: Mapping[str, Profile]) -> str:
 
 def heading(verdict: Mapping[str, Any]) -> str:
     """Return a verdict as HTML, from the text of its heading on."""
-    lines = "".join(f"<li>{html.escape(line)}" for line in details(verdict))
+    lines = "".join(
+        f"<pre>{html.escape(line.strip())}</pre>" if line[0] == " " else f"<li>{html.escape(line)}"
+        for line in details(verdict)
+    )
     return (
         f"{html.escape(verdict['sentence'])}</h2><p>Score {verdict['score']} of 100<ul>{lines}</ul>"
         f"<pre>{html.escape(verdict['fix'])}</pre><p>Next: {html.escape(verdict['next'])}"

@@ -25,7 +25,7 @@ def added_at(name: str, place: str) -> list[str]:
     """
     file = place.rpartition(":")[0]
     found = LAST_WORD.search(name)
-    if not (found and is_own(file)):
+    if not (found and file and is_own(file)):
         return []
     word = found[1]
     missing = object()
