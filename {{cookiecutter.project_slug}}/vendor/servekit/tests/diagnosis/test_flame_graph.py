@@ -36,7 +36,7 @@ def test_names_of_functions_are_text():
 
 def test_the_tables_say_what_the_picture_shows():
     text = page()
-    assert "Busy: 80.0% of the time" in text
+    assert "Busy: 80.0% of the samples" in text
     assert "<tr><td>75.0%<td>3<td>&lt;script&gt;alert(1)&lt;/script&gt;" in text
 
 

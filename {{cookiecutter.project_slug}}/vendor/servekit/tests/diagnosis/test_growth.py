@@ -100,7 +100,19 @@ def test_a_leaking_task_is_told_with_where_its_coroutine_begins():
     sampled = {name: replace(one, tasks=Counter({forget: 9})) for name, one in profiles().items()}
     [verdict] = judge(growing(seconds_of(), TASKS, RISING, "forget"), sampled).verdicts
     assert verdict.places == ("forget /srv/shop/mail.py:30",)
-    assert ", of forget" in verdict.sentence
+    # 12 a second in each of two workers, which answer 100 requests a second.
+    assert verdict.sentence.partition(": ")[2] == (
+        "216 tasks of forget more in 9 s in workers 0, 1, 440 at the end, 0.12 tasks a request"
+    )
+
+
+def test_the_line_that_starts_a_leaking_task_is_told_where_the_source_is_at_hand():
+    forget = Frame("Mail.forget", "/srv/shop/mail.py", 30)
+    sampled = {name: replace(one, tasks=Counter({forget: 9})) for name, one in profiles().items()}
+    source = {"started": {"Mail.forget": ["/srv/shop/mail.py:9"]}}
+    windows = growing(seconds_of(), TASKS, RISING, "Mail.forget")
+    [verdict] = judge(windows, sampled, source=source).verdicts
+    assert verdict.places == ("Mail.forget /srv/shop/mail.py:30, started at /srv/shop/mail.py:9",)
 
 
 FILLING: Deltas = {

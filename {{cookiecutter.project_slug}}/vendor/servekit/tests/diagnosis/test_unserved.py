@@ -7,8 +7,8 @@ from hypothesis import given, settings, strategies as st
 
 from servekit.diagnosis.judgement import judge
 from servekit.diagnosis.readings import BREAKERS, REQUEST
-from tests.diagnosis.test_causes import BLOCKED, MISSES, REDIS_LATE, SHED
-from tests.diagnosis.windows import Deltas, profiles, seconds_of
+from tests.diagnosis.test_causes import BLOCKED, MISSES, REDIS_LATE, SHED, UPSTREAM
+from tests.diagnosis.windows import SLOW, Deltas, profiles, seconds_of
 
 REFUSED: Deltas = {
     f"{REQUEST}_count": {"200": 20.0, "503": 80.0},
@@ -87,6 +87,18 @@ def test_a_redis_whose_breaker_is_open_while_requests_fail_is_away_and_not_slow(
 def test_beside_a_loop_that_stood_still_it_is_told_why_no_more_is_judged():
     [told] = judge(seconds_of(BLOCKED, count=4), profiles()).cannot
     assert told.startswith("what else ails it (4 readings of counters, 5 are needed: a loop that")
+
+
+def test_a_breaker_that_is_open_is_not_blamed_for_what_takes_long_or_fails_elsewhere():
+    levels = {metric: {"one": 2.0} for metric in BREAKERS.values()}
+    for trouble in (SLOW, {f"{REQUEST}_count": {"500": 100.0}}):
+        windows = [
+            replace(one, levels={BREAKERS["upstream"]: {"one": 2.0}})
+            for one in seconds_of(trouble, {f"{UPSTREAM}_count": {"two": 9.0}})
+        ]
+        assert "upstream_away" not in [one.cause for one in judge(windows, profiles()).verdicts]
+    windows = [replace(one, levels=levels) for one in seconds_of(SLOW)]
+    assert "redis_away" not in [one.cause for one in judge(windows, profiles()).verdicts]
 
 
 def test_a_breaker_that_is_open_and_missed_by_nobody_is_left_in_peace():

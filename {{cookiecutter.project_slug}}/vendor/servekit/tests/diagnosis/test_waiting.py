@@ -61,12 +61,31 @@ def test_a_lock_is_named_with_line_route_and_share():
     assert verdict.route == "/stock/{sku}"
     assert verdict.places == (
         "level /srv/shop/stock.py:9 (100% of the waiting for a lock)",
-        f"{WAY} (100% of the other waiting of the route: who has the lock, maybe)",
+        f"{WAY} (100% of the other waiting of the route: who has it, maybe)",
     )
     assert [text.partition(":")[0] for text in verdict.ruled_out] == [
         "Event loop",
         "Redis, database, upstreams and pools",
     ]
+
+
+def test_who_has_a_lock_is_looked_for_on_every_route_if_the_source_is_at_hand():
+    ask = Frame("Stock.level", "/srv/shop/stock.py", 9)
+    hold = Frame("Stock.refresh", "/srv/shop/stock.py", 20)
+    other = Frame("Price.refresh", "/srv/shop/stock.py", 40)
+    seen = waiting(
+        asks=((ROUTE, HANDLER, ask, ENTER, LOCK), 700),
+        has=((Frame("/refresh"), hold, ASK, SLEEP), 100),
+        besides=((ROUTE, HANDLER, ask, ASK, SLEEP), 100),
+        others=((Frame("/prices"), other, ASK, SLEEP), 100),
+    )
+    source = {"within": {frame.place: ["self._guard"] for frame in (hold, other)}}
+    source["within"][f"{ask.file}:9"] = ["self._guard"]
+    [verdict] = judge(seconds_of(*AT_EASE), seen, source=source).verdicts
+    assert verdict.places == (
+        "Stock.level /srv/shop/stock.py:9 (100% of the waiting for a lock)",
+        f"Stock.refresh {hold.place} -> ask {ASK.place} (50% of the waiting of who has it)",
+    )
 
 
 @pytest.mark.parametrize(
@@ -114,12 +133,13 @@ def test_who_waits_for_a_neighbour_is_named(cause, frame):
     assert verdict.route == "/stock/{sku}"
 
 
-HOLDING = Frame(HOLDS)
+HOLDING = Frame(f"{HOLDS})")
+TAKEN = Frame(f"{HOLDS} taken at first /srv/shop/stock.py:7)")
 
 
 def test_who_holds_the_connections_while_it_waits_for_something_else_is_told():
     seen = waiting(
-        these=((ROUTE, HANDLER, OWN, HANDLER, ASK, UPSTREAM, HOLDING), 600),
+        these=((ROUTE, HANDLER, OWN, HANDLER, ASK, UPSTREAM, TAKEN), 600),
         quick=((ROUTE, HANDLER, OWN, DATABASE, HOLDING), 100),
         others=((ROUTE, HANDLER, OWN, DATABASE, POOLED), 9000),
     )
@@ -128,6 +148,7 @@ def test_who_holds_the_connections_while_it_waits_for_something_else_is_told():
     assert verdict.places == (f"{WAY} (100% of the time in which one was held so)",)
     assert verdict.route == "/stock/{sku}"
     assert "for 86% of the time that requests held any" in verdict.sentence
+    assert verdict.sentence.endswith("; most were taken at first /srv/shop/stock.py:7")
 
 
 @pytest.mark.parametrize("milliseconds", [0, 600])

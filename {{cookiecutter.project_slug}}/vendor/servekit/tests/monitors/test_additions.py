@@ -39,6 +39,9 @@ from shop import BODIES, OTHER as SEEN
 async def keep():
     BODIES.append(1)
     SEEN["x"] = 1
+
+def set_up(app):
+    app.state.poller = 1
 """
 NAMES = {
     "shop.SEEN": ["shop.py SEEN[number] = number", "shop.py SEEN.setdefault(number, [])"],
@@ -77,6 +80,21 @@ def added_at(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", NAMES)
 def test_lines_in_functions_that_add_to_what_a_name_holds(added_at, name):
     assert added_at(name) == NAMES[name]
+
+
+def test_the_attribute_of_an_own_class_and_of_the_applications_state_is_found_where_it_is_bound(
+    added_at, tmp_path
+):
+    from servekit.monitors.additions import attribute_of_class, attribute_of_state
+
+    poller = sys.modules["shop"].Poller
+    line = SHOP.splitlines().index("        self.samples = []") + 1
+    assert attribute_of_class(poller, "app.state.poller.samples") == f"{tmp_path}/shop.py:{line}"
+    assert attribute_of_class(poller, "app.state.poller.other") == ""
+    assert attribute_of_class(dict, "app.state.poller.samples") == ""
+    line = CART.splitlines().index("    app.state.poller = 1") + 1
+    assert attribute_of_state("app.state.poller.samples") == f"{tmp_path}/cart.py:{line}"
+    assert attribute_of_state("app.state.other") == attribute_of_state("shop.SEEN") == ""
 
 
 def test_a_file_that_is_gone_or_no_python_has_no_lines(tmp_path):

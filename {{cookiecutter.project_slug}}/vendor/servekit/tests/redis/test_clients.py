@@ -15,6 +15,7 @@ from servekit.resilience.breaker import CLOSED
 from servekit.resilience.deadlines import Deadline, current_deadline
 from servekit.resilience.retry_budget import RetryBudget
 from servekit.testing import patience
+from tests.processes.running import eventually
 from tests.redis.patient import patient_clients
 from tests.stores.proxy import Proxy
 
@@ -44,6 +45,16 @@ async def test_a_refusal_and_silence_end_within_the_budget(proxy):
         await proxy.refuse()
         assert await time_to_fail(lambda: clients.cache.get("a")) < patience(0.3)
         assert await time_to_fail(lambda: clients.sessions.get("a")) < patience(0.3)
+
+
+async def test_a_breaker_closes_by_itself_though_nobody_else_uses_its_pool(redis_url):
+    async with RedisClients(redis_url) as clients:
+        for breaker in clients.breakers.values():
+            breaker.suspect()
+        breaker = clients.breakers["rate_limit"]
+        breaker.allow()  # a probe that finds nothing
+        breaker.failed()
+        await eventually(lambda: all(one.state == CLOSED for one in clients.breakers.values()))
 
 
 async def test_pipelines_keep_the_budget_too(proxy):

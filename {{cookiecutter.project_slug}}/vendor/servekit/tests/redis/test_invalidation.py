@@ -1,10 +1,14 @@
 import asyncio
+import threading
+import time
 
 import pytest
 from redis.exceptions import ConnectionError as RawConnectionError
 
+from servekit.redis.clients import RedisClients
 from servekit.redis.invalidation import InvalidationChannel
 from servekit.testing import patience
+from tests.processes.running import eventually
 
 
 async def test_a_channel_that_fails_in_the_moment_it_is_cancelled_ends():
@@ -29,3 +33,35 @@ async def test_a_channel_that_fails_in_the_moment_it_is_cancelled_ends():
     async with asyncio.timeout(patience(5)):
         with pytest.raises(asyncio.CancelledError):
             await running
+
+
+async def test_a_worker_whose_threads_compute_does_not_take_redis_for_silent(redis_url):
+    silent = []
+    ends = time.monotonic() + 4
+
+    def compute() -> None:
+        while time.monotonic() < ends:
+            sum(range(20_000))
+
+    async def up() -> None: ...
+
+    async with RedisClients(redis_url) as clients:
+        channel = InvalidationChannel(
+            clients.invalidation_connections,
+            prefix="t:",
+            on_keys=lambda _: None,
+            on_up=up,
+            on_down=lambda: None,
+            on_silent=lambda: silent.append(time.monotonic()),
+            heartbeat_seconds=0.1,
+        )
+        running = asyncio.create_task(channel.run())
+        await eventually(lambda: channel.up)
+        threads = [threading.Thread(target=compute) for _ in range(30)]
+        for thread in threads:
+            thread.start()
+        await eventually(lambda: time.monotonic() > ends)
+        running.cancel()
+    for thread in threads:
+        thread.join()
+    assert silent == []

@@ -10,8 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from servekit.diagnosis.causes.connections import holds, holds_beside
 from servekit.diagnosis.evidence import from_own
 from servekit.diagnosis.stacks import read_frame
-from servekit.lent import holdings
+from servekit.lent import holdings, watched
 from servekit.monitors.wait_sampler import places
+from servekit.own_code import shown
 from servekit.sql import Database
 from servekit.testing import both_databases
 from tests.processes.running import eventually
@@ -38,6 +39,25 @@ async def until_it_waits(task):
         return seen == stack_of(task)
 
     await eventually(stands)
+
+
+@both_databases
+async def test_where_a_connection_was_taken_is_known_while_somebody_watches(database_url):
+    async with Database(database_url) as database, AsyncSession(database.engine) as session:
+
+        async def ask():
+            await session.execute(text("SELECT 1"))
+
+        with watched():
+            await ask()
+        [held] = own_holdings()
+        line = ask.__code__.co_firstlineno + 1
+        assert held.startswith("database connection taken at ")
+        assert held.endswith(f".ask {shown(__file__, line)}")
+        await session.commit()
+        assert not own_holdings()
+        await ask()
+        assert own_holdings() == HELD
 
 
 @both_databases

@@ -24,6 +24,7 @@ from servekit.diagnosis.load import TIMEOUT_SECONDS, WARM_UP_SECONDS, Load
 from servekit.diagnosis.own_service import on_cpus
 from servekit.diagnosis.readings import Window, read_scrape, window_between
 from servekit.diagnosis.report import page, summary
+from servekit.diagnosis.source import facts
 from servekit.diagnosis.stacks import Profile
 
 if TYPE_CHECKING:
@@ -156,6 +157,7 @@ class Sampler:
             "wanted": wanted,
             "admin": self._client.address,
             "failures": list(self.failures),
+            "source": facts(list(self.profiles.values())),
             **sampled,
         }
         profiles = dict(self.profiles)

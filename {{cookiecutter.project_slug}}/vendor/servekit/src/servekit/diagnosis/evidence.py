@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from servekit.diagnosis.shares import stall_shares
-from servekit.diagnosis.stacks import Profile, alone, by_functions, own_frame, own_lines
+from servekit.diagnosis.source import CALLED_BY
+from servekit.diagnosis.stacks import HOLDS, Profile, by_functions, own_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from servekit.diagnosis.readings import Window
+    from servekit.diagnosis.source import Within
     from servekit.diagnosis.stacks import Frame
 
 OFTEN = 0.3
@@ -24,6 +26,8 @@ HOT_SHARE = 0.3
 WARM_SHARE = 0.15
 WAY_MAX = 5
 """Functions of a way that are told, the innermost ones."""
+MOSTLY_CALLED = 0.5
+"""Of a function's samples, from which on one way to it is told."""
 HELD_SHARE, FREE_SHARE = 0.5, 0.2
 HELD_SAMPLES_MIN = 10
 ACTIVITIES = {
@@ -71,6 +75,8 @@ class Waited:
     ways: Counter[tuple[Frame, ...]]
     """By the own functions on the way to it, outermost first; without any where there are none."""
     routes: Counter[str]
+    held: Counter[str]
+    """By what was held meanwhile, as samples tell it; see `monitors.wait_sampler`."""
 
     @property
     def share(self) -> float:
@@ -98,6 +104,8 @@ class Evidence:
     profiles: Mapping[str, Profile]
     memory_holders: Sequence[str] | None = None
     """Who holds memory that grows on; None if nobody asked."""
+    source: Mapping[str, Within] = field(default_factory=dict)
+    """See `diagnosis.source.facts`."""
 
     def confirmed(self, holds: Callable[[Window], bool], *, each: bool = False) -> list[Window]:
         """Return the windows in which something held, if it held often enough to count.
@@ -145,39 +153,44 @@ class Evidence:
         """
         sampled = self._profiles_of(workers)
         busy = sum(each.samples - each.idle for each in sampled)
-        found = sum((each.own_lines() for each in sampled), Counter())
-        return told_places(alone(found), busy, "busy samples") if busy else None
+        found = sum((own_ways(each.stacks) for each in sampled), Counter())
+        return told_callers(found, busy, "busy samples") if busy else None
 
     def holders(self, workers: Iterable[str]) -> tuple[str, ...]:
         """Return where other threads were most often seen while they held the interpreter."""
         sampled = self._profiles_of(workers)
         held = sum((each.held for each in sampled), Counter())
-        samples = held.total()
-        return told_places(alone(own_lines(held)), samples, "samples that held the interpreter")
+        return told_callers(own_ways(held), held.total(), "samples that held the interpreter")
 
     def started(self, coroutine: str) -> tuple[str, ...]:
         """Return where a coroutine begins that tasks run."""
         tasks = (frame for each in self.profiles.values() for frame in each.tasks)
-        return tuple({f"{one.name} {one.place}" for one in tasks if one.name == coroutine})
+        starts = self.source.get("started", {}).get(coroutine, [])
+        by = "".join(f", started at {line}" for line in starts)
+        return tuple({f"{one.name} {one.place}{by}" for one in tasks if one.name == coroutine})
 
     def waiting(
         self,
         workers: Iterable[str],
         at: Callable[[tuple[Frame, ...]], bool],
-        route: str | None = None,
+        among: Callable[[str, tuple[Frame, ...]], bool] = lambda *_: True,
     ) -> Waited:
-        """Return what requests, of one route or of all, waited for that is of a kind.
+        """Return what requests waited for that is of a kind.
 
-        `at` is given a stack from the innermost own function on.
+        `at` is given a stack from the innermost own function on, `among` the route and the own
+        functions on the way.
         """
-        found = Waited(0, Counter(), Counter())
+        found = Waited(0, Counter(), Counter(), Counter())
         total = 0
         for profile in self._profiles_of(workers):
             for (begin, *stack), milliseconds in profile.waits.items():
                 total += milliseconds
-                if route in {None, begin.name} and at(from_own(tuple(stack))):
+                way = own_way(stack)
+                if at(from_own(tuple(stack))) and among(begin.name, way):
                     found.routes[begin.name] += milliseconds
-                    found.ways[own_way(stack)] += milliseconds
+                    found.ways[way] += milliseconds
+                    if stack[-1].name.startswith(HOLDS):
+                        found.held[stack[-1].name] += milliseconds
         return replace(found, total=total)
 
     def spent_on(self, activity: str, workers: Iterable[str]) -> float:
@@ -207,15 +220,54 @@ def told_places(found: Counter[tuple[Frame, ...]], samples: int, of: str) -> tup
     )
 
 
+def told_callers(found: Counter[tuple[Frame, ...]], samples: int, of: str) -> tuple[str, ...]:
+    """Return the innermost functions of ways that stand out, and the way to most samples of each.
+
+    Callers stand where they begin.
+    """
+    inner: Counter[tuple[Frame, ...]] = Counter()
+    for way, count in found.items():
+        inner[way[-1:]] += count
+    callers = {f"{name} ": by for (name, _), by in callers_of(found).items()}
+    return tuple(
+        place + next(by for name, by in callers.items() if place.startswith(name))
+        for place in told_places(inner, samples, of)
+    )
+
+
+def callers_of(found: Counter[tuple[Frame, ...]]) -> dict[tuple[str, str], str]:
+    """Return the way to most samples of each innermost function; nothing if there are many."""
+    callers: defaultdict[tuple[str, str], Counter[tuple[Frame, ...]]] = defaultdict(Counter)
+    for way, count in found.items():
+        if way:
+            before = tuple(frame for frame in way[:-1] if frame.name != "<module>")
+            callers[way[-1].name, way[-1].file][before] += count
+    told = {}
+    for function, ways in callers.items():
+        ((way, count),) = by_functions(ways).most_common(1)
+        by = " -> ".join(f"{frame.name} {frame.place}" for frame in way)
+        often = by and count >= MOSTLY_CALLED * ways.total()
+        told[function] = f"{CALLED_BY}{by}" if often else ""
+    return told
+
+
+def own_ways(stacks: Counter[tuple[Frame, ...]]) -> Counter[tuple[Frame, ...]]:
+    """Return samples by the own functions of their stacks; without any where there are none."""
+    found: Counter[tuple[Frame, ...]] = Counter()
+    for stack, count in stacks.items():
+        found[own_way(stack)] += count
+    return found
+
+
 def own_way(stack: Sequence[Frame]) -> tuple[Frame, ...]:
     """Return the own functions of a stack, as many of the innermost as are told."""
     return tuple(frame for frame in stack if frame.kind == "own")[-WAY_MAX:]
 
 
 def essence(profile: Profile) -> Profile:
-    """Return a profile with the innermost function of each stack, the innermost own one before.
+    """Return a profile with the own functions of each stack and the innermost one.
 
-    Of what requests wait for it is all own functions, and what the innermost one calls.
+    Of what requests wait for it is all that the innermost own one awaits.
     """
     kept = Profile(free=profile.free, tasks=profile.tasks)
     for stack, milliseconds in profile.waits.items():
@@ -224,8 +276,7 @@ def essence(profile: Profile) -> Profile:
         kept.waits[*stack[:1], *before, *below] += milliseconds
     for stacks, all_of in ((kept.stacks, profile.stacks), (kept.held, profile.held)):
         for stack, count in all_of.items():
-            ends = (own_frame(stack), *stack[-1:])
-            stacks[tuple(dict.fromkeys(filter(None, ends)))] += count
+            stacks[*own_way(stack[:-1]), *stack[-1:]] += count
     return kept
 
 

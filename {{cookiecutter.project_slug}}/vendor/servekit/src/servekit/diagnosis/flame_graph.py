@@ -26,7 +26,8 @@ class View:
 
     title: str
     legend: str = (
-        "Busy: {busy:.1%} of the time. A bar is as wide as the share of busy samples in which its "
+        "Busy: {busy:.1%} of the samples (what takes less than 5 ms is seen less often than it "
+        "lasts). A bar is as wide as the share of busy samples in which its "
         "function was on the stack; below it are those that it called."
     )
     unit: str = "samples"

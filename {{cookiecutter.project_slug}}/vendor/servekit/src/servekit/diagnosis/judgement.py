@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import linecache
-import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from servekit.diagnosis.causes.loop import STALLED_SECONDS
 from servekit.diagnosis.causes.rules import RULES
 from servekit.diagnosis.evidence import Evidence, essence
 from servekit.diagnosis.readings import FAILED_SHARE, SLOW_SECONDS, Window
-from servekit.diagnosis.remedies import FIXES, next_step, not_judged
+from servekit.diagnosis.remedies import FIXES, TITLES, next_step, not_judged
 from servekit.diagnosis.shares import UNCLEAR
+from servekit.diagnosis.source import lines_of
 from servekit.diagnosis.stacks import Profile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from servekit.diagnosis.evidence import Verdict
+    from servekit.diagnosis.source import Within
 
 SCHEMA_VERSION = 1
 ADMIN = "http://localhost:9100"
@@ -29,7 +29,6 @@ NO_CPU = "what requests wait for is not seen where workers have no CPU"
 NO_ANSWER = frozenset({"429", "failed", "unsent"})
 """How a request of the doctor's own may end besides 5xx, and should not."""
 HEALTHY, FOUND, UNKNOWN = 0, 1, 2
-SOURCE = re.compile(r"(\S+\.py):(\d+)")
 
 
 @dataclass(frozen=True)
@@ -52,15 +51,21 @@ def judge(
     profiles: Mapping[str, Profile],
     load: Mapping[str, int] | None = None,
     memory_holders: Sequence[str] | None = None,
+    source: Mapping[str, Within] | None = None,
 ) -> Judgement:
     """Apply every rule; no symptom, no verdict.
 
     `load` tells how the doctor's own requests ended: how many with each status, or `failed`.
     `memory_holders` tells who holds memory that grows, if that was asked; see `diagnosis.leaks`.
+    `source` is what `diagnosis.source.facts` tells of the profiles.
     """
-    evidence = Evidence(windows, profiles, memory_holders)
+    evidence = Evidence(windows, profiles, memory_holders, source or {})
     found = [verdict for rule in RULES if (verdict := rule(evidence)) is not None]
     found.sort(key=lambda verdict: -verdict.share * verdict.score)
+    named = tuple(f"{TITLES[verdict.cause]}: " for verdict in found)
+    for number, verdict in enumerate(found):  # one may rule out what is true in other seconds
+        others = tuple(text for text in verdict.ruled_out if not text.startswith(named))
+        found[number] = replace(verdict, ruled_out=others)
     return Judgement(tuple(found), tuple(reasons(evidence, found, load or {})))
 
 
@@ -148,7 +153,7 @@ def document(
     sampled: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return all that was seen and judged, for JSON."""
-    judgement = judge(windows, profiles, sampled.get("load"), sampled.get("memory_holders"))
+    judgement = judge(windows, profiles, *told_besides(sampled))
     address = sampled.get("admin", ADMIN)
     return {
         "schema_version": SCHEMA_VERSION,
@@ -167,19 +172,10 @@ def told(verdict: Verdict, address: str) -> dict[str, Any]:
     """Return a verdict with what to do about it; the admin port is at the address."""
     cause = verdict.cause
     return asdict(verdict) | {
-        "source": source_of(verdict.places),
+        "source": lines_of(verdict.places),
         "fix": FIXES[cause],
         "next": next_step(cause, address),
     }
-
-
-def source_of(places: Iterable[str]) -> dict[str, str]:
-    """Return the lines of `file:line` in places, as far as these files are here."""
-    lines = {}
-    for file, line in SOURCE.findall(" ".join(places)):
-        if text := linecache.getline(file, int(line)).strip():
-            lines[f"{file}:{line}"] = text
-    return lines
 
 
 def judge_again(read: Mapping[str, Any]) -> Judgement:
@@ -195,5 +191,9 @@ def judge_again(read: Mapping[str, Any]) -> Judgement:
         profiles[name] = Profile()
         profiles[name].add(collapsed)
     windows = [Window(**window) for window in read["windows"]]
-    sampled = read["sampled"]
-    return judge(windows, profiles, sampled.get("load"), sampled.get("memory_holders"))
+    return judge(windows, profiles, *told_besides(read["sampled"]))
+
+
+def told_besides(sampled: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+    """Return what is judged besides counters and profiles."""
+    return sampled.get("load"), sampled.get("memory_holders"), sampled.get("source")

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from servekit.admin.client import AdminError
+from servekit.diagnosis.evidence import callers_of, own_ways
 from servekit.diagnosis.flame_graph import View, flame_graph
-from servekit.diagnosis.stacks import Profile, by_function, own_frame
+from servekit.diagnosis.stacks import HOLDS, Profile, by_function, own_frame
 
 if TYPE_CHECKING:
     from servekit.admin.client import AdminClient
@@ -140,7 +141,13 @@ def summary(taken: Taken) -> list[str]:
     else:
         lines = [f"busy {busy / max(1, profile.samples):.1%} of the time"]
         functions = by_function(profile.own_lines())
-        seen = Counter({f"{one.name}  {one.place}": count for one, count in functions.items()})
+        callers = callers_of(own_ways(profile.stacks))
+        seen = Counter(
+            {
+                f"{one.name}  {one.place}{callers[one.name, one.file]}": count
+                for one, count in functions.items()
+            }
+        )
     for place, count in seen.most_common(LINES):
         lines.append(f"{count / max(1, busy):6.1%}  {place}")
     return lines
@@ -152,7 +159,11 @@ def waiting(profile: Profile) -> Counter[str]:
     for (route, *stack), count in profile.stacks.items():
         own = own_frame(tuple(stack))
         if own is not None:
-            found[f"{own.name}  {own.place}  {route.name}"] += count
+            awaited = stack[len(stack) - stack[::-1].index(own) :]
+            names = [frame.name for frame in awaited if frame.file]
+            to = f"  awaits {' ... '.join(dict.fromkeys([names[0], names[-1]]))}" if names else ""
+            held = "".join(f"  {one.name}" for one in awaited if one.name.startswith(HOLDS))
+            found[f"{own.name}  {own.place}  {route.name}{to}{held}"] += count
     return found
 
 

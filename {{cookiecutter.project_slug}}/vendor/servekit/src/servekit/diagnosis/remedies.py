@@ -67,9 +67,11 @@ FIXES = {
         "    service.add(Database(url, metadata, connections=20))"
     ),
     "connection_held": (
-        "Let the connection go before anything else is awaited, such as an upstream: leave its\n"
-        "`async with`, or end the session's transaction. One of a dependency is held until the\n"
-        "answer is made:\n"
+        "Let the connection go before anything else is awaited, such as an upstream. A session\n"
+        "has one from its first statement until its transaction ends, one of a dependency until\n"
+        "the answer is made:\n"
+        "    await session.commit()   # gives it back; expire_on_commit=False keeps what was read\n"
+        "    answer = await upstream.get(...)\n"
         "    async with database.engine.connect() as connection: row = ...\n"
         "    answer = await upstream.get(...)   # below, not within"
     ),
@@ -89,8 +91,10 @@ FIXES = {
         "    async def route(threads: ThreadsDep): value = await threads.run(function, argument)"
     ),
     "task_leak": (
-        "End what you start: a TaskGroup, or a task that is cancelled when its owner goes:\n"
-        "    async with asyncio.TaskGroup() as group: group.create_task(work())"
+        "End what you start: by a condition that comes true, or by who needs it no more:\n"
+        "    task.cancel()   # when its owner goes\n"
+        "    async with asyncio.timeout(3600): ...   # in the task: it ends at last\n"
+        "    async with asyncio.TaskGroup() as group: ...   # where the answer needs them all"
     ),
     "file_leak": (
         "Close what you open, however the request ends: `with open(...)`, `async with client`;\n"
@@ -105,14 +109,16 @@ FIXES = {
         "If no name is told above, ask again with the next command, under load."
     ),
     "blocking_call": (
-        "Hand the call to a thread, use a client for asyncio, or declare the route with `def`:\n"
+        "Hand it to a thread where an `async def` calls it, or use a client for asyncio; a route\n"
+        "that awaits nothing may be declared with `def` instead:\n"
         "    from servekit.offload import ThreadsDep\n"
         "    async def route(threads: ThreadsDep): value = await threads.run(function, argument)"
     ),
     "cpu_on_loop": (
         "Make it cheaper first: search in a set, not in a list; limit the input's length; write\n"
         "regular expressions without a repetition in a repetition, as `(a+)+`, which try all ways\n"
-        "to part a text. What still takes 5 ms belongs in a process, or gives way in a long loop:\n"
+        "to part a text. What still takes 5 ms belongs in a process, or gives way in a long loop;\n"
+        "validators and `def` cannot await that: move it from there into the route.\n"
         "    from servekit.offload import ProcessesDep, cooperatively\n"
         "    async def route(processes: ProcessesDep): await processes.run(function, argument)\n"
         "    async for item in cooperatively(items): ..."
@@ -164,7 +170,8 @@ FIXES = {
         '    service.add_upstream("name", url, timeout_seconds=2)   # above its usual time'
     ),
     "lock_wait": (
-        "Hold no lock while something else is awaited: take what it protects, let go, then await.\n"
+        "Who has the lock holds it while something else is awaited: take what it protects, let\n"
+        "go, then await; or keep what was awaited, so that it is seldom asked for.\n"
         "Or have one for each key, so that only those who need the same wait:\n"
         "    locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)"
     ),
@@ -229,6 +236,7 @@ def not_judged(seconds: float) -> str:
     least = 60 * MEMORY_MIN / MIB / max(1.0, seconds)
     longer = f"--seconds {LONG_SECONDS}, or " if seconds < LONG_SECONDS - 1 else ""
     return (
-        f"{NOT_JUDGED}, and memory that grows by less than {least:.0f} MiB a minute in a worker: "
-        f"{seconds:.0f} s are too short for it ({longer}`heap --growth`)"
+        f"{NOT_JUDGED}, memory that grows into room that the process has from before, or by less "
+        f"than {least:.0f} MiB a minute in a worker: {seconds:.0f} s are too short for it "
+        f"({longer}`heap --growth`)"
     )

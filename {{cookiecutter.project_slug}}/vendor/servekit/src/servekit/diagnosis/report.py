@@ -13,6 +13,7 @@ from servekit.diagnosis.load import WARM_UP_SECONDS
 from servekit.diagnosis.plots import plots
 from servekit.diagnosis.profile import VIEWS
 from servekit.diagnosis.readings import REQUEST, Window
+from servekit.diagnosis.source import places_in
 from servekit.diagnosis.stacks import Profile
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ TOLD_MAX = 3
 WIDTH = 100
 COUNTED_PART = 0.9
 SCORE = "score: how far past the limit of its cause, from 1 to 100 (no doubt)"
-RULED_OUT = "ruled out: "
 COLUMNS = ("worker", "at", "busy", "stalled", "lag ms", "requests", "slow", "failed", "shed")
 
 
@@ -31,27 +31,26 @@ def summary(seen: Mapping[str, Any]) -> str:
     lines: list[str] = []
     for number, verdict in enumerate(seen["verdicts"], 1):
         lines.append(f"{number}. {verdict['sentence']} (score {verdict['score']})")
-        for line in details(verdict):
-            if not line.startswith(RULED_OUT) or f"   {line}" not in lines:  # once for all of them
-                lines.append(f"   {line}")
+        lines += [f"   {line}" for line in details(verdict)]
         lines += ["   fix:", *(f"     {line}" for line in verdict["fix"].splitlines())]
         lines += [f"   next: {verdict['next']}"]
+        for other in verdict["ruled_out"]:
+            line = f"   ruled out: {other}"
+            lines += [line] if line not in lines else []  # once for all of them
     for remark in remarks(seen):
         lines += textwrap.wrap(remark, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
     return "\n".join(lines)
 
 
 def details(verdict: Mapping[str, Any]) -> Iterator[str]:
-    """Yield where it is, and what it is not."""
+    """Yield where it is."""
     for place in verdict["places"]:
         yield f"at {place}"
-        for at, text in verdict["source"].items():
-            if f" {at} " in f"{place} ":
-                yield f"   {at.rpartition(':')[2]} | {text}"
+        for at in places_in(place):
+            if at in verdict["source"]:
+                yield f"   {at.rpartition(':')[2]} | {verdict['source'][at]}"
     if verdict["route"]:
         yield f"route {verdict['route']}"
-    for other in verdict["ruled_out"]:
-        yield f"{RULED_OUT}{other}"
 
 
 def remarks(seen: Mapping[str, Any]) -> Iterator[str]:
@@ -70,8 +69,10 @@ def remarks(seen: Mapping[str, Any]) -> Iterator[str]:
         targets = list(dict.fromkeys(target for _, target in wanted["requests"]))
         more = f" and {len(targets) - TOLD_MAX} more" if len(targets) > TOLD_MAX else ""
         sent = f"{wanted['base']} {', '.join(targets[:TOLD_MAX])}{more}"
-        seconds = wanted["seconds"] + WARM_UP_SECONDS
-        yield f"own load of {sent}, {seconds:g} s long, ended with: {', '.join(ended)}"
+        seconds = f"{wanted['seconds'] + WARM_UP_SECONDS:g} s long"
+        if seen["sampled"].get("memory_holders") is not None:
+            seconds += ", and again while objects were counted"
+        yield f"own load of {sent}, {seconds}, ended with: {', '.join(ended)}"
     yield from seen["sampled"]["failures"]
     yield f"not judged: {seen['not_judged']}"
 
@@ -135,9 +136,11 @@ def heading(verdict: Mapping[str, Any]) -> str:
         f"<pre>{html.escape(line.strip())}</pre>" if line[0] == " " else f"<li>{html.escape(line)}"
         for line in details(verdict)
     )
+    others = "".join(f"<li>{html.escape(other)}" for other in verdict["ruled_out"])
     return (
         f"{html.escape(verdict['sentence'])}</h2><p>Score {verdict['score']} of 100<ul>{lines}</ul>"
         f"<pre>{html.escape(verdict['fix'])}</pre><p>Next: {html.escape(verdict['next'])}"
+        f"<p>Ruled out:<ul>{others}</ul>"
     )
 
 

@@ -14,6 +14,8 @@ HELD = "(interpreter held)"
 FREE = "(interpreter free)"
 TASKS = "(tasks)"
 WAITS = "(waits)"
+HOLDS = "(holds a "
+"""What the name begins with that stands behind what is awaited; see `monitors.wait_sampler`."""
 FRAME = re.compile(r"(?P<name>.*) \((?P<file>.*):(?P<line>\d+)\)")
 
 
@@ -101,10 +103,10 @@ class Profile:
         return root
 
     def innermost(self) -> Counter[Frame]:
-        """Return the samples by the function that ran."""
+        """Return the samples by the function that ran, or by what was awaited."""
         found: Counter[Frame] = Counter()
         for stack, count in self.stacks.items():
-            found[stack[-1]] += count
+            found[stack[-2 if stack[-1].name.startswith(HOLDS) else -1]] += count
         return found
 
     def own_lines(self) -> Counter[Frame]:

@@ -16,9 +16,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NoReturn
 
-from servekit.monitors.additions import added_at
+from servekit.monitors.additions import added_at, attribute_of_class, attribute_of_state
 from servekit.monitors.holders import Walk
 from servekit.monitors.names import place_of, type_name
+from servekit.own_code import is_own
 from servekit.process_memory import free_bytes, rss_bytes
 
 COUNT_SECONDS = 120
@@ -27,6 +28,7 @@ NICE = 10
 SCHEMA = 1
 COUNT_MIN = 20
 BYTES_MIN = 65_536
+LIBRARY = "<unknown>"
 
 
 async def count_heap(top: int, requests: int = 0) -> bytes:
@@ -162,10 +164,14 @@ def holders(walk: Walk, top: int) -> list[dict[str, Any]]:
     many = [one for one in walk.holders if one.count >= COUNT_MIN or one.bytes >= BYTES_MIN]
     many.sort(key=lambda one: -one.bytes)
     place, adding = functools.cache(place_of), functools.cache(added_at)
+    attribute, state = functools.cache(attribute_of_class), functools.cache(attribute_of_state)
     rows = []
     for one in many[:top]:
         name, through = one.path()
         row = {"held_by": name, "through": through, "count": one.count, "bytes": one.bytes}
+        bound = attribute(one.owner, name) if one.owner else ""
         at = walk.places.get(one.root) or place(name)
-        rows.append(row | {"place": at, "added_at": adding(name, at)})
+        if not is_own(at.rpartition(":")[0] or LIBRARY):
+            at = state(name) or bound or at
+        rows.append(row | {"place": at, "added_at": adding(name, bound or at)})
     return rows

@@ -17,6 +17,7 @@ from servekit.own_code import is_own
 
 TYPE_HAS_GC = 1 << 14
 """The flag of types whose objects may refer to others, as `Py_TPFLAGS_HAVE_GC` has it."""
+APPLICATION = "starlette.applications.Starlette"
 BATCH = 1000
 FUNCTIONS_AT_STEP = 2
 """What a module or a class of it has is named by that; what functions hold beside it, by them."""
@@ -77,6 +78,14 @@ class Holder:
             place = place.outer
         return place.name
 
+    @property
+    def owner(self) -> type | None:
+        """The class of the object that the innermost name is an attribute of."""
+        place = self
+        while not place.name and place.outer is not None:
+            place = place.outer
+        return place.outer.kind if place.outer is not None else None
+
     def path(self) -> tuple[str, list[str]]:
         """Return the innermost name, and the types on the way in from there."""
         through: list[str] = []
@@ -107,6 +116,7 @@ class Walk:
         for module in modules:  # a name of its own leads to it, not the imports of others
             self._is_new(module)
             self._next[Holder(module.__name__, ModuleType)].append(module)
+        self._begin(self._states())
         self._begin(self._tasks())
         for step in range(TIMERS_AT_STEP):
             if step == FUNCTIONS_AT_STEP:
@@ -119,6 +129,13 @@ class Walk:
         self._walk()
         self._begin((NOBODY, held) for held in self._tracked)
         self._walk()
+
+    def _states(self) -> Iterator[tuple[str, Any]]:
+        """Yield `app.state` of applications: what keeps it is the library's, as every task is."""
+        for application in self._of(is_application):
+            state = vars(application).get("state")
+            if state is not None:
+                yield "app.state", state
 
     def _tasks(self) -> Iterator[tuple[str, Any]]:
         for task in self._of(lambda kind: issubclass(kind, asyncio.Task)):
@@ -209,6 +226,11 @@ class Walk:
         if place.is_container:
             later = place.is_late and self._postpones
             (self._postponed if later else self._next)[place].append(held)
+
+
+def is_application(kind: type) -> bool:
+    """Tell whether a class is FastAPI's, Starlette's or made of one of them."""
+    return any(type_name(base) == APPLICATION for base in type.__dict__["__mro__"].__get__(kind))
 
 
 def size_of(held: object) -> int:

@@ -29,6 +29,8 @@ KEYS_MAX = 20
 PLAIN = frozenset({CodeType, BuiltinFunctionType, property, staticmethod, classmethod})
 TIMERS = frozenset({"asyncio.events.TimerHandle", "uvloop.loop.TimerHandle"})
 """What holds a callback that is due later."""
+STATE = "starlette.datastructures.State"
+"""What an application or a request keeps under names that the program chooses."""
 DESCRIPTORS = (GetSetDescriptorType, MemberDescriptorType)
 
 
@@ -51,6 +53,9 @@ def names(holder: Any) -> Iterator[tuple[str, Any]]:
         for called in gc.get_referents(holder):
             if type(called) is MethodType:
                 yield from attributes(called.__self__)
+    elif type_name(type(holder)) == STATE:
+        state = holder.__dict__.get("_state", {})
+        yield from ((f".{name}", held) for name, held in list(state.items()))
     else:
         if type(holder) is FunctionType:
             yield from variables(holder)

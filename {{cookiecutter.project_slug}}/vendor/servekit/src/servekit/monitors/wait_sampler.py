@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 from servekit.awaits import awaits
-from servekit.lent import holdings
+from servekit.lent import holdings, watched
 from servekit.own_code import is_own
 
 COST = 0.01
@@ -43,13 +43,14 @@ class WaitSampler:
         last = time.perf_counter()
         ends = last + seconds
         pause = 1 / self._hertz
-        while last < ends:
-            # Irregular, or it would see always the same part of work that comes at regular times.
-            await asyncio.sleep(min(pause * random.uniform(0.5, 1.5), ends - last))  # noqa: S311
-            began, computed = time.perf_counter(), time.thread_time()
-            self._sample((began - last) * 1000)
-            pause = max(1 / self._hertz, (time.thread_time() - computed) / COST)
-            last = began
+        with watched():
+            while last < ends:
+                # Irregular, or it would see always the same part of what comes at regular times.
+                await asyncio.sleep(min(pause * random.uniform(0.5, 1.5), ends - last))  # noqa: S311
+                began, computed = time.perf_counter(), time.thread_time()
+                self._sample((began - last) * 1000)
+                pause = max(1 / self._hertz, (time.thread_time() - computed) / COST)
+                last = began
 
     def collapsed(self) -> str:
         """Return `route;outer;inner milliseconds` lines, as flame-graph tools read them."""

@@ -24,6 +24,7 @@ from redis.backoff import NoBackoff
 from redis.driver_info import DriverInfo
 from redis.maint_notifications import MaintNotificationsConfig
 
+from servekit.background import running
 from servekit.context import NotOpen
 from servekit.redis.budgeted_clients import BudgetedCluster, BudgetedRedis
 from servekit.redis.command_budget import STRETCH, CommandBudget, RedisBreaker
@@ -39,6 +40,7 @@ DRIVER = DriverInfo()
 # No colon: what is under `shop` must not be under `shop:web`. No sign of a pattern or a hash tag.
 NAMESPACE = re.compile(r"[A-Za-z0-9._-]+")
 MOVING_SECONDS = 1.0
+PROBE_SECONDS = 1.0
 DURATION_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
 
 
@@ -158,6 +160,7 @@ class RedisClients(Reserves):
                 client.load_layout()  # in the background: it takes longer than a command may
             self._stack.push_async_callback(client.aclose)
             setattr(self, name, client)
+        await self._stack.enter_async_context(running(self._ask_again))
         return self
 
     async def __aexit__(
@@ -181,12 +184,20 @@ class RedisClients(Reserves):
 
     async def recovered(self) -> None:
         """Ask Redis through every pool whose breaker is open: it was seen to answer."""
-        probes = []
-        for name, breaker in self.breakers.items():
-            if breaker.state != CLOSED:
-                breaker.probe_soon()
-                probes.append(getattr(self, name).ping())
+        for breaker in self.breakers.values():
+            breaker.probe_soon()
+        await self._probe()
+
+    async def _ask_again(self) -> None:
+        """Ask through pools whose breakers are open, as nobody else may have a use for them."""
+        while True:
+            await asyncio.sleep(PROBE_SECONDS)
+            await self._probe()
+
+    async def _probe(self) -> None:
+        shut = (name for name, breaker in self.breakers.items() if breaker.state != CLOSED)
         # What a probe finds is the breaker's to know.
+        probes = (getattr(self, name).ping() for name in shut)
         await asyncio.gather(*probes, return_exceptions=True)
 
     def suspect(self) -> None:

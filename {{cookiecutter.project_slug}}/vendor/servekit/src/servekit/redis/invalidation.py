@@ -19,6 +19,8 @@ from servekit.foreign.versions import fast_ways
 
 log = get_logger()
 
+TURNS = 3
+"""Of the loop, in which what was asked is sent, and what was answered is read."""
 FINAL_READ_SECONDS = 0.02
 """Time for a reply that lies unread in this worker, when its time was up."""
 
@@ -133,15 +135,19 @@ class InvalidationChannel:
                     self._heartbeat_seconds,
                 )
                 await connection.send_command("PING")
-            # However late this worker is, what lies unread is read before silence is judged.
-            reply = await connection.read_response(
-                timeout=max(wait_seconds, FINAL_READ_SECONDS), push_request=True
-            )
-            if reply is None:
-                if not replied and time.monotonic() >= ping_sent_at + self._heartbeat_seconds:
+            reply = await connection.read_response(timeout=max(wait_seconds, 0), push_request=True)
+            late = time.monotonic() >= ping_sent_at + self._heartbeat_seconds
+            if reply is None and late and not replied:
+                # However late this worker is, it sends and reads what it can before it judges.
+                for _ in range(TURNS):
+                    await asyncio.sleep(0)
+                reply = await connection.read_response(
+                    timeout=FINAL_READ_SECONDS, push_request=True
+                )
+                if reply is None:
                     self._on_silent()
                     raise RawConnectionError("The invalidation channel is silent.")
-            elif not isinstance(reply, list):
+            if reply is not None and not isinstance(reply, list):
                 replied = True
                 self._prove(connection, ping_sent_at)
 

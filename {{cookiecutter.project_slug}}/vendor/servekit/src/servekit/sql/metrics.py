@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
+from greenlet import getcurrent
 from prometheus_client import CollectorRegistry, Histogram
 from sqlalchemy import event
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from servekit.lent import give_back, lend
+from servekit.own_code import is_own, line_of, shown
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine, ExceptionContext
@@ -73,11 +76,11 @@ class TimedPool(AsyncAdaptedQueuePool):
 
     def _do_get(self) -> ConnectionPoolEntry:
         entry = self._timed_get()
-        notes_of(entry)[CONNECTION] = lend(CONNECTION)
+        notes_of(entry)[CONNECTION] = lend(CONNECTION, taken_at)
         return entry
 
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
-        give_back(CONNECTION, notes_of(record).pop(CONNECTION, None))
+        give_back(notes_of(record).pop(CONNECTION, None))
         super()._do_return_conn(record)
 
     def _timed_get(self) -> ConnectionPoolEntry:
@@ -93,6 +96,22 @@ class TimedPool(AsyncAdaptedQueuePool):
 def notes_of(entry: ConnectionPoolEntry) -> dict[str, Any]:
     """Return what is kept with a place in the pool, whatever becomes of its connection."""
     return cast("dict[str, Any]", entry.record_info)
+
+
+def taken_at() -> str:
+    """Return `function file:line` of the own code that now asks for a connection, or nothing."""
+    frame = inspect.currentframe()
+    caller = getcurrent()
+    while caller is not None:
+        while frame is not None:
+            code = frame.f_code
+            if is_own(code.co_filename):
+                return f"{code.co_qualname} {shown(code.co_filename, line_of(frame))}"
+            frame = frame.f_back
+        # SQLAlchemy's code runs in a greenlet, which the coroutine that awaits it has started.
+        caller = caller.parent
+        frame = caller.gr_frame if caller is not None else None
+    return ""
 
 
 def metrics_of(registry: CollectorRegistry) -> DatabaseMetrics:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from servekit.diagnosis.causes.wording import names, score, told
 from servekit.diagnosis.evidence import Verdict, most
-from servekit.diagnosis.readings import BREAKERS, REQUEST
+from servekit.diagnosis.readings import BREAKERS, FAILED_SHARE, REQUEST
 from servekit.diagnosis.remedies import TITLES
 
 if TYPE_CHECKING:
@@ -20,7 +20,12 @@ def away_cause(evidence: Evidence, neighbour: str) -> Verdict | None:
     """Look for a neighbour that is away, and missed."""
 
     def holds(window: Window) -> bool:
-        return window.is_troubled and not window.is_stalled and window.misses(neighbour)
+        return (
+            window.failed > 0
+            and not window.is_stalled
+            and window.misses(neighbour)
+            and bool(open_breakers(window, neighbour))
+        )
 
     found = evidence.confirmed(holds)
     if not found:
@@ -28,6 +33,8 @@ def away_cause(evidence: Evidence, neighbour: str) -> Verdict | None:
     shut = sorted({name for window in found for name in open_breakers(window, neighbour)})
     failed = sum(window.failed for window in found)
     share = failed / (evidence.total(lambda window: window.requests) or 1.0)
+    if share < FAILED_SHARE:
+        return None  # nobody misses it
     cause, workers = f"{neighbour}_away", names(found)
     return Verdict(
         cause,
@@ -42,6 +49,12 @@ def away_cause(evidence: Evidence, neighbour: str) -> Verdict | None:
 
 
 def open_breakers(window: Window, neighbour: str) -> list[str]:
-    """Return the pools or upstreams whose breakers are not closed."""
+    """Return the pools or upstreams whose breakers are not closed, of upstreams those called.
+
+    The breaker of one that nobody calls stays open; pools of Redis ask for themselves.
+    """
     states = window.levels.get(BREAKERS[neighbour], {})
-    return [name for name, state in states.items() if state]
+    called = window.deltas.get("upstream_request_duration_seconds_count", {})
+    return [
+        name for name, state in states.items() if state and (neighbour == "redis" or name in called)
+    ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,8 +16,9 @@ if TYPE_CHECKING:
     from servekit.diagnosis.evidence import Evidence, Verdict
     from servekit.diagnosis.stacks import Frame
 
-HOLDS = "(holds a database connection)"
-"""What a stack ends with, after what it waits for; see `servekit.monitors.wait_sampler`."""
+HOLDS = "(holds a database connection"
+"""What stands behind what is awaited; where it was taken follows, if that is known."""
+TAKEN = re.compile(r" taken at (.*)\)")
 BESIDE_SHARE = 0.5
 
 
@@ -31,17 +34,24 @@ def database_pool(evidence: Evidence) -> Verdict | None:
     # Any function on the way may be the one that holds it, and the innermost is the least likely.
     places = beside.places("time in which one was held so", whole=True)
     cause = "connection_held"
+    taken = most_taken(beside.held)
     _, _, how_long = found.sentence.partition(": ")
     sentence = (
         f"{TITLES[cause]}, for {beside.share / held:.0%} of the time that requests held any; "
         f"statements wait for a free one: {how_long}"
-    )
+    ) + (f"; most were taken at {taken}" if taken else "")
     return replace(found, cause=cause, sentence=sentence, places=places, route=beside.route)
+
+
+def most_taken(held: Counter[str]) -> str:
+    """Return where most connections were taken that are held, as far as it is known."""
+    known = Counter({found[1]: n for name, n in held.items() if (found := TAKEN.search(name))})
+    return max(known, key=known.__getitem__, default="")
 
 
 def holds(stack: Sequence[Frame]) -> bool:
     """Tell whether who waits here holds a connection."""
-    return stack[-1].name == HOLDS
+    return stack[-1].name.startswith(HOLDS)
 
 
 def holds_beside(stack: Sequence[Frame]) -> bool:

@@ -11,9 +11,10 @@ from servekit.diagnosis.causes.wording import score, told
 from servekit.diagnosis.evidence import Verdict
 from servekit.diagnosis.readings import TASKS
 from servekit.diagnosis.remedies import MEMORY_MIN, MIB, TITLES
+from servekit.notation.numbers import short_number
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from servekit.diagnosis.evidence import Evidence
     from servekit.diagnosis.readings import Window
@@ -61,20 +62,22 @@ def task_leak(evidence: Evidence) -> Verdict | None:
     if not leaking:
         return None
     (_, name), _ = Counter(leaking).most_common(1)[0]
-    grown = {worker: rise for (worker, each), rise in leaking.items() if each == name}
-    left = sum(windows[-1].level(TASKS) for windows in evidence.by_worker().values())
-    return grew(evidence, TASK_LEAK, grown, left=left, coroutine=name)
+    grown = [worker for worker, each in leaking if each == name]
+
+    def tasks(window: Window) -> float:
+        return window.levels.get(TASKS, {}).get(name, 0.0)
+
+    return grew(evidence, TASK_LEAK, grown, tasks, coroutine=name)
 
 
 def file_leak(evidence: Evidence) -> Verdict | None:
     """Look for open files and sockets that are ever more, beyond the clients' connections."""
-    grown = {
-        worker: rise
+    grown = [
+        worker
         for worker, windows in evidence.by_worker().items()
-        if (rise := steady_level(windows, "process_open_fds") - traffic(windows)) >= FILES_MIN
-    }
-    left = sum(each[-1].level("process_open_fds") for each in evidence.by_worker().values())
-    return grew(evidence, FILE_LEAK, grown, left=left)
+        if steady_level(windows, "process_open_fds") - traffic(windows) >= FILES_MIN
+    ]
+    return grew(evidence, FILE_LEAK, grown, lambda window: window.level("process_open_fds"))
 
 
 def memory_growth(evidence: Evidence) -> Verdict | None:
@@ -91,8 +94,7 @@ def memory_growth(evidence: Evidence) -> Verdict | None:
     if max(grown.values(), default=0.0) < MEMORY_MIN / MIB:
         return None
     rss = "process_resident_memory_bytes"
-    left = sum(each[-1].level(rss) for each in evidence.by_worker().values()) / MIB
-    verdict = grew(evidence, MEMORY_GROWTH, grown, left=left)
+    verdict = grew(evidence, MEMORY_GROWTH, list(grown), lambda window: window.level(rss) / MIB)
     if verdict is None or evidence.memory_holders is None:
         return verdict
     if evidence.memory_holders:
@@ -104,18 +106,23 @@ def memory_growth(evidence: Evidence) -> Verdict | None:
 def grew(
     evidence: Evidence,
     growing: Growing,
-    grown: Mapping[str, float],
-    *,
-    left: float,
+    grown: Sequence[str],
+    read: Callable[[Window], float],
     coroutine: str = "",
 ) -> Verdict | None:
-    """Return the verdict on what grew in workers, by how much; `left` is there at the end."""
+    """Return the verdict on what grew in workers; `read` tells how much there is of it."""
     if not grown:
         return None
     workers = tuple(sorted(grown))
     windows = [window for window in evidence.windows if window.worker in grown]
-    seconds = sum(window.seconds for window in windows) / len(grown)
-    rise = sum(grown.values())
+    ends = [(each[0], each[-1]) for name, each in evidence.by_worker().items() if name in grown]
+    begun = {first.worker: first.at for first, _ in ends}
+    seconds = sum(last.at - first.at for first, last in ends) / len(grown)
+    left = sum(read(last) for _, last in ends)
+    rise = left - sum(read(first) for first, _ in ends)
+    answered = sum(window.requests for window in windows if window.at > begun[window.worker])
+    unit, *_ = growing.unit.split()
+    each_request = f", {short_number(rise / answered)} {unit} a request" if answered else ""
     collections = sum(window.total("python_gc_collections_total") for window in windows)
     each = [windows for worker, windows in evidence.by_worker().items() if worker in grown]
     connections = sum(added(one, "worker_connections") for one in each)
@@ -126,8 +133,8 @@ def grew(
         min(1.0, rise / left) if left else 1.0,
         growing.share_of,
         workers,
-        f"{TITLES[growing.cause]}: {rise:.0f} {growing.unit} more after {seconds:.0f} s in "
-        f"{told(workers)}, of {left:.0f} at the end" + (f", of {coroutine}" if coroutine else ""),
+        f"{TITLES[growing.cause]}: {rise:.0f} {growing.unit}{f' of {coroutine}' * bool(coroutine)} "
+        f"more in {seconds:.0f} s in {told(workers)}, {left:.0f} at the end{each_request}",
         evidence.started(coroutine) if coroutine else (),
         ruled_out=(
             f"Traffic: {connections:.0f} connections, {requests:.0f} requests in progress more",

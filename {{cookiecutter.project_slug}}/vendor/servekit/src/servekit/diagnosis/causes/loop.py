@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from servekit.diagnosis.causes.wording import names, score, seconds_of, told
@@ -9,8 +10,11 @@ from servekit.diagnosis.evidence import Verdict, most
 from servekit.diagnosis.remedies import TITLES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from servekit.diagnosis.evidence import Evidence
     from servekit.diagnosis.readings import Window
+    from servekit.diagnosis.stacks import Frame
 
 LIMITS = {  # seconds of each second, between which the score goes from 0 to 100
     "stopped": (0.1, 0.5),
@@ -30,6 +34,7 @@ PART = 0.2
 SPECIAL = {"blocking_call": ("log", "log_blocks"), "cpu_on_loop": ("json", "huge_json")}
 """What a cause is called where the profile saw mostly one activity."""
 MOSTLY = 0.5
+THREADS = re.compile(r"/anyio/to_thread\.py$|/servekit/offload/threads\.py$|/asyncio/threads\.py$")
 
 
 def loop_cause(evidence: Evidence, cause: str) -> Verdict | None:
@@ -60,9 +65,21 @@ def loop_cause(evidence: Evidence, cause: str) -> Verdict | None:
         f"{TITLES[name]}: {sums[cause] / seconds:.2f} s of each second in {told(workers)}, "
         f"{share:.0%} of the time in which the event loops stood still",
         places,
-        most(found, "asyncio_eventloop_blocked_total") if places or name != cause else "",
+        route_of(evidence, name, found) if places or name != cause else "",
         tuple(f"{TITLES[one]}: {sums[one] / seconds:.2f} s a second" for one in silent),
     )
+
+
+def route_of(evidence: Evidence, cause: str, found: list[Window]) -> str:
+    """Return the route whose code it is: what stands still is, or what waits for a thread."""
+    if cause != "gil_contention":
+        return most(found, "asyncio_eventloop_blocked_total")
+    return evidence.waiting(names(found), waits_for_thread).route
+
+
+def waits_for_thread(stack: Sequence[Frame]) -> bool:
+    """Tell whether who waits here has a thread at work."""
+    return any(THREADS.search(frame.file) for frame in stack)
 
 
 def named(evidence: Evidence, cause: str, workers: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:

@@ -13,11 +13,12 @@ from servekit.diagnosis.evidence import Verdict, most
 from servekit.diagnosis.readings import FAILED_SHARE, REQUEST, STATEMENT
 from servekit.diagnosis.remedies import TITLES
 from servekit.diagnosis.shares import OTHERS_SHARE, ROUTES, wait_shares, waits
+from servekit.diagnosis.source import same_lock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from servekit.diagnosis.evidence import Evidence
+    from servekit.diagnosis.evidence import Evidence, Waited
     from servekit.diagnosis.readings import Window
     from servekit.diagnosis.stacks import Frame
 
@@ -82,7 +83,10 @@ def wait_cause(evidence: Evidence, cause: str) -> Verdict | None:
     asking = {window.worker for window in evidence.windows if count(window)}
     if cause == "redis_slow" and asking != set(workers):
         return None  # what is slow for some workers only is not Redis
-    mean = sum(waits(window)[cause] for window in found) / max(1, sum(map(count, found)))
+    # A call that got no connection made no statement, but has waited.
+    waiters = sum(window.total(f"{cause}_wait_seconds_count") for window in found)
+    calls = max(1, waiters or sum(map(count, found)))
+    mean = sum(waits(window)[cause] for window in found) / calls
     waited = sum(wait_shares(window)[cause] for window in found)
     share = waited / (evidence.total(lambda window: window.total(f"{REQUEST}_sum")) or 1.0)
     rejected = sum(counted(window, REJECTED, cause) for window in found)
@@ -119,9 +123,8 @@ def lock_wait(evidence: Evidence) -> Verdict | None:
     share = min(waiting.share, 1.0 - explained)  # what counters tell is not told twice
     if not found or share < WAIT_PART or not places:
         return None
-    besides = evidence.waiting(workers, lambda stack: not is_lock(stack), waiting.route)
     # A lock does not tell who has it: most likely who waits for something else meanwhile.
-    holders = besides.places("other waiting of the route: who has the lock, maybe", whole=True)
+    holders = holders_of(evidence, waiting, workers)
     return Verdict(
         "lock_wait",
         score(share, WAIT_PART, 1.0),
@@ -129,13 +132,33 @@ def lock_wait(evidence: Evidence) -> Verdict | None:
         "request seconds",
         workers,
         f"{TITLES['lock_wait']}: {share:.0%} of the time of all requests in {told(workers)}",
-        (*places, *holders[:1]),
+        (*places, *holders),
         waiting.route,
         (
             loop_of(found),
             f"Redis, database, upstreams and pools: {explained:.0%} of the time of all requests",
         ),
     )
+
+
+def holders_of(evidence: Evidence, waiting: Waited, workers: Sequence[str]) -> tuple[str, ...]:
+    """Return the way on which others wait for something else with a lock that is waited for.
+
+    That is within an `async with` of the same lock, on any route; without the source, on the same
+    route.
+    """
+    within = evidence.source.get("within", {})
+    asking = [way[-1] for way in waiting.ways if way]
+    known = any(frame.place in within for frame in asking)
+
+    def has_it(route: str, way: tuple[Frame, ...]) -> bool:
+        if not known:
+            return route == waiting.route
+        return any(same_lock(one, other, within) for one in way for other in asking)
+
+    besides = evidence.waiting(workers, lambda stack: not is_lock(stack), has_it)
+    of = "waiting of who has it" if known else "other waiting of the route: who has it, maybe"
+    return besides.places(of, whole=True)[:1]
 
 
 def loop_of(found: list[Window]) -> str:
