@@ -70,7 +70,8 @@ class Case:
             return True
         lines = self.guilty.__code__.co_lines()
         wanted = {f"{self.place}{line}" for _, _, line in lines}
-        return any(" ".join(step.split()[:2]) in wanted for step in place.split(" -> "))
+        steps = (" ".join(step.split()[:2]).rstrip(",") for step in place.split(" -> "))
+        return any(step in wanted for step in steps)
 
 
 CASES: dict[str, Case] = {}

@@ -32,6 +32,21 @@ def closing():
         nonlocal kept
         kept += [1]
     return call
+
+def unlike():
+    kept, SEEN, samples = [], {}, []
+    kept.append(1)
+    SEEN["x"] = 1
+    samples.append(1)
+    return lambda: kept
+
+def remember():
+    calls = []
+    def call(number):
+        calls.append(number)
+    return call
+
+call = remember()
 """
 CART = """
 from shop import BODIES, OTHER as SEEN
@@ -50,6 +65,8 @@ NAMES = {
     "shop.BODIES": ["cart.py BODIES.append(1)"],
     "timer shop.Poller.poll.samples": ["shop.py self.samples.append(1)"],
     "shop.closing.<locals>.call closure kept": ["shop.py kept += [1]"],
+    "shop.unlike.<locals>.<lambda> closure kept": ["shop.py kept.append(1)"],
+    "shop.call closure calls": ["shop.py calls.append(number)"],
     "task shop.nothing": [],
     "(no name)": [],
 }

@@ -6,6 +6,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -15,30 +16,39 @@ from servekit.own_code import is_own
 LAST_WORD = re.compile(r"(\w+)(?:\[[^\]]*\])*$")
 ADDING = re.compile("add|append(left)?|extend(left)?|insert|put(_nowait)?|setdefault|update")
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+OF_FUNCTION = re.compile(r"(\w+)(?:\.<locals>[\w.<>]*)? (?:closure|default|local) ")
+MODULE = ""
 STATE = re.compile(r"app\.state\.(\w+)")
 
 
 def added_at(name: str, place: str) -> list[str]:
     """Return as `file:line` where own functions add to what a name holds that is bound at a place.
 
-    In the file of the place it is what is called so, an attribute or a closure's variable too; in
-    others the module's name, if it is the same object there.
+    A variable of a closure counts in the function around it, an attribute wherever the file of the
+    place adds to one called so, a module's name also where others have imported it.
     """
     file = place.rpartition(":")[0]
     found = LAST_WORD.search(name)
     if not (found and file and is_own(file)):
         return []
-    word = found[1]
-    missing = object()
-    modules = own_modules()
-    bound = vars(modules[file]).get(word, missing) if file in modules else missing
-    others = [other for other in modules if vars(modules[other]).get(word) is bound]
-    if STATE.fullmatch(name):
-        others = list(modules)
-    lines = []
-    for each in dict.fromkeys([file, *others]):
-        lines += [f"{each}:{line}" for at, line in additions(each) if at == word]
-    return lines
+    word, modules = found[1], own_modules()
+    here = vars(modules[file]) if file in modules else {}
+    of_function = OF_FUNCTION.search(name)
+    around = of_function and of_function[1]
+    files = [file]
+    if around is not None:  # by the name that the module has for it, which may be another
+        around = str(getattr(here.get(around), "__qualname__", around)).partition(".")[0]
+    elif STATE.fullmatch(name):
+        files += modules
+    elif name.startswith(f"{here.get('__name__')}.{word}"):
+        files += [each for each in modules if vars(modules[each]).get(word) is here.get(word)]
+        around = MODULE
+    return [
+        f"{each}:{one.line}"
+        for each in dict.fromkeys(files)
+        for one in additions(each)
+        if one.word == word and one.is_to(around)
+    ]
 
 
 def attribute_of_class(kind: type, name: str) -> str:
@@ -107,25 +117,61 @@ def nodes(file: str) -> tuple[ast.AST, ...]:
         return ()
 
 
+@dataclass(frozen=True)
+class Addition:
+    """A line that adds to something, by the last word of its name."""
+
+    word: str
+    line: int
+    is_attribute: bool
+    around: str
+    """The outermost function that the line is in."""
+    is_local: bool
+    """Whether a function around it has a variable called so."""
+
+    def is_to(self, function: str | None) -> bool:
+        """Tell whether it may be to a variable of a function, of a module (""), or an attribute."""
+        if function is None or self.is_attribute:
+            return function is None and self.is_attribute
+        return not self.is_local if function == MODULE else self.around == function
+
+
 @lru_cache(256)
-def additions(file: str) -> list[tuple[str, int]]:
-    """Return what functions of a file add to, by the last word of its name, and at which line."""
-    inside = (
+def additions(file: str) -> list[Addition]:
+    """Return what functions of a file add to."""
+    outermost = (
         node
-        for function in nodes(file)
-        if isinstance(function, FUNCTIONS)
-        for node in ast.walk(function)
+        for block in nodes(file)
+        if isinstance(block, ast.Module | ast.ClassDef)
+        for node in block.body
+        if isinstance(node, FUNCTIONS)
     )
-    return sorted({(word, line) for node in inside for word, line in added(node)}, key=by_line)
+    found = {
+        Addition(target[0], target[1], target[2], function.name, target[0] in locals_of(function))
+        for function in outermost
+        for node in ast.walk(function)
+        for target in added(node)
+    }
+    return sorted(found, key=by_line)
 
 
-def by_line(addition: tuple[str, int]) -> int:
+def locals_of(function: ast.AST) -> set[str]:
+    """Return the variables of a function and of those in it, but for those it says are others'."""
+    nodes = list(ast.walk(function))
+    bound = {
+        node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    } | {node.arg for node in nodes if isinstance(node, ast.arg)}
+    others = {name for node in nodes if isinstance(node, ast.Global) for name in node.names}
+    return bound - others
+
+
+def by_line(addition: Addition) -> int:
     """Return what additions are sorted by."""
-    return addition[1]
+    return addition.line
 
 
-def added(node: ast.AST) -> Iterator[tuple[str, int]]:
-    """Yield what a piece of code adds to, and its line, if it is such a piece."""
+def added(node: ast.AST) -> Iterator[tuple[str, int, bool]]:
+    """Yield what a piece of code adds to, its line, and whether it is an attribute."""
     into: list[ast.expr] = []
     match node:
         case ast.Assign(targets=targets):
@@ -136,6 +182,6 @@ def added(node: ast.AST) -> Iterator[tuple[str, int]]:
             into = [target]
     for target in into:
         if isinstance(target, ast.Name):
-            yield target.id, target.lineno
+            yield target.id, target.lineno, False
         elif isinstance(target, ast.Attribute):
-            yield target.attr, target.lineno
+            yield target.attr, target.lineno, True
