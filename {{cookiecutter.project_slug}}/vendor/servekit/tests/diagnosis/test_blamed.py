@@ -52,3 +52,15 @@ def test_who_calls_what_keeps_a_loop_is_told_where_one_way_leads_to_most():
     busy.stacks[loop, SPOT] = 200
     [verdict] = judge(seconds_of(BLOCKED), {"0": busy, "1": busy}).verdicts
     assert verdict.places == (HOT,)
+
+
+def test_functions_of_the_same_name_have_callers_of_their_own():
+    hot, warm = Frame("index", "/srv/shop/a.py", 3), Frame("index", "/srv/shop/b.py", 4)
+    busy = Profile()
+    busy.stacks[Frame("one", "/srv/shop/c.py", 1), hot] = 60
+    busy.stacks[Frame("two", "/srv/shop/c.py", 9), warm] = 40
+    [verdict] = judge(seconds_of(BLOCKED), {"0": busy, "1": busy}).verdicts
+    assert verdict.places == (
+        "index /srv/shop/a.py:3 (60% of the busy samples), called by one /srv/shop/c.py:1",
+        "index /srv/shop/b.py:4 (40% of the busy samples), called by two /srv/shop/c.py:9",
+    )

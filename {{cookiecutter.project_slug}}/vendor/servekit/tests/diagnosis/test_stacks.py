@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, strategies as st
 
-from servekit.diagnosis.evidence import told_places
 from servekit.diagnosis.stacks import IDLE, Frame, Profile, alone, by_function
+from servekit.diagnosis.ways import told_places
 
 NAMES = st.sampled_from(["f", "A.g", "<module>", "h.<locals>.<lambda>", "f (x)", "a:b"])
 FILES = st.sampled_from(

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from servekit.diagnosis.shares import stall_shares
-from servekit.diagnosis.source import CALLED_BY
-from servekit.diagnosis.stacks import HOLDS, Profile, by_functions, own_frame
+from servekit.diagnosis.stacks import HOLDS, Profile, own_frame
+from servekit.diagnosis.ways import own_way, own_ways, told_callers, told_places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,12 +22,6 @@ OFTEN = 0.3
 """Of a worker's windows, by which one worker alone confirms a cause."""
 SOMETIMES = 0.1
 """The same for each of several workers."""
-HOT_SHARE = 0.3
-WARM_SHARE = 0.15
-WAY_MAX = 5
-"""Functions of a way that are told, the innermost ones."""
-MOSTLY_CALLED = 0.5
-"""Of a function's samples, from which on one way to it is told."""
 HELD_SHARE, FREE_SHARE = 0.5, 0.2
 HELD_SAMPLES_MIN = 10
 ACTIVITIES = {
@@ -204,64 +198,6 @@ class Evidence:
 
     def _profiles_of(self, workers: Iterable[str]) -> list[Profile]:
         return [self.profiles[name] for name in workers if name in self.profiles]
-
-
-def told_places(found: Counter[tuple[Frame, ...]], samples: int, of: str) -> tuple[str, ...]:
-    """Return the ways that stand out, each at the lines seen most; nothing if none does."""
-    # What starts the service is below everything.
-    own = Counter({way: n for way, n in found.items() if way and way[-1].name != "<module>"})
-    ranked = [(way, count / samples) for way, count in by_functions(own).most_common(3) if samples]
-    if not ranked or ranked[0][1] < HOT_SHARE:
-        return ()
-    return tuple(
-        f"{' -> '.join(f'{frame.name} {frame.place}' for frame in way)} ({share:.0%} of the {of})"
-        for way, share in ranked
-        if share >= WARM_SHARE
-    )
-
-
-def told_callers(found: Counter[tuple[Frame, ...]], samples: int, of: str) -> tuple[str, ...]:
-    """Return the innermost functions of ways that stand out, and the way to most samples of each.
-
-    Callers stand where they begin.
-    """
-    inner: Counter[tuple[Frame, ...]] = Counter()
-    for way, count in found.items():
-        inner[way[-1:]] += count
-    callers = {f"{name} ": by for (name, _), by in callers_of(found).items()}
-    return tuple(
-        place + next(by for name, by in callers.items() if place.startswith(name))
-        for place in told_places(inner, samples, of)
-    )
-
-
-def callers_of(found: Counter[tuple[Frame, ...]]) -> dict[tuple[str, str], str]:
-    """Return the way to most samples of each innermost function; nothing if there are many."""
-    callers: defaultdict[tuple[str, str], Counter[tuple[Frame, ...]]] = defaultdict(Counter)
-    for way, count in found.items():
-        if way:
-            before = tuple(frame for frame in way[:-1] if frame.name != "<module>")
-            callers[way[-1].name, way[-1].file][before] += count
-    told = {}
-    for function, ways in callers.items():
-        ((way, count),) = by_functions(ways).most_common(1)
-        by = " -> ".join(f"{frame.name} {frame.place}" for frame in way)
-        often = by and count >= MOSTLY_CALLED * ways.total()
-        told[function] = f"{CALLED_BY}{by}" if often else ""
-    return told
-
-
-def own_ways(stacks: Counter[tuple[Frame, ...]]) -> Counter[tuple[Frame, ...]]:
-    """Return samples by the own functions of their stacks; without any where there are none."""
-    found: Counter[tuple[Frame, ...]] = Counter()
-    for stack, count in stacks.items():
-        found[own_way(stack)] += count
-    return found
-
-
-def own_way(stack: Sequence[Frame]) -> tuple[Frame, ...]:
-    """Return the own functions of a stack, as many of the innermost as are told."""
-    return tuple(frame for frame in stack if frame.kind == "own")[-WAY_MAX:]
 
 
 def essence(profile: Profile) -> Profile:

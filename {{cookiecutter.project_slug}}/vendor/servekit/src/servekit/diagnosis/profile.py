@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from servekit.admin.client import AdminError
-from servekit.diagnosis.evidence import callers_of, own_ways
 from servekit.diagnosis.flame_graph import View, flame_graph
 from servekit.diagnosis.stacks import HOLDS, Profile, by_function, own_frame
+from servekit.diagnosis.ways import callers_of, own_ways
 
 if TYPE_CHECKING:
     from servekit.admin.client import AdminClient
