@@ -67,7 +67,10 @@ def long_call(name):
 
 
 async def records_of_each(call):
-    """Return the records of five calls of at most twelve, one of which may be missed."""
+    """Return the records of five calls of at most twelve, each with the seconds that it took.
+
+    One may be missed. A machine that has become faster since the call was chosen is not judged.
+    """
     found: list[Any] = []
     missed = 0
     async with Watched(quiet_seconds=0):
@@ -79,9 +82,9 @@ async def records_of_each(call):
                 wall, cpu = time.monotonic() - began, time.thread_time() - used
                 await asyncio.sleep(0.05)
             starved = wall > FAIR * cpu
-            located = [record for record in logs if record["location"]]
+            located = [(record, wall) for record in logs if record["location"]]
             found += located
-            missed += not located and not starved
+            missed += not located and not starved and wall > HELD_SECONDS / 2
             assert missed <= MISSED_MAX
             if len(found) >= TIMES:
                 return found
@@ -93,10 +96,10 @@ async def records_of_each(call):
 def test_a_call_into_c_is_found_with_its_line(name, factory):
     call = long_call(name)
     with asyncio.Runner(loop_factory=factory) as runner:
-        for record in runner.run(records_of_each(call)):
+        for record, seconds in runner.run(records_of_each(call)):
             assert "test_held_interpreter.py" in record["location"]
             assert record["cause"] == "cpu"
-            assert record["blocked_seconds"] >= max(HELD_SECONDS / 2, record.get("held_seconds", 0))
+            assert record["blocked_seconds"] >= max(seconds / 2, record.get("held_seconds", 0))
 
 
 def of_another_library(phase, info):
@@ -107,7 +110,7 @@ async def test_a_pause_of_the_collector_is_called_by_its_name():
     held: list[list[int]] = [[] for _ in range(1_000_000)]
     gc.callbacks.append(of_another_library)
     async with GcMonitor(registry=CollectorRegistry()):
-        for record in await records_of_each(gc.collect):
+        for record, _ in await records_of_each(gc.collect):
             assert record["cause"] == "garbage_collection"
             assert "gc_monitor" not in record["location"]
     gc.callbacks.remove(of_another_library)
