@@ -80,6 +80,13 @@ def test_memory_that_large_requests_take_and_give_back_is_no_growth():
     assert judge(windows, profiles()).verdicts == ()
 
 
+def test_a_peak_at_the_beginning_makes_growth_no_loss():
+    jagged = {**RISING, 1: 400.0}
+    [verdict] = judge(growing(seconds_of(), TASKS, jagged, "forget"), profiles()).verdicts
+    assert 0 < verdict.share <= 1
+    assert " -" not in verdict.sentence
+
+
 def test_a_worker_that_grows_by_half_as_much_is_told_with_the_one_that_shows_it():
     slowly = {second: 100.0 + 0.8 * second for second in range(1, 11)}
     metric = "process_resident_memory_bytes"

@@ -89,6 +89,12 @@ def test_beside_a_loop_that_stood_still_it_is_told_why_no_more_is_judged():
     assert told.startswith("what else ails it (4 readings of counters, 5 are needed: a loop that")
 
 
+def test_a_redis_that_is_away_is_named_where_its_cache_is_missed_though_nothing_fails():
+    levels = {BREAKERS["redis"]: {"cache": 2.0}}
+    windows = [replace(one, levels=levels) for one in seconds_of(SLOW, MISSES)]
+    assert "redis_away" in [one.cause for one in judge(windows, profiles()).verdicts]
+
+
 def test_a_breaker_that_is_open_is_not_blamed_for_what_takes_long_or_fails_elsewhere():
     levels = {metric: {"one": 2.0} for metric in BREAKERS.values()}
     for trouble in (SLOW, {f"{REQUEST}_count": {"500": 100.0}}):

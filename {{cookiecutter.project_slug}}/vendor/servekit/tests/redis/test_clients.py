@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import random
 import time
 from unittest.mock import Mock
@@ -6,7 +7,7 @@ from unittest.mock import Mock
 import pytest
 import redis.asyncio
 from prometheus_client import CollectorRegistry, generate_latest
-from redis.exceptions import ResponseError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from servekit.errors import StoreUnavailable
 from servekit.redis.clients import RedisClients
@@ -55,6 +56,21 @@ async def test_a_breaker_closes_by_itself_though_nobody_else_uses_its_pool(redis
         breaker.allow()  # a probe that finds nothing
         breaker.failed()
         await eventually(lambda: all(one.state == CLOSED for one in clients.breakers.values()))
+
+
+async def test_a_reply_to_a_ping_does_not_close_the_breaker_of_what_redis_refuses(redis_url):
+    async with RedisClients(redis_url) as clients:
+        breaker = clients.breakers["sessions"]
+        for _ in range(5):
+            with contextlib.suppress(NoPermissionError), breaker:
+                raise NoPermissionError("this user has no permissions to run 'evalsha'")
+        await asyncio.sleep(0)
+        await clients.recovered()
+        assert breaker.state != CLOSED
+        breaker.suspect()
+        breaker.refused = False
+        await clients.recovered()
+        assert breaker.state == CLOSED
 
 
 async def test_pipelines_keep_the_budget_too(proxy):

@@ -160,9 +160,9 @@ def held(after: Snapshot, before: Snapshot | None = None) -> list[Held]:
         if many and size > 0:
             first = min(many, key=lambda row: (len(row["through"]), -row["bytes"]))
             mostly = max(rows, key=lambda row: row["bytes"])["through"][-1:]
-            held = Held(name, first["place"], tuple(first["through"]), first["count"], size)
+            one = Held(name, first["place"], tuple(first["through"]), first["count"], size)
             added_at = tuple(first.get("added_at", ()))
-            found.append(replace(held, mostly="".join(mostly), added_at=added_at))
+            found.append(replace(one, mostly="".join(mostly), added_at=added_at))
     return sorted(found, key=lambda one: -one.bytes)
 
 

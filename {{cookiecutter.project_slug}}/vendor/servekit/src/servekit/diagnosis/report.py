@@ -63,13 +63,15 @@ def remarks(seen: Mapping[str, Any]) -> Iterator[str]:
         yield SCORE
     wanted = seen["sampled"].get("wanted")
     if seen["windows"]:
-        yield traffic([Window(**window) for window in seen["windows"]], wanted["seconds"])
+        windows = [Window(**window) for window in seen["windows"]]
+        ended_at = max(window.at for window in windows)  # of one that Ctrl-C ended
+        yield traffic(windows, wanted["seconds"] if seen["complete"] else ended_at)
     if seen["sampled"].get("load"):
         ended = (f"{count} x {status}" for status, count in seen["sampled"]["load"].items())
         targets = list(dict.fromkeys(target for _, target in wanted["requests"]))
         more = f" and {len(targets) - TOLD_MAX} more" if len(targets) > TOLD_MAX else ""
         sent = f"{wanted['base']} {', '.join(targets[:TOLD_MAX])}{more}"
-        seconds = f"{wanted['seconds'] + WARM_UP_SECONDS:g} s long"
+        seconds = f"{wanted['seconds'] + WARM_UP_SECONDS:g} s long" if seen["complete"] else "cut"
         if seen["sampled"].get("memory_holders") is not None:
             seconds += ", and again while objects were counted"
         yield f"own load of {sent}, {seconds}, ended with: {', '.join(ended)}"
@@ -140,7 +142,7 @@ def heading(verdict: Mapping[str, Any]) -> str:
     return (
         f"{html.escape(verdict['sentence'])}</h2><p>Score {verdict['score']} of 100<ul>{lines}</ul>"
         f"<pre>{html.escape(verdict['fix'])}</pre><p>Next: {html.escape(verdict['next'])}"
-        f"<p>Ruled out:<ul>{others}</ul>"
+        + (f"<p>Ruled out:<ul>{others}</ul>" if others else "")
     )
 
 

@@ -106,7 +106,7 @@ class Profile:
         """Return the samples by the function that ran, or by what was awaited."""
         found: Counter[Frame] = Counter()
         for stack, count in self.stacks.items():
-            found[stack[-2 if stack[-1].name.startswith(HOLDS) else -1]] += count
+            found[next(one for one in stack[::-1] if not one.name.startswith(HOLDS))] += count
         return found
 
     def own_lines(self) -> Counter[Frame]:

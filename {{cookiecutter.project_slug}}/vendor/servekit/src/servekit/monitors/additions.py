@@ -18,7 +18,7 @@ ADDING = re.compile("add|append(left)?|extend(left)?|insert|put(_nowait)?|setdef
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 OF_FUNCTION = re.compile(r"(\w+)(?:\.<locals>[\w.<>]*)? (?:closure|default|local) ")
 MODULE = ""
-STATE = re.compile(r"app\.state\.(\w+)")
+STATE = re.compile(r"(?:.* )?app\.state\.(\w+)")
 
 
 def added_at(name: str, place: str) -> list[str]:
@@ -40,7 +40,7 @@ def added_at(name: str, place: str) -> list[str]:
         around = str(getattr(here.get(around), "__qualname__", around)).partition(".")[0]
     elif STATE.fullmatch(name):
         files += modules
-    elif name.startswith(f"{here.get('__name__')}.{word}"):
+    elif name.partition("[")[0] == f"{here.get('__name__')}.{word}":
         files += [each for each in modules if vars(modules[each]).get(word) is here.get(word)]
         around = MODULE
     return [
@@ -108,12 +108,12 @@ def bound_in(body: ast.ClassDef, word: str) -> int:
     return min(lines, default=0)
 
 
-@lru_cache(256)
+@lru_cache(1)  # ten times as large as the file, and the child has little room
 def nodes(file: str) -> tuple[ast.AST, ...]:
     """Return the syntax tree of a file, node by node; nothing of one that cannot be read."""
     try:
         return tuple(ast.walk(ast.parse(Path(file).read_text(encoding="utf-8"))))
-    except (OSError, ValueError, SyntaxError):
+    except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
         return ()
 
 

@@ -132,10 +132,13 @@ class Walk:
 
     def _states(self) -> Iterator[tuple[str, Any]]:
         """Yield `app.state` of applications: what keeps it is the library's, as every task is."""
+        held = {}
         for application in self._of(is_application):
             state = vars(application).get("state")
-            if state is not None:
-                yield "app.state", state
+            if state is not None and vars(state).get("_state"):
+                held[getattr(application, "title", "")] = state
+        for title, state in held.items():
+            yield "app.state" if len(held) == 1 else f"{title} app.state", state
 
     def _tasks(self) -> Iterator[tuple[str, Any]]:
         for task in self._of(lambda kind: issubclass(kind, asyncio.Task)):

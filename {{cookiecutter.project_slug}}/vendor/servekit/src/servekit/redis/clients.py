@@ -195,7 +195,11 @@ class RedisClients(Reserves):
             await self._probe()
 
     async def _probe(self) -> None:
-        shut = (name for name, breaker in self.breakers.items() if breaker.state != CLOSED)
+        shut = (
+            name
+            for name, breaker in self.breakers.items()
+            if breaker.state != CLOSED and not breaker.refused
+        )
         # What a probe finds is the breaker's to know.
         probes = (getattr(self, name).ping() for name in shut)
         await asyncio.gather(*probes, return_exceptions=True)

@@ -19,7 +19,7 @@ from redis.exceptions import (
 
 from servekit.errors import UNAVAILABLE, StoreUnavailable, WorkerBusy, is_refusal, reason_of
 from servekit.event_log import get_logger
-from servekit.resilience.breaker import Breaker
+from servekit.resilience.breaker import CLOSED, Breaker
 from servekit.resilience.deadlines import remaining
 from servekit.resilience.retry_budget import RetryBudget
 
@@ -180,12 +180,15 @@ class RedisBreaker(Breaker):
     """
 
     reason = ""
+    refused = False
+    """Whether Redis replied, and refused the command: another command is no proof of this one."""
 
     def opened(self) -> None:
         log.warning("redis_breaker_opened", pool=self.name, reason=self.reason)
 
     def suspect(self) -> None:
-        self.reason = "its invalidation channel fell silent"
+        if self.state == CLOSED:
+            self.reason, self.refused = "its invalidation channel fell silent", False
         super().suspect()
 
     def closed(self) -> None:
@@ -206,7 +209,7 @@ class RedisBreaker(Breaker):
         elif isinstance(error, WorkerBusy):
             self.abandoned()
         elif isinstance(error, UNAVAILABLE):
-            self.reason = reason_of(error)
+            self.reason, self.refused = reason_of(error), isinstance(error, ResponseError)
             self.failed()
         elif isinstance(error, Exception):
             self.succeeded()  # Redis replied; it disliked the command.

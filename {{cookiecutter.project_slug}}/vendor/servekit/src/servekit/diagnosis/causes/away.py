@@ -21,10 +21,10 @@ def away_cause(evidence: Evidence, neighbour: str) -> Verdict | None:
 
     def holds(window: Window) -> bool:
         return (
-            window.failed > 0
+            window.is_troubled
             and not window.is_stalled
-            and window.misses(neighbour)
             and bool(open_breakers(window, neighbour))
+            and (window.failed > 0 or is_missed_by_cache(window, neighbour))
         )
 
     found = evidence.confirmed(holds)
@@ -33,7 +33,8 @@ def away_cause(evidence: Evidence, neighbour: str) -> Verdict | None:
     shut = sorted({name for window in found for name in open_breakers(window, neighbour)})
     failed = sum(window.failed for window in found)
     share = failed / (evidence.total(lambda window: window.requests) or 1.0)
-    if share < FAILED_SHARE:
+    slow = sum(window.slow for window in found if is_missed_by_cache(window, neighbour))
+    if share < FAILED_SHARE and not slow:
         return None  # nobody misses it
     cause, workers = f"{neighbour}_away", names(found)
     return Verdict(
@@ -46,6 +47,11 @@ def away_cause(evidence: Evidence, neighbour: str) -> Verdict | None:
         f"{share:.0%} of all requests failed meanwhile",
         route=most(found, f"{REQUEST}_sum"),
     )
+
+
+def is_missed_by_cache(window: Window, neighbour: str) -> bool:
+    """Whether look-ups that Redis would have answered took their time elsewhere."""
+    return neighbour == "redis" and window.total("cache_misses_total") > 0
 
 
 def open_breakers(window: Window, neighbour: str) -> list[str]:

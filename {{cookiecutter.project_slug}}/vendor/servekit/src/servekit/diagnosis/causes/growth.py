@@ -115,18 +115,17 @@ def grew(
         return None
     workers = tuple(sorted(grown))
     windows = [window for window in evidence.windows if window.worker in grown]
-    ends = [(each[0], each[-1]) for name, each in evidence.by_worker().items() if name in grown]
-    begun = {first.worker: first.at for first, _ in ends}
-    seconds = sum(last.at - first.at for first, last in ends) / len(grown)
-    left = sum(read(last) for _, last in ends)
-    rise = left - sum(read(first) for first, _ in ends)
+    of_each = [each for name, each in evidence.by_worker().items() if name in grown]
+    begun = {each[0].worker: each[0].at for each in of_each}
+    seconds = sum(each[-1].at - each[0].at for each in of_each) / len(grown)
+    left = sum(read(each[-1]) for each in of_each)
+    rise = sum(risen([read(window) for window in each]) for each in of_each)
     answered = sum(window.requests for window in windows if window.at > begun[window.worker])
     unit, *_ = growing.unit.split()
     each_request = f", {short_number(rise / answered)} {unit} a request" if answered else ""
     collections = sum(window.total("python_gc_collections_total") for window in windows)
-    each = [windows for worker, windows in evidence.by_worker().items() if worker in grown]
-    connections = sum(added(one, "worker_connections") for one in each)
-    requests = sum(added(one, "http_server_active_requests") for one in each)
+    connections = sum(added(one, "worker_connections") for one in of_each)
+    requests = sum(added(one, "http_server_active_requests") for one in of_each)
     return Verdict(
         growing.cause,
         score(rise / seconds / len(grown), growing.limit, growing.full),
@@ -141,6 +140,12 @@ def grew(
             f"Garbage: {collections:.0f} collections meanwhile",
         ),
     )
+
+
+def risen(values: Sequence[float]) -> float:
+    """Return by how much values rose, a peak at the beginning aside."""
+    third = len(values) // 3
+    return max(values[-third:]) - min(values[:third])
 
 
 def steady(values: Sequence[float]) -> float:
