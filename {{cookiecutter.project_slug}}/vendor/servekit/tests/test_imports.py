@@ -22,7 +22,7 @@ MAY_IMPORT = {
     },
     "routing": {"foreign", "scope"},
     "foreign": set(),
-    "monitors": {"awaits", "cpus", "lent", "own_code", "process_memory"},
+    "monitors": {"awaits", "cpus", "lent", "own_code", "process_memory", "syntax"},
     "layers": {
         "draining", "errors", "foreign", "hang_up", "notation", "problems", "redis",
         "refusal_log", "remembered", "resilience", "routing", "scope", "unsendable",
@@ -47,7 +47,7 @@ MAY_IMPORT = {
     },
     "admin": {"edge", "supervisor"},
     "console": {"admin", "background", "logs", "notation", "supervisor"},
-    "diagnosis": {"admin", "notation", "own_code"},
+    "diagnosis": {"admin", "notation", "own_code", "syntax"},
     "start": {
         "admin", "configuration", "console", "cpus", "diagnosis", "edge", "import_string",
         "background", "install", "layers", "logs", "monitors", "notation", "own_code", "redis",

@@ -57,7 +57,6 @@ def test_nothing_else_of_clients_is_remembered_without_a_bound_in_bytes():
         "offload/route_threads.py",
         "diagnosis/remedies.py",
         "diagnosis/source.py",
-        "monitors/additions.py",
         "own_code.py",
         "remembered.py",
     }

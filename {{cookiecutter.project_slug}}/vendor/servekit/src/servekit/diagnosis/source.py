@@ -6,8 +6,9 @@ import ast
 import linecache
 import re
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from servekit.syntax import last_word, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -83,18 +84,10 @@ def named_in(call: ast.Call) -> Iterator[str]:
         yield last_word(given.func if isinstance(given, ast.Call) else given)
 
 
-def last_word(expression: ast.expr) -> str:
-    """Return the name or the attribute that an expression ends with."""
-    return getattr(expression, "attr", "") or getattr(expression, "id", "")
-
-
 @lru_cache(256)
 def nodes(file: str) -> tuple[ast.AST, ...]:
-    """Return the syntax tree of a file, node by node; nothing of one that is not here."""
-    try:
-        return tuple(ast.walk(ast.parse(Path(file).read_text(encoding="utf-8"))))
-    except (OSError, ValueError, SyntaxError):
-        return ()
+    """Return the syntax tree of a file, node by node."""
+    return tuple(ast.walk(parsed(file)))
 
 
 def same_lock(one: Frame, other: Frame, within: Mapping[str, list[str]]) -> bool:

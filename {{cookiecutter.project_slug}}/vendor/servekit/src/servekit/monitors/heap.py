@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import gc
 import json
 import os
@@ -16,9 +15,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NoReturn
 
-from servekit.monitors.additions import added_at, attribute_of_class, attribute_of_state
 from servekit.monitors.holders import Walk
-from servekit.monitors.names import place_of, type_name
+from servekit.monitors.names import type_name
+from servekit.monitors.program import Program
 from servekit.own_code import is_own
 from servekit.process_memory import free_bytes, rss_bytes
 
@@ -163,15 +162,14 @@ def holders(walk: Walk, top: int) -> list[dict[str, Any]]:
     """Return who holds many objects, or large ones: its name, and the types on the way in."""
     many = [one for one in walk.holders if one.count >= COUNT_MIN or one.bytes >= BYTES_MIN]
     many.sort(key=lambda one: -one.bytes)
-    place, adding = functools.cache(place_of), functools.cache(added_at)
-    attribute, state = functools.cache(attribute_of_class), functools.cache(attribute_of_state)
+    program = Program()
     rows = []
     for one in many[:top]:
         name, through = one.path()
         row = {"held_by": name, "through": through, "count": one.count, "bytes": one.bytes}
-        bound = attribute(one.owner, name) if one.owner else ""
-        at = walk.places.get(one.root) or place(name)
+        bound = program.attribute_of_class(one.owner, name)
+        at = walk.places.get(one.root) or program.place_of(name)
         if not is_own(at.rpartition(":")[0] or LIBRARY):
-            at = state(name) or bound or at
-        rows.append(row | {"place": at, "added_at": adding(name, bound or at)})
+            at = program.attribute_of_state(name) or bound or at
+        rows.append(row | {"place": at, "added_at": program.added_at(name, bound or at)})
     return rows

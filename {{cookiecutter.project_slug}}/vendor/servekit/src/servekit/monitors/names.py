@@ -1,14 +1,11 @@
-"""The names under which an object holds others, and the places of those names in the source."""
+"""The names under which an object holds others."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import gc
-import re
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import (
     BuiltinFunctionType,
     CodeType,
@@ -17,13 +14,10 @@ from types import (
     MemberDescriptorType,
     MethodType,
 )
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from servekit.awaits import awaits
-from servekit.own_code import begins_at, is_own
-
-if TYPE_CHECKING:
-    import ast
+from servekit.own_code import begins_at
 
 KEYS_MAX = 20
 PLAIN = frozenset({CodeType, BuiltinFunctionType, property, staticmethod, classmethod})
@@ -118,33 +112,6 @@ def called_by(called: Any) -> Any:
     """Return what a partial or a method calls."""
     called = getattr(called, "func", called)
     return getattr(called, "__func__", called)
-
-
-def place_of(name: str) -> str:
-    """Return `file:line` of where a name of the program's own code is bound; "" if not known."""
-    import ast  # by who asks, not by every worker
-
-    words = re.split(r"[ \[]", name, maxsplit=1)[0].split(".")
-    for length in range(len(words) - 1, 0, -1):
-        file = getattr(sys.modules.get(".".join(words[:length])), "__file__", None)
-        if file and is_own(file):
-            try:
-                body = ast.parse(Path(file).read_text(encoding="utf-8")).body
-            except (OSError, ValueError, SyntaxError):
-                return ""
-            return f"{file}:{line}" if (line := line_of(body, words[length:])) else ""
-    return ""
-
-
-def line_of(body: list[ast.stmt], words: list[str]) -> int:
-    """Return the line of the statement that binds the first word; for a class, the next in it."""
-    for statement in body:
-        named = getattr(statement, "targets", None) or [getattr(statement, "target", statement)]
-        bound = {getattr(one, "id", None) or getattr(one, "name", None) for one in named}
-        if words[0] in bound:
-            inner: list[ast.stmt] = getattr(statement, "body", [])
-            return (words[1:] and line_of(inner, words[1:])) or statement.lineno
-    return 0
 
 
 def type_name(kind: type) -> str:

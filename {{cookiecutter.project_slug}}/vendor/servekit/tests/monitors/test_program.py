@@ -5,6 +5,10 @@ import sys
 
 import pytest
 
+from servekit.monitors import program
+from servekit.monitors.program import Program
+from servekit.monitors.sources import Source, read
+
 SHOP = """
 import collections
 
@@ -81,11 +85,9 @@ def added_at(tmp_path, monkeypatch):
     for name in ("shop", "cart"):
         monkeypatch.setitem(sys.modules, name, importlib.import_module(name))
 
-    def added_at(name):
-        from servekit.monitors.additions import added_at
-
+    def added_at(name, program=None):
         found = []
-        for place in added_at(name, f"{tmp_path}/shop.py:3"):
+        for place in (program or Program()).added_at(name, f"{tmp_path}/shop.py:3"):
             file, _, line = place.rpartition(":")
             text = (SHOP if file.endswith("shop.py") else CART).splitlines()[int(line) - 1]
             found.append(f"{file.rpartition('/')[2]} {text.strip()}")
@@ -102,20 +104,37 @@ def test_lines_in_functions_that_add_to_what_a_name_holds(added_at, name):
 def test_the_attribute_of_an_own_class_and_of_the_applications_state_is_found_where_it_is_bound(
     added_at, tmp_path
 ):
-    from servekit.monitors.additions import attribute_of_class, attribute_of_state
-
-    poller = sys.modules["shop"].Poller
+    asked, poller = Program(), sys.modules["shop"].Poller
     line = SHOP.splitlines().index("        self.samples = []") + 1
-    assert attribute_of_class(poller, "app.state.poller.samples") == f"{tmp_path}/shop.py:{line}"
-    assert attribute_of_class(poller, "app.state.poller.other") == ""
-    assert attribute_of_class(dict, "app.state.poller.samples") == ""
+    assert (
+        asked.attribute_of_class(poller, "app.state.poller.samples") == f"{tmp_path}/shop.py:{line}"
+    )
+    assert asked.attribute_of_class(poller, "app.state.poller.other") == ""
+    assert asked.attribute_of_class(dict, "app.state.poller.samples") == ""
     line = CART.splitlines().index("    app.state.poller = 1") + 1
-    assert attribute_of_state("app.state.poller.samples") == f"{tmp_path}/cart.py:{line}"
-    assert attribute_of_state("app.state.other") == attribute_of_state("shop.SEEN") == ""
+    assert asked.attribute_of_state("app.state.poller.samples") == f"{tmp_path}/cart.py:{line}"
+    assert (
+        asked.attribute_of_state("app.state.other") == asked.attribute_of_state("shop.SEEN") == ""
+    )
 
 
 def test_a_file_that_is_gone_or_no_python_has_no_lines(tmp_path):
-    from servekit.monitors.additions import additions
-
     (tmp_path / "bad.py").write_text("def (")
-    assert additions(f"{tmp_path}/bad.py") == additions(f"{tmp_path}/none.py") == []
+    assert read(f"{tmp_path}/bad.py") == read(f"{tmp_path}/none.py") == Source()
+
+
+def test_each_file_is_read_once_whatever_is_asked(added_at, monkeypatch):
+    opened = []
+
+    def counted(file):
+        opened.append(file)
+        return read(file)
+
+    monkeypatch.setattr(program, "read", counted)
+    asked = Program()
+    for name in (*NAMES, *(f"app.state.attribute_{number}" for number in range(30))):
+        added_at(name, asked)
+        asked.place_of(name)
+        asked.attribute_of_state(name)
+        asked.attribute_of_class(sys.modules["shop"].Poller, name)
+    assert len(opened) == len(set(opened)) > 2
