@@ -23,6 +23,12 @@ from servekit.testing import patience
 MODULE_LEVEL: list[object] = []
 
 
+@pytest.fixture(autouse=True)
+def _in_turn_with_other_tests(monkeypatch):
+    """Let the child be no nicer than who waits for it, which is a test with a limit."""
+    monkeypatch.setattr(heap, "NICE", 0)
+
+
 class Leaked:
     pass
 
