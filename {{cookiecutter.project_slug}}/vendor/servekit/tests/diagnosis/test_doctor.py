@@ -2,8 +2,10 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
+import time
 from typing import Any, cast
 
 import pytest
@@ -72,18 +74,28 @@ def doctor(start_service, tmp_path):
     service = start_service("ailing", folder=tmp_path, WORKERS=2)
     ports = {"ADMIN_PORT": service.admin_url.rpartition(":")[2]}
     ports["PORT"] = service.url.rpartition(":")[2]
+    seen = tmp_path / "seen.json"
 
-    def doctor(*arguments: str) -> tuple[subprocess.CompletedProcess[str], Any]:
-        done = subprocess.run(
-            [sys.executable, "-m", "ailing", "doctor", "--json", "seen.json", *arguments],
+    def doctor(
+        *arguments: str, interrupted: bool = False
+    ) -> tuple[subprocess.CompletedProcess[str], Any]:
+        command = [sys.executable, "-m", "ailing", "doctor", "--json", "seen.json", *arguments]
+        with subprocess.Popen(
+            command,
             cwd=tmp_path,
             env=ports,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=patience(40),
-            check=False,
-        )
-        seen = tmp_path / "seen.json"
+        ) as running:
+            if interrupted:
+                ends = time.monotonic() + patience(30)
+                while not (seen.exists() and json.loads(seen.read_text())["windows"]):
+                    assert time.monotonic() < ends
+                    time.sleep(0.1)
+                running.send_signal(signal.SIGINT)
+            told = running.communicate(timeout=patience(40))
+        done = subprocess.CompletedProcess(command, running.returncode, *told)
         return done, json.loads(seen.read_text()) if seen.exists() else {}
 
     return doctor
@@ -166,6 +178,16 @@ def test_without_requests_there_is_nothing_to_judge(doctor):
     assert done.returncode == 2, done.stdout
     assert "0 requests came meanwhile" in done.stdout
     assert seen["complete"]
+
+
+def test_who_ends_it_by_ctrl_c_is_told_what_was_seen_until_then(doctor):
+    asked = ["--seconds", "100", "--url", "/well", "--rate", "20"]
+    done, seen = doctor(*asked, interrupted=True)
+    assert done.returncode in {0, 1, 2}, done.stderr
+    assert not seen["complete"]
+    assert seen["sampled"]["load"]["200"] > 5
+    assert "/well, cut, ended with: " in done.stdout
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -161,6 +161,18 @@ def test_counters_of_a_part_of_the_time_are_said_to_be_such():
     assert "as counted in 2 of 12 s: a worker that stands still" in traffic(windows, 12)
 
 
+def test_what_was_seen_until_somebody_ended_it_is_told_of_that_time():
+    windows = [Window(worker, float(at), 1.0, {}) for at in (1, 2) for worker in "01"]
+    sampled = {"wanted": WANTED, "failures": [], "load": {"200": 5}}
+    cut = summary(document(windows, {}, complete=False, sampled=sampled))
+    assert "traffic: 0 requests" in cut
+    assert "counted in" not in cut
+    assert "own load of http://a /, cut, ended with: 5 x 200" in cut
+    whole = summary(document(windows, {}, complete=True, sampled=sampled))
+    assert "as counted in 2 of 9 s" in whole.replace("\n ", "")
+    assert "own load of http://a /, 10 s long, ended with" in whole
+
+
 def test_a_line_of_the_source_is_shown_below_its_place_if_the_file_is_here(tmp_path, monkeypatch):
     (tmp_path / "shop.py").write_text("async def pay():\n    async with ledger:\n        ...\n")
     monkeypatch.chdir(tmp_path)

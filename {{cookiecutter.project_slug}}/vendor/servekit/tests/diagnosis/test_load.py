@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -87,10 +88,35 @@ async def test_answers_that_come_after_the_sampling_are_waited_for():
 
     def sent(base: str) -> dict[str, int]:
         wanted = doctor.Examination(seconds=0, base=base, requests=(GET,), rate=2)
-        with doctor.load(wanted) as answers:
+        answers: dict[str, int] = {}
+        with doctor.load(wanted, answers):
             pass
         return answers
 
     server = await asyncio.start_server(late, "127.0.0.1", 0)
     async with server:
         assert await asyncio.to_thread(sent, base_of(server)) == {"200": 2}
+
+
+async def test_an_interrupted_load_sends_no_more_and_tells_what_ended_how():
+    came = []
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        came.append(time.monotonic())
+        await asyncio.sleep(0.3)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    def sent(base: str) -> dict[str, int]:
+        answers: dict[str, int] = {}
+        wanted = doctor.Examination(seconds=600, base=base, requests=(GET,), rate=20)
+        with suppress(KeyboardInterrupt), doctor.load(wanted, answers):
+            while len(came) < 5:
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+        return answers
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        answers = await asyncio.to_thread(sent, base_of(server))
+    assert answers == {"200": len(came)}

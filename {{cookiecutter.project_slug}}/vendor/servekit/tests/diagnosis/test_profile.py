@@ -2,13 +2,20 @@
 
 import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
+from typing import cast
 
 import pytest
 
+from servekit.admin.client import AdminClient
+from servekit.diagnosis.profile import VIEWS, Sampling, Taken, summary, take_profile
+from servekit.diagnosis.stacks import Frame, Profile
 from servekit.testing import patience
 
 APPLICATION = """
@@ -102,6 +109,41 @@ def test_where_requests_wait_is_told_by_route_and_line(profile, tmp_path):
     page = (tmp_path / "w.html").read_text()
     assert "Where requests wait" in page
     assert "/wait/{number}" in page
+
+
+def test_ctrl_c_waits_for_no_worker():
+    over = threading.Event()
+
+    class Client:
+        def ready(self, _: int | None) -> list[dict[str, int]]:
+            return [{"slot": 0}, {"slot": 1}]
+
+        def debug(self, *_: object, **__: object) -> bytes:
+            os.kill(os.getpid(), signal.SIGINT)
+            over.wait(patience(30))
+            return b""
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        take_profile(cast("AdminClient", Client()), Sampling(60, 100))
+    assert time.monotonic() - began < patience(10)
+    over.set()
+
+
+def test_what_a_request_awaits_and_holds_meanwhile_stands_behind_its_line():
+    """The outermost and the innermost of what is awaited, libraries' between them left out."""
+    route, own = Frame("/pay"), Frame("pay", "/srv/shop/a.py", 3)
+    get, send, read = (Frame(name, "/x/site-packages/httpx.py", 1) for name in ("get", "send", "r"))
+    profile = Profile()
+    profile.stacks[route, own, get, send, read, Frame("(holds a database connection)")] = 3000
+    profile.stacks[route, own, get] = 1000
+    profile.stacks[Frame("/x"), own] = 500
+    assert summary(Taken(profile, "", [], VIEWS["waits"])) == [
+        "4.5 s of requests, of which they waited",
+        " 66.7%  pay  /srv/shop/a.py:3  /pay  awaits get ... r  (holds a database connection)",
+        " 22.2%  pay  /srv/shop/a.py:3  /pay  awaits get",
+        " 11.1%  pay  /srv/shop/a.py:3  /x",
+    ]
 
 
 def test_time_that_is_computed_is_told_apart_and_a_kept_profile_can_be_drawn(profile, tmp_path):

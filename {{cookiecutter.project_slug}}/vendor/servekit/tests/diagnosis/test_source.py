@@ -27,6 +27,7 @@ class Stock:
         asyncio.create_task(self.watch())
         asyncio.create_task(self.level())
         self.watch()
+        asyncio.run(self.watch())
 """
 
 

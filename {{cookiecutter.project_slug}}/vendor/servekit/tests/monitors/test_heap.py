@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 import uvloop
+from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from bench.monitors import heap_pause_ms
 from servekit import process_memory
@@ -87,6 +89,15 @@ async def test_what_is_held_is_counted_once(name):
     finally:
         gc.unfreeze()
         MODULE_LEVEL.clear()
+
+
+async def test_the_state_of_each_of_several_applications_is_told_with_its_title():
+    applications = [Starlette(), FastAPI(title="Shop"), FastAPI(title="Desk")]
+    for application in applications[1:]:
+        application.state.kept = [bytes(300) for _ in range(1000)]
+    told = json.loads(await Profiling().heap({"top": 10_000}))
+    names = {row["held_by"] for row in told["holders"]}
+    assert {"Shop app.state.kept", "Desk app.state.kept"} <= names
 
 
 def test_a_million_objects_are_counted_while_the_loop_runs():

@@ -51,6 +51,22 @@ def remember():
     return call
 
 call = remember()
+
+class Registry:
+    orders: object = None
+    first = last = None
+
+def swap(SEEN):
+    global BODIES
+    SEEN["argument"] = 1
+    BODIES += [1]
+
+def make():
+    class Local:
+        def grow(self):
+            self.grown.append(1)
+
+COUNTS = collections.Counter()
 """
 CART = """
 from shop import BODIES, OTHER as SEEN
@@ -60,13 +76,17 @@ async def keep():
     SEEN["x"] = 1
 
 def set_up(app):
+    app.other.poller = 0
     app.state.poller = 1
+    app.state.poller.append(2)
 """
 NAMES = {
     "shop.SEEN": ["shop.py SEEN[number] = number", "shop.py SEEN.setdefault(number, [])"],
     "shop.SEEN['x']": ["shop.py SEEN[number] = number", "shop.py SEEN.setdefault(number, [])"],
     "shop.COUNTS": ["shop.py COUNTS[number] += 1"],
-    "shop.BODIES": ["cart.py BODIES.append(1)"],
+    "shop.BODIES": ["shop.py BODIES += [1]", "cart.py BODIES.append(1)"],
+    "app.state.poller": ["cart.py app.state.poller.append(2)"],
+    "shop.registry.grown": ["shop.py self.grown.append(1)"],
     "timer shop.Poller.poll.samples": ["shop.py self.samples.append(1)"],
     "shop.closing.<locals>.call closure kept": ["shop.py kept += [1]"],
     "shop.unlike.<locals>.<lambda> closure kept": ["shop.py kept.append(1)"],
@@ -110,12 +130,31 @@ def test_the_attribute_of_an_own_class_and_of_the_applications_state_is_found_wh
         asked.attribute_of_class(poller, "app.state.poller.samples") == f"{tmp_path}/shop.py:{line}"
     )
     assert asked.attribute_of_class(poller, "app.state.poller.other") == ""
+    line = SHOP.splitlines().index("    first = last = None") + 1
+    assert asked.attribute_of_class(sys.modules["shop"].Registry, "x.last").endswith(f":{line}")
     assert asked.attribute_of_class(dict, "app.state.poller.samples") == ""
     line = CART.splitlines().index("    app.state.poller = 1") + 1
     assert asked.attribute_of_state("app.state.poller.samples") == f"{tmp_path}/cart.py:{line}"
     assert (
         asked.attribute_of_state("app.state.other") == asked.attribute_of_state("shop.SEEN") == ""
     )
+
+
+def test_a_name_is_bound_by_the_first_statement_that_does_in_its_module_or_class(
+    added_at, tmp_path
+):
+    lines = {
+        "shop.OTHER['x'][...]": "SEEN, OTHER = {}, {}",
+        "shop.COUNTS": "COUNTS = collections.Counter()",
+        "shop.Registry.orders.following": "    orders: object = None",
+        "shop.Poller.poll": "    def poll(self):",
+        "shop.closing.<locals>.call closure kept": "def closing():",
+        "shop.Registry.none": "class Registry:",
+    }
+    asked = Program()
+    for name, line in lines.items():
+        assert asked.place_of(name) == f"{tmp_path}/shop.py:{SHOP.splitlines().index(line) + 1}"
+    assert asked.place_of("shop.none") == asked.place_of("none.SEEN") == ""
 
 
 def test_a_file_that_is_gone_or_no_python_has_no_lines(tmp_path):

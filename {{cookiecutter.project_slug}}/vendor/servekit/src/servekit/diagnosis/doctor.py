@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,11 +66,9 @@ def examine(client: AdminClient, wanted: Examination) -> tuple[int, str]:
     if wanted.requests:
         refuse_silence(wanted.base)
     sampler = Sampler(client, wanted)
-    with load(wanted) as answers:
-        try:
-            sampler.sample()
-        except KeyboardInterrupt:
-            sampler.complete = False
+    answers: dict[str, int] = {}
+    with suppress(KeyboardInterrupt), load(wanted, answers):
+        sampler.sample()
     seen = sampler.document(load=answers)
     growing = [verdict for verdict in seen["verdicts"] if verdict["cause"] == "memory_growth"]
     if growing and sampler.complete:
@@ -93,7 +91,7 @@ def who_holds(
     """Return who holds what a worker has ever more of, under the same load; None if unknown."""
     seconds = min(wanted.seconds, SECONDS_MAX)
     try:
-        with load(replace(wanted, seconds=seconds + COUNTING_SECONDS), ends=False):
+        with load(replace(wanted, seconds=seconds + COUNTING_SECONDS)):
             return holders(client, worker, seconds)
     except KeyboardInterrupt:
         failures.append("who holds the memory was not asked to the end: Ctrl-C")
@@ -202,11 +200,13 @@ class Sampler:
 
 
 @contextmanager
-def load(wanted: Examination, *, ends: bool = True) -> Iterator[dict[str, int]]:
-    """Send requests from another process while this is open; yields what ended how, if it ends."""
-    answers: dict[str, int] = {}
+def load(wanted: Examination, answers: dict[str, int] | None = None) -> Iterator[None]:
+    """Send requests from another process while this is open, and tell `answers` what ended how.
+
+    They end in time, and early if this is interrupted; where nobody asks for answers, at once.
+    """
     if not wanted.requests:
-        yield answers
+        yield
         return
     seconds = wanted.seconds + WARM_UP_SECONDS
     told = Load(wanted.base, wanted.requests, wanted.rate, seconds).written()
@@ -216,14 +216,22 @@ def load(wanted: Examination, *, ends: bool = True) -> Iterator[dict[str, int]]:
     with process:
         assert process.stdin is not None  # noqa: S101 - as was asked for
         process.stdin.write(told)
-        process.stdin.close()
-        process.stdin = None  # or `communicate` would want to flush it
+        process.stdin.flush()
         try:
-            yield answers
-            if ends:  # by itself: each of its requests has a time limit
-                answers |= json.loads(process.communicate()[0] or b"{}")
+            yield
+            tell(process, answers)
+        except KeyboardInterrupt:
+            process.stdin.close()  # so it sends no more
+            tell(process, answers)
+            raise
         finally:
             process.kill()
+
+
+def tell(process: subprocess.Popen[bytes], answers: dict[str, int] | None) -> None:
+    """Tell what ended how once all have, if anybody asks: each request has a time limit."""
+    if answers is not None and process.stdout is not None:
+        answers |= json.loads(process.stdout.read() or b"{}")
 
 
 @contextmanager

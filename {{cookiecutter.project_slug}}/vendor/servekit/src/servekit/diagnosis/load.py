@@ -1,12 +1,15 @@
-"""Open-loop load in a process of its own, which reads what to send from its input."""
+"""Open-loop load in a process of its own: its input tells what to send, and by its end to end."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
+import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import cycle
 from typing import TYPE_CHECKING
@@ -33,8 +36,8 @@ class Load:
     seconds: float
 
     def written(self) -> bytes:
-        """Return it as the input of the process that sends it."""
-        return json.dumps(asdict(self)).encode()
+        """Return it as a line for the process that sends it."""
+        return json.dumps(asdict(self)).encode() + b"\n"
 
 
 def read_load(text: str) -> Load:
@@ -44,11 +47,11 @@ def read_load(text: str) -> Load:
     return Load(requests=requests, **told)
 
 
-async def send_load(load: Load) -> dict[str, int]:
+async def send_load(load: Load, over: asyncio.Event | None = None) -> dict[str, int]:
     """Send requests at times that no answer moves; return how many ended with which status.
 
     A connection each, so that all workers get some. `failed: ` and why are those without an answer,
-    `unsent` those that found too many under way.
+    `unsent` those that found too many under way. Once it is `over` no more are sent.
     """
     ended: Counter[str] = Counter()
     under_way: set[asyncio.Task[None]] = set()
@@ -66,17 +69,38 @@ async def send_load(load: Load) -> dict[str, int]:
         except OSError as error:
             ended[f"failed: {error.strerror or error}"] += 1
 
-    begun = time.monotonic()
-    for number in range(int(load.rate * load.seconds)):
-        await asyncio.sleep(max(0.0, begun + number / load.rate - time.monotonic()))
-        if len(under_way) >= UNDER_WAY_MAX:
-            ended["unsent"] += 1
-            continue
-        task = asyncio.create_task(send(next(heads)))
-        under_way.add(task)
-        task.add_done_callback(under_way.discard)
+    async def send_all() -> None:
+        begun = time.monotonic()
+        for number in range(int(load.rate * load.seconds)):
+            await asyncio.sleep(max(0.0, begun + number / load.rate - time.monotonic()))
+            if len(under_way) >= UNDER_WAY_MAX:
+                ended["unsent"] += 1
+                continue
+            task = asyncio.create_task(send(next(heads)))
+            under_way.add(task)
+            task.add_done_callback(under_way.discard)
+
+    sending = asyncio.create_task(send_all())
+    ending = asyncio.create_task((over or asyncio.Event()).wait())
+    await asyncio.wait({sending, ending}, return_when=asyncio.FIRST_COMPLETED)
+    sending.cancel()
+    ending.cancel()
     await asyncio.gather(*under_way)
     return dict(ended)
+
+
+async def send_until_told() -> dict[str, int]:
+    """Send what the first line of the input tells, to its end or to that of the input."""
+    told = read_load(sys.stdin.readline())
+    loop, over = asyncio.get_running_loop(), asyncio.Event()
+
+    def wait() -> None:
+        sys.stdin.read()
+        with suppress(RuntimeError):  # the loop is closed: all was sent
+            loop.call_soon_threadsafe(over.set)
+
+    threading.Thread(target=wait, daemon=True).start()
+    return await send_load(told, over)
 
 
 def message(request: Request, host: str) -> bytes:
@@ -104,4 +128,5 @@ async def exchange(data: bytes, host: str | None, port: int) -> str:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(send_load(read_load(sys.stdin.read())))))  # noqa: T201 - the answer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who reads the answer
+    print(json.dumps(asyncio.run(send_until_told())))  # noqa: T201 - the answer

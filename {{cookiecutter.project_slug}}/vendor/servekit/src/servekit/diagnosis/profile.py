@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from collections import Counter
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ from servekit.diagnosis.stacks import HOLDS, Profile, by_function, own_frame
 from servekit.diagnosis.ways import callers_of, own_ways
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from servekit.admin.client import AdminClient
 
 ENDINGS = {"html": "html", "speedscope": "json", "collapsed": "txt"}
@@ -73,17 +76,22 @@ def take_profile(client: AdminClient, sampling: Sampling) -> Taken:
     options = {"seconds": seconds, "hertz": hertz, "mode": sampling.mode, "format": "collapsed"}
     told = f"Workers {', '.join(map(str, slots))}; {seconds:g} s, up to {hertz:g} samples a second."
     taken = Taken(Profile(), told, [], VIEWS[sampling.mode])
-    with ThreadPoolExecutor(len(slots)) as threads:
-        calls = [
-            threads.submit(client.debug, "profile", slot, seconds=seconds, options=options)
-            for slot in slots
-        ]
-        show_progress(calls, seconds)
-        for slot, call in zip(slots, calls, strict=True):
-            try:
-                taken.profile.add(call.result().decode())
-            except AdminError as error:
-                taken.failures.append(f"worker {slot}: {error}")
+    calls = {slot: Future[bytes]() for slot in slots}
+
+    def ask(slot: int) -> None:
+        try:
+            calls[slot].set_result(client.debug("profile", slot, seconds=seconds, options=options))
+        except AdminError as error:
+            calls[slot].set_exception(error)
+
+    for slot in slots:  # daemons: Ctrl-C waits for none
+        threading.Thread(target=ask, args=[slot], daemon=True).start()
+    show_progress(calls.values(), seconds)
+    for slot, call in calls.items():
+        try:
+            taken.profile.add(call.result().decode())
+        except AdminError as error:
+            taken.failures.append(f"worker {slot}: {error}")
     if not taken.profile.samples:
         raise AdminError("; ".join(taken.failures) or "no request was waiting")
     return taken
@@ -167,14 +175,16 @@ def waiting(profile: Profile) -> Counter[str]:
     return found
 
 
-def show_progress(calls: list[Future[bytes]], seconds: float) -> None:
+def show_progress(calls: Iterable[Future[bytes]], seconds: float) -> None:
     """Count down on a terminal until all calls have ended."""
     ends = time.monotonic() + seconds
     terminal = sys.stderr.isatty()
-    while not all(call.done() for call in calls):
+    try:
+        while not all(call.done() for call in calls):
+            if terminal:
+                sys.stderr.write(f"\rsampling, {max(0, ends - time.monotonic()):3.0f} s left ")
+                sys.stderr.flush()
+            time.sleep(0.1)
+    finally:
         if terminal:
-            sys.stderr.write(f"\rsampling, {max(0, ends - time.monotonic()):3.0f} s left ")
-            sys.stderr.flush()
-        time.sleep(0.1)
-    if terminal:
-        sys.stderr.write(f"\r{'':30}\r")
+            sys.stderr.write(f"\r{'':30}\r")

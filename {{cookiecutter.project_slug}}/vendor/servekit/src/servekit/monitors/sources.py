@@ -69,10 +69,13 @@ def read(file: str) -> Source:
 def bound(body: Iterable[ast.stmt], within: str = "") -> Iterator[tuple[str, int]]:
     """Yield what statements bind, and in what they define: the dotted name and the line."""
     for statement in body:
-        named = getattr(statement, "targets", None) or [getattr(statement, "target", statement)]
-        for name in filter(None, (getattr(one, "name", "") or last_word(one) for one in named)):
-            yield f"{within}{name}", statement.lineno
-            yield from bound(getattr(statement, "body", []), f"{within}{name}.")
+        if isinstance(statement, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield f"{within}{statement.name}", statement.lineno
+            yield from bound(statement.body, f"{within}{statement.name}.")
+        for target in getattr(statement, "targets", [getattr(statement, "target", None)]):
+            for node in ast.walk(target) if target else ():
+                if isinstance(node, ast.Name) and is_set(node):
+                    yield f"{within}{node.id}", statement.lineno
 
 
 def attributes_of(body: ast.ClassDef) -> Iterator[tuple[str, int]]:

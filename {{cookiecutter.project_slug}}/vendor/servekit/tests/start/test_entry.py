@@ -1,0 +1,64 @@
+"""What a command does when it is told to end: its own exit code, no traceback, at once."""
+
+import contextlib
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from servekit.testing import patience
+
+PROGRAM = """
+from servekit import main
+
+if __name__ == "__main__":
+    raise SystemExit(main("commanded:create_app", settings="servekit:Settings"))
+"""
+COMMANDS = {
+    "status": 130,
+    "reload": 130,
+    "stop": 130,
+    "scale 2": 130,
+    "profile --seconds 60": 130,
+    "heap --growth 60": 130,
+    "top": 0,
+    "top --once": 0,
+    "doctor --seconds 60": 130,
+}
+"""With the exit code of Ctrl-C, while the admin port does not answer."""
+
+
+def ended(tmp_path, command, number):
+    """Return a command that was sent a signal while it waited for an answer."""
+    (tmp_path / "commanded.py").write_text(PROGRAM)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(patience(20))
+        with subprocess.Popen(
+            [sys.executable, "-m", "commanded", *command.split()],
+            cwd=tmp_path,
+            env={"ADMIN_PORT": str(silent.getsockname()[1])},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as running:
+            try:
+                connection, _ = silent.accept()
+                with contextlib.closing(connection):
+                    running.send_signal(number)
+                    _, errors = running.communicate(timeout=patience(10))
+            finally:
+                running.kill()
+    return running.returncode, errors
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_ctrl_c_ends_a_command_at_once_and_without_a_traceback(tmp_path, command):
+    code, errors = ended(tmp_path, command, signal.SIGINT)
+    assert (code, errors) == (COMMANDS[command], "")
+
+
+@pytest.mark.parametrize("command", ["status", "doctor --seconds 60"])
+def test_a_command_that_was_ended_did_not_succeed(tmp_path, command):
+    assert ended(tmp_path, command, signal.SIGTERM) == (143, "")
