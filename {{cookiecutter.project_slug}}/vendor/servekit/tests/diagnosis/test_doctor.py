@@ -1,6 +1,7 @@
 """`doctor` of the command line, on running services that ail from one thing each."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -87,13 +88,14 @@ def doctor(start_service, tmp_path):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         ) as running:
             if interrupted:
                 ends = time.monotonic() + patience(30)
                 while not (seen.exists() and json.loads(seen.read_text())["windows"]):
                     assert time.monotonic() < ends
                     time.sleep(0.1)
-                running.send_signal(signal.SIGINT)
+                os.killpg(running.pid, signal.SIGINT)  # as a terminal does
             told = running.communicate(timeout=patience(40))
         done = subprocess.CompletedProcess(command, running.returncode, *told)
         return done, json.loads(seen.read_text()) if seen.exists() else {}
@@ -180,13 +182,15 @@ def test_without_requests_there_is_nothing_to_judge(doctor):
     assert seen["complete"]
 
 
-def test_who_ends_it_by_ctrl_c_is_told_what_was_seen_until_then(doctor):
+@pytest.mark.parametrize("of", [[], ["--start"]])
+def test_who_ends_it_by_ctrl_c_is_told_what_was_seen_until_then(doctor, of):
     asked = ["--seconds", "100", "--url", "/well", "--rate", "20"]
-    done, seen = doctor(*asked, interrupted=True)
+    done, seen = doctor(*asked, *of, interrupted=True)
     assert done.returncode in {0, 1, 2}, done.stderr
     assert not seen["complete"]
     assert seen["sampled"]["load"]["200"] > 5
     assert "/well, cut, ended with: " in done.stdout
+    assert not seen["sampled"]["failures"]
     assert "Traceback" not in done.stderr
 
 
