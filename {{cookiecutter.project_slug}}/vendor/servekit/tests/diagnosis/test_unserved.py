@@ -111,3 +111,14 @@ def test_a_breaker_that_is_open_and_missed_by_nobody_is_left_in_peace():
     levels = {metric: {"one": 2.0} for metric in BREAKERS.values()}
     windows = [replace(one, levels=levels) for one in seconds_of()]
     assert judge(windows, profiles()).exit_code == 0
+
+
+@pytest.mark.parametrize("besides", [SLOW, {"cache_misses_total": 50.0}], ids=["slow elsewhere", "missed, not felt"])
+def test_a_breaker_that_is_open_is_not_blamed_where_it_was_missed_in_too_few_seconds(besides):
+    windows = [
+        *seconds_of(besides, workers=1, count=9),
+        *seconds_of(SLOW, MISSES, workers=1, count=1, begin=10),
+    ]
+    levels = {BREAKERS["redis"]: {"cache": 2.0}}
+    found = judge([replace(one, levels=levels) for one in windows], profiles()).verdicts
+    assert "redis_away" not in [one.cause for one in found]
