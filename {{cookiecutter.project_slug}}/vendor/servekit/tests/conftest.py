@@ -1,5 +1,7 @@
 import os
 import shutil
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -21,6 +23,14 @@ WAITING_FOLDERS = {"processes", "stores"}
 def pytest_xdist_auto_num_workers(config):
     """Tests wait more than they compute: over two workers a CPU; one where they share a Redis."""
     return 1 if "TEST_REDIS_URL" in os.environ else min(usable_cpus() * 2 + 1, WORKERS_MAX)
+
+
+@pytest.fixture
+def ctrl_c_is_heard() -> Iterator[None]:
+    """Hear SIGINT, and have commands hear it: a shell ignores it for what it runs with `&`."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

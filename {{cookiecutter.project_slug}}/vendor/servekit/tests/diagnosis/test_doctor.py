@@ -182,6 +182,7 @@ def test_without_requests_there_is_nothing_to_judge(doctor):
     assert seen["complete"]
 
 
+@pytest.mark.usefixtures("ctrl_c_is_heard")
 @pytest.mark.parametrize("of", [[], ["--start"]])
 def test_who_ends_it_by_ctrl_c_is_told_what_was_seen_until_then(doctor, of):
     asked = ["--seconds", "100", "--url", "/well", "--rate", "20"]

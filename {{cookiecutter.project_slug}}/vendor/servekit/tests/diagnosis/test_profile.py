@@ -111,6 +111,7 @@ def test_where_requests_wait_is_told_by_route_and_line(profile, tmp_path):
     assert "/wait/{number}" in page
 
 
+@pytest.mark.usefixtures("ctrl_c_is_heard")
 def test_ctrl_c_waits_for_no_worker():
     over = threading.Event()
 

@@ -113,7 +113,9 @@ def test_a_breaker_that_is_open_and_missed_by_nobody_is_left_in_peace():
     assert judge(windows, profiles()).exit_code == 0
 
 
-@pytest.mark.parametrize("besides", [SLOW, {"cache_misses_total": 50.0}], ids=["slow elsewhere", "missed, not felt"])
+@pytest.mark.parametrize(
+    "besides", [SLOW, {"cache_misses_total": 50.0}], ids=["slow elsewhere", "missed, not felt"]
+)
 def test_a_breaker_that_is_open_is_not_blamed_where_it_was_missed_in_too_few_seconds(besides):
     windows = [
         *seconds_of(besides, workers=1, count=9),

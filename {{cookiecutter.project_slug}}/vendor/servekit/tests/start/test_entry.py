@@ -53,6 +53,7 @@ def ended(tmp_path, command, number):
     return running.returncode, errors
 
 
+@pytest.mark.usefixtures("ctrl_c_is_heard")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_ctrl_c_ends_a_command_at_once_and_without_a_traceback(tmp_path, command):
     code, errors = ended(tmp_path, command, signal.SIGINT)

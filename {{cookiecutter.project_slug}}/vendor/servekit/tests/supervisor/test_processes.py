@@ -5,11 +5,13 @@ import errno
 import json
 import os
 import socket
+import threading
 from unittest.mock import Mock
 
 import pytest
 
 from servekit.supervisor import events
+from servekit.supervisor.channel import encode
 from servekit.supervisor.launch import StartError
 from servekit.supervisor.processes import Processes
 from servekit.supervisor.program import SupervisorConfig
@@ -77,6 +79,81 @@ async def test_a_worker_that_cannot_be_started_is_told_with_the_reason(
     await asyncio.sleep(0)
     assert not processes.workers
     assert len(os.listdir("/proc/self/fd")) == len(before)  # noqa: PTH208
+
+
+class DyingLauncher:
+    """Starts what says why it cannot, and ends: all of it is there at once, in any order."""
+
+    def __init__(self, exited, *, early):
+        self.exited = exited
+        self.early = early
+
+    async def open(self): ...
+
+    async def start(self, _assignment, fds):
+        failed = {"event": "failed", "reason": "no such table", "trace": "x" * 300_000}
+        channel = socket.socket(fileno=os.dup(fds[0]))
+
+        def end() -> None:
+            with channel:
+                channel.sendall(encode(failed))
+
+        threading.Thread(target=end).start()
+        if self.early:
+            self.exited(PID, 3)
+        else:
+            asyncio.get_running_loop().call_soon(self.exited, PID, 3)
+        return PID
+
+    def close(self): ...
+
+
+PID = 2**22 + 1
+"""Of no process: it is above what the kernel gives."""
+
+
+def channels() -> int:
+    """Return how many sockets and pipes are open."""
+    files = (os.path.realpath(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd"))  # noqa: PTH208
+    return sum("socket:[" in file or "pipe:[" in file for file in files)
+
+
+@pytest.mark.parametrize("early", [True, False])
+async def test_what_a_worker_said_last_counts_before_its_end(processes, monkeypatch, early):
+    processes, told = processes
+    launcher = DyingLauncher(processes._note_exit, early=early)
+    monkeypatch.setattr(processes, "_launcher", lambda _: launcher)
+    processes.carry_out(events.Load(1))
+    await told.until(events.Loaded)
+    before = channels()
+    processes.carry_out(events.Launch(7, 0, 1))
+    assert await told.until(events.Exited) == events.Exited(7, 3)
+    assert [type(event) for event in told[-2:]] == [events.StartFailed, events.Exited]
+    async with asyncio.timeout(patience(5)):
+        while channels() > before:  # noqa: ASYNC110 - all happens at once
+            await asyncio.sleep(0)
+    assert not processes.workers
+    assert not processes._early_exits
+
+
+async def test_a_worker_whose_child_keeps_its_channel_has_ended_all_the_same(
+    processes, monkeypatch
+):
+    processes, told = processes
+    kept = []
+
+    class Launcher(DyingLauncher):
+        async def start(self, _assignment, fds):
+            kept.append(socket.socket(fileno=os.dup(fds[0])))
+            asyncio.get_running_loop().call_later(0.01, self.exited, PID, -9)
+            return PID
+
+    launcher = Launcher(processes._note_exit, early=False)
+    monkeypatch.setattr(processes, "_launcher", lambda _: launcher)
+    processes.carry_out(events.Load(1))
+    processes.carry_out(events.Launch(7, 0, 1))
+    assert await told.until(events.Exited) == events.Exited(7, -9)
+    kept[0].close()
 
 
 def test_a_zygote_that_cannot_fork_says_so_and_lives_on(monkeypatch):

@@ -57,6 +57,8 @@ class Processes:
         self._note = note
         self._launchers: dict[int, Launcher] = {}
         self._loads: dict[int, asyncio.Task[None]] = {}
+        self._early_exits: dict[int, int] = {}
+        """By process, while some are started of which it is not known yet which they are."""
         self._tasks = Background()
 
     def carry_out(self, action: events.Action) -> None:
@@ -137,6 +139,10 @@ class Processes:
         except Exception as error:  # noqa: BLE001 - whatever it is, the slot is to be filled
             self._tell(events.StartFailed(worker.number, *told(error)))
             worker.end_without_process()
+        if worker.pid in self._early_exits:
+            worker.ended(self._early_exits[worker.pid])
+        if all(each.pid for each in self.workers.values()):
+            self._early_exits.clear()
 
     def _kill(self, worker: WorkerProcess, action: events.Kill) -> None:
         if action.why:
@@ -176,6 +182,8 @@ class Processes:
             if worker.pid == pid:
                 worker.ended(status)
                 return
+        if not all(each.pid for each in self.workers.values()):
+            self._early_exits[pid] = status
 
 
 def told(error: Exception) -> tuple[str, str]:

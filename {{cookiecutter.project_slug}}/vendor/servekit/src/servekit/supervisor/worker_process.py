@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from servekit.supervisor.launch import Launcher
 
 EXIT_REPORT_SECONDS = 1.0
+LAST_WORDS_SECONDS = 0.25
+"""At most, between the news of an end and it counting: a child of the worker's may keep its channel
+open."""
 QUIET_SECONDS = 0.05
 HISTORY = 61
 """Heartbeats that are kept: the ends of a minute's seconds."""
@@ -65,6 +68,8 @@ class WorkerProcess:
         self._stacks = bytearray()
         self._channel: Channel | None = None
         self._receiving: asyncio.Task[None] | None = None
+        self._heard_all = asyncio.Event()
+        self._ending: asyncio.Task[None] | None = None
 
     async def start(self, launcher: Launcher, count_entry: int, log_level: str = "") -> None:
         """Have the process started; when it is ready, it says so.
@@ -134,7 +139,7 @@ class WorkerProcess:
             self._tell(events.Exited(self.number, None))
 
     def signal(self, number: int) -> None:
-        if self.pid and not self.exited.done():
+        if self.pid and self._ending is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
@@ -175,9 +180,13 @@ class WorkerProcess:
         return self._stacks.decode(errors="replace")
 
     def ended(self, status: int | None) -> None:
-        """Take note of the end; None when nobody knows how."""
-        if self.exited.done():
-            return
+        """Take note of the end, once what it said before was heard; None if nobody knows how."""
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._end(status))
+
+    async def _end(self, status: int | None) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._heard_all.wait(), LAST_WORDS_SECONDS)
         self.exited.set_result(status)
         for future in self._pending_calls.values():
             if not future.done():
@@ -201,6 +210,7 @@ class WorkerProcess:
                 "worker_not_understood", worker=self.slot, reason=reason_of(error)
             )
             self.kill()
+        self._heard_all.set()
         # Dead, or as good as dead: the process that started it will soon say how it ended.
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(self.exited), EXIT_REPORT_SECONDS)
