@@ -13,7 +13,7 @@ from typing import cast
 
 import pytest
 
-from servekit.admin.client import AdminClient
+from servekit.admin.client import AdminClient, AdminError
 from servekit.diagnosis.profile import VIEWS, Sampling, Taken, summary, take_profile
 from servekit.diagnosis.stacks import Frame, Profile
 from servekit.testing import patience
@@ -109,6 +109,22 @@ def test_where_requests_wait_is_told_by_route_and_line(profile, tmp_path):
     page = (tmp_path / "w.html").read_text()
     assert "Where requests wait" in page
     assert "/wait/{number}" in page
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(AdminError("gone"), "worker 0: gone; worker 1: gone"), (OSError("no"), "no")],
+)
+def test_workers_that_give_no_profile_are_told_and_nobody_waits_for_them(error, told):
+    class Client:
+        def ready(self, _: int | None) -> list[dict[str, int]]:
+            return [{"slot": 0}, {"slot": 1}]
+
+        def debug(self, *_: object, **__: object) -> bytes:
+            raise error
+
+    with pytest.raises(type(error), match=told):
+        take_profile(cast("AdminClient", Client()), Sampling(60, 100))
 
 
 @pytest.mark.usefixtures("ctrl_c_is_heard")

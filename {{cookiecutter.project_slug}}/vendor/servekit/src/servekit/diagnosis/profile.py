@@ -81,7 +81,7 @@ def take_profile(client: AdminClient, sampling: Sampling) -> Taken:
     def ask(slot: int) -> None:
         try:
             calls[slot].set_result(client.debug("profile", slot, seconds=seconds, options=options))
-        except AdminError as error:
+        except Exception as error:  # noqa: BLE001 - who waits for the result is told
             calls[slot].set_exception(error)
 
     for slot in slots:  # daemons: Ctrl-C waits for none
