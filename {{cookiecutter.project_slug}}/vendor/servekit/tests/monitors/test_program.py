@@ -67,6 +67,13 @@ def make():
             self.grown.append(1)
 
 COUNTS = collections.Counter()
+try:
+    import orjson_of_old as json
+except ImportError:
+    if COUNTS:
+        PARSED = {1: 1}
+    else:
+        PARSED = {}
 """
 CART = """
 from shop import BODIES, OTHER as SEEN
@@ -148,6 +155,7 @@ def test_a_name_is_bound_by_the_first_statement_that_does_in_its_module_or_class
         "shop.COUNTS": "COUNTS = collections.Counter()",
         "shop.Registry.orders.following": "    orders: object = None",
         "shop.Poller.poll": "    def poll(self):",
+        "shop.PARSED": "        PARSED = {1: 1}",
         "shop.closing.<locals>.call closure kept": "def closing():",
         "shop.Registry.none": "class Registry:",
     }

@@ -72,10 +72,21 @@ def bound(body: Iterable[ast.stmt], within: str = "") -> Iterator[tuple[str, int
         if isinstance(statement, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             yield f"{within}{statement.name}", statement.lineno
             yield from bound(statement.body, f"{within}{statement.name}.")
+            continue
+        for block in blocks(statement):
+            yield from bound(block, within)
         for target in getattr(statement, "targets", [getattr(statement, "target", None)]):
             for node in ast.walk(target) if target else ():
                 if isinstance(node, ast.Name) and is_set(node):
                     yield f"{within}{node.id}", statement.lineno
+
+
+def blocks(statement: ast.stmt) -> Iterator[list[ast.stmt]]:
+    """Yield the statements within one such as `if` or `try`, block by block."""
+    for block in ("body", "orelse", "finalbody"):
+        yield getattr(statement, block, [])
+    for case in (*getattr(statement, "handlers", ()), *getattr(statement, "cases", ())):
+        yield case.body
 
 
 def attributes_of(body: ast.ClassDef) -> Iterator[tuple[str, int]]:
