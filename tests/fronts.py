@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from running import Guarded, clean_environment, free_port, patience
+from running import Guarded, clean_environment, patience, reserved_port
 
 START_SECONDS = 15.0
 
@@ -52,13 +52,13 @@ class Front:
 @contextmanager
 def caddy(project: Path, folder: Path, service: str) -> Iterator[Front]:
     """Run Caddy before a service, as compose does; its authority lies in the folder."""
-    port = free_port()
+    port = reserved_port()
     environment = clean_environment(
         SITE="localhost",
         UPSTREAM=service,
-        HTTP_PORT=free_port(),
+        HTTP_PORT=reserved_port(),
         HTTPS_PORT=port,
-        CADDY_ADMIN=f"localhost:{free_port()}",
+        CADDY_ADMIN=f"localhost:{reserved_port()}",
         STATIC=folder / "static",
         XDG_DATA_HOME=folder,
         XDG_CONFIG_HOME=folder,
@@ -74,12 +74,12 @@ def caddy(project: Path, folder: Path, service: str) -> Iterator[Front]:
 @contextmanager
 def nginx(project: Path, folder: Path, service: str) -> Iterator[Front]:
     """Run nginx before a service, with a certificate of its own; it writes into the folder."""
-    port = free_port()
+    port = reserved_port()
     certificate = make_certificate(folder)
     text = (project / "deploy/nginx/service.conf").read_text()
     for old, new in {
         "server 127.0.0.1:8000": f"server {service}",
-        "listen 80;": f"listen 127.0.0.1:{free_port()};",
+        "listen 80;": f"listen 127.0.0.1:{reserved_port()};",
         "listen [::]:80;": "",
         "listen 443 ": f"listen 127.0.0.1:{port} ",
         "listen [::]:443 ssl http2;": "",

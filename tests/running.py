@@ -25,10 +25,16 @@ def patience(seconds: float) -> float:
     return seconds * min(max(os.getloadavg()[0] / (os.cpu_count() or 1), 1.0), 10.0)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+_held: list[socket.socket] = []
+
+
+def reserved_port() -> int:
+    """Return a free port that nobody else is given; who asks for it by number may listen."""
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+    _held.append(holder)
+    return int(holder.getsockname()[1])
 
 
 def clean_environment(**variables: object) -> dict[str, str]:
@@ -109,8 +115,8 @@ class RunningService:
             "ENVIRONMENT": "development",
             "LOG_FORMAT": "json",
             "WORKERS": 2,
-            "PORT": free_port(),
-            "ADMIN_PORT": free_port(),
+            "PORT": reserved_port(),
+            "ADMIN_PORT": reserved_port(),
         } | environment
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -163,7 +169,7 @@ class RunningValkey:
     """A Valkey on a TCP port of its own, to be stopped and started while a service uses it."""
 
     def __init__(self, folder: Path) -> None:
-        self.port = free_port()
+        self.port = reserved_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._folder = folder
         self._guarded: Guarded | None = None

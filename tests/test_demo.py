@@ -9,7 +9,7 @@ import time
 import pytest
 from render import copy_tracked
 from repository import commit_all
-from running import answers, clean_environment, free_port
+from running import answers, clean_environment, reserved_port
 
 pytestmark = pytest.mark.live
 
@@ -17,13 +17,13 @@ pytestmark = pytest.mark.live
 def test_make_demo_serves_until_ctrl_c(tmp_path):
     clone = copy_tracked(tmp_path / "perf-template")
     commit_all(clone, "clone")
-    port = free_port()
+    port = reserved_port()
     output = tmp_path / "output"
     with output.open("wb") as log:
         demo = subprocess.Popen(
             ["make", "demo", f"VENV={sys.prefix}"],
             cwd=clone,
-            env=clean_environment(PORT=port, ADMIN_PORT=free_port()),
+            env=clean_environment(PORT=port, ADMIN_PORT=reserved_port()),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import time
 import urllib.request
@@ -12,7 +13,7 @@ from urllib.parse import quote
 
 import pytest
 from render import render
-from running import answers, free_port
+from running import answers
 
 pytestmark = [
     pytest.mark.live,
@@ -20,6 +21,13 @@ pytestmark = [
         "IMAGE" not in os.environ, reason="builds an image: set IMAGE=1, with Docker"
     ),
 ]
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now; Docker may not listen on one that is held."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 class Stack:

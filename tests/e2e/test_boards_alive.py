@@ -11,7 +11,7 @@ import httpx2
 import pytest
 import yaml
 from programs import need
-from running import Guarded, RunningService, free_port, patience
+from running import Guarded, RunningService, patience, reserved_port
 
 FAULTS = {
     "asyncio_eventloop_blocked_total",
@@ -41,7 +41,7 @@ class Prometheus:
 
     def __init__(self, program: str, project: Path, folder: Path, service: RunningService) -> None:
         config = prometheus_config(project, folder, service.admin_url)
-        port = free_port()
+        port = reserved_port()
         self.url = f"http://127.0.0.1:{port}/api/v1"
         with (folder / "prometheus.log").open("ab") as log:
             self.guarded = Guarded(

@@ -28,6 +28,8 @@ ROOT = Path(__file__).parent.parent
 START_SECONDS = 30.0
 STOP_SECONDS = 60.0
 
+_held: list[socket.socket] = []
+
 
 class Running:
     """A started service: where it listens, its processes and its log."""
@@ -175,7 +177,7 @@ class Target:
         kept on, if any.
         All of it is killed, however it stands, when the block ends, and when the suite is killed.
         """
-        port, admin_port = free_port(), free_port()
+        port, admin_port = reserved_port(), reserved_port()
         with tempfile.TemporaryDirectory(prefix="chaos-") as folder, process_group() as group:
             log = Path(folder) / "log"
             variables = {
@@ -249,12 +251,14 @@ def rss_bytes(pids: set[int]) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def reserved_port() -> int:
+    """Return a free port that nobody else is given; who asks for it by number may listen."""
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+    _held.append(holder)
+    port: int = holder.getsockname()[1]
+    return port
 
 
 def service(app: str = "", settings: str = "", routes: tuple[str, ...] = ()) -> Target:

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from chaos.faults.proxy import ToxicProxy
-from chaos.targets import free_port
+from chaos.targets import reserved_port
 from servekit.redis.embedded import GUARD, EmbeddedServer, find_binary
 
 SENTINEL_CONFIG = """
@@ -35,7 +35,7 @@ async def toxic_redis() -> AsyncIterator[tuple[ToxicProxy, Redis]]:
 @contextlib.contextmanager
 def started(*options: str, config: str = "") -> Iterator[int]:
     """Run a server on a free port, which goes with the block however that ends."""
-    port = free_port()
+    port = reserved_port()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "server.conf"
         path.write_text(f'port {port}\ndir {folder}\nsave ""\n{config}')

@@ -14,6 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from servekit.sql import Database
+from servekit.testing.running_service import reserved_port
 from servekit.testing.speed import patience
 
 SETTINGS = """[databases]
@@ -33,9 +34,12 @@ def pooler_url(postgresql_url, tmp_path) -> Iterator[str]:
     program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
         pytest.skip("PgBouncer is not installed")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    with reserved_port() as port:
+        yield from pooler(program, postgresql_url, port)
+
+
+def pooler(program: str, postgresql_url: str, port: int) -> Iterator[str]:
+    """Run PgBouncer before the server, and yield its URL."""
     file = Path(postgresql_url.partition("host=")[2]) / f"pgbouncer-{port}.ini"
     file.write_text(SETTINGS.format(home=file.parent, port=port))
     user = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -12,20 +11,14 @@ from pathlib import Path
 
 import redis
 from servekit.redis.embedded import GUARD, find_binary
+from servekit.testing.running_service import reserved_port
 from tests.stores.workers import until
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 @contextmanager
 def server(*options: str, config: str = "") -> Iterator[int]:
     """Run a server on a free port, gone after the context however the test dies."""
-    port = free_port()
-    with tempfile.TemporaryDirectory() as folder:
+    with reserved_port() as port, tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "server.conf"
         path.write_text(f"port {port}\ndir {folder}\n{config}")
         command = ["/bin/sh", "-c", GUARD, "guard", find_binary(), str(path), *options]
@@ -41,9 +34,8 @@ def cluster(size: int = 3) -> Iterator[list[redis.Redis]]:
     """Run primaries that share the slots; they still have to find each other."""
     with ExitStack() as stack:
         config = 'save ""\ncluster-enabled yes\ncluster-node-timeout 2000\ncluster-port {}\n'
-        ports = [
-            stack.enter_context(server(config=config.format(free_port()))) for _ in range(size)
-        ]
+        buses = [stack.enter_context(reserved_port()) for _ in range(size)]
+        ports = [stack.enter_context(server(config=config.format(bus))) for bus in buses]
         yield [stack.enter_context(redis.Redis(port=port)) for port in ports]
 
 
