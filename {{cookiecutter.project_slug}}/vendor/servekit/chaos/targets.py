@@ -9,7 +9,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,12 +22,11 @@ from chaos.routes.source import Source
 from chaos.traffic.client import Answer, Connection, Request
 from chaos.traffic.cpus import on_cpu
 from servekit.testing.guarded import process_group
+from servekit.testing.running_service import reserved_port
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 30.0
 STOP_SECONDS = 60.0
-
-_held: list[socket.socket] = []
 
 
 class Running:
@@ -177,8 +175,12 @@ class Target:
         kept on, if any.
         All of it is killed, however it stands, when the block ends, and when the suite is killed.
         """
-        port, admin_port = reserved_port(), reserved_port()
-        with tempfile.TemporaryDirectory(prefix="chaos-") as folder, process_group() as group:
+        with (
+            reserved_port() as port,
+            reserved_port() as admin_port,
+            tempfile.TemporaryDirectory(prefix="chaos-") as folder,
+            process_group() as group,
+        ):
             log = Path(folder) / "log"
             variables = {
                 "DATABASE_URL": f"sqlite+aiosqlite:///{folder}/chaos.db",
@@ -249,16 +251,6 @@ def rss_bytes(pids: set[int]) -> int:
     """Return the resident memory of processes."""
     pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids)
     return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def reserved_port() -> int:
-    """Return a free port that nobody else is given; who asks for it by number may listen."""
-    holder = socket.socket()
-    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    holder.bind(("127.0.0.1", 0))
-    _held.append(holder)
-    port: int = holder.getsockname()[1]
-    return port
 
 
 def service(app: str = "", settings: str = "", routes: tuple[str, ...] = ()) -> Target:

@@ -10,7 +10,7 @@ import socket
 import time
 
 from chaos.report import Figure, at_least, at_most, case, exactly, timed
-from chaos.targets import Running, Target, reserved_port
+from chaos.targets import Running, Target
 from chaos.traffic.client import Connection, Request
 from chaos.traffic.load import Load, Outcome
 
@@ -131,6 +131,9 @@ async def stubborn_clients(target: Target) -> list[Figure]:
     ]
 
 
+NOWHERE = "redis://127.0.0.1:1/0"
+
+
 @case(25, "broken starts", compared=False)
 async def broken_starts(target: Target) -> list[Figure]:
     """Start with a bad setting, a taken port, and without Redis."""
@@ -150,8 +153,7 @@ async def broken_starts(target: Target) -> list[Figure]:
             code = await running.exit_code(seconds=10)
             figures.append(exactly("taken port: exit code", code or 0, 1))
             figures.append(exactly("taken port: lines", running.log.count("PORT"), 1))
-    nowhere = f"redis://127.0.0.1:{reserved_port()}/0"
-    async with target.start(REDIS_URL=nowhere) as running:
+    async with target.start(REDIS_URL=NOWHERE) as running:
         for path in ("/livez", "/readyz", "/chaos/ping"):
             figures.append(exactly(f"no Redis: {path}", (await running.get(path)).status, OK))
     return figures
@@ -160,8 +162,7 @@ async def broken_starts(target: Target) -> list[Figure]:
 @case(26, "probes under Redis down, overload and drain")
 async def probes(target: Target) -> list[Figure]:
     """Ask both probes in every state: liveness never fails, readiness only while draining."""
-    nowhere = f"redis://127.0.0.1:{reserved_port()}/0"
-    async with target.start(REDIS_URL=nowhere, DRAIN_DELAY_SECONDS="2") as running:
+    async with target.start(REDIS_URL=NOWHERE, DRAIN_DELAY_SECONDS="2") as running:
         down = await _probe(running, seconds=1)
         load = Load(running.url, connections=400, timeout=10)
         sending = asyncio.create_task(load.run(Request("/chaos/cpu?ms=5"), rate=1500, seconds=5))

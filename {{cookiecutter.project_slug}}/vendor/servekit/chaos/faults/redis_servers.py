@@ -14,8 +14,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from chaos.faults.proxy import ToxicProxy
-from chaos.targets import reserved_port
 from servekit.redis.embedded import GUARD, EmbeddedServer, find_binary
+from servekit.testing.running_service import reserved_port
 
 SENTINEL_CONFIG = """
 sentinel monitor main 127.0.0.1 {} 1
@@ -35,8 +35,7 @@ async def toxic_redis() -> AsyncIterator[tuple[ToxicProxy, Redis]]:
 @contextlib.contextmanager
 def started(*options: str, config: str = "") -> Iterator[int]:
     """Run a server on a free port, which goes with the block however that ends."""
-    port = reserved_port()
-    with tempfile.TemporaryDirectory() as folder:
+    with reserved_port() as port, tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "server.conf"
         path.write_text(f'port {port}\ndir {folder}\nsave ""\n{config}')
         command = ["/bin/sh", "-c", GUARD, "guard", find_binary(), str(path), *options]
