@@ -1,5 +1,6 @@
 """The rendered service and a Valkey as real processes, each ended by its own id."""
 
+import json
 import os
 import signal
 import socket
@@ -103,7 +104,7 @@ class Guarded:
 class RunningService:
     """`python -m service` of an installed project, or another module.
 
-    It is ready when the constructor returns.
+    All its workers are ready when the constructor returns.
 
     The folder holds its database, so a second one on the same folder is a restart.
     """
@@ -148,10 +149,20 @@ class RunningService:
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise AssertionError(f"exit {self.process.returncode} at start:\n{self.log}")
-            if answers(f"{self.base_url}/readyz"):
+            states = [worker["state"] for worker in self.workers()]
+            if set(states) == {"ready"} and answers(f"{self.base_url}/readyz"):
                 return
             time.sleep(0.05)
         raise AssertionError(f"not ready within {seconds:g} s:\n{self.log}")
+
+    def workers(self) -> list[dict[str, Any]]:
+        """Return what the admin port says of each worker; nothing while it does not answer."""
+        try:
+            with urllib.request.urlopen(f"{self.admin_url}/workers", timeout=patience(1)) as answer:
+                rows: list[dict[str, Any]] = json.load(answer)["workers"]
+                return rows
+        except OSError:
+            return []
 
     def stop(self, signal_number: int = signal.SIGTERM) -> int:
         """Send the signal, wait, and return the exit code; kill what does not stop in time."""

@@ -40,7 +40,7 @@ def test_a_file_of_200_000_rows_is_imported_in_constant_memory_or_not_at_all(
     start_service, client, login
 ):
     service = start_service(WORKERS=1, TIMEOUT_REQUEST_SECONDS=120)
-    (worker,) = httpx2.get(f"{service.admin_url}/workers").json()["workers"]
+    (worker,) = service.workers()
     total = "/products?page=1"
 
     before = httpx2.get(service.base_url + total).json()["total"]

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from servekit.admin.client import AdminClient
+from servekit.admin.client import AdminClient, AdminError
 from servekit.diagnosis.doctor import Examination, examine
 from servekit.diagnosis.requests_file import Request
 from servekit.testing.guarded import guarded
-from servekit.testing.running_service import KEPT, answers, reserved_port
+from servekit.testing.running_service import KEPT, reserved_port
 from servekit.testing.speed import patience
 
 if TYPE_CHECKING:
@@ -76,18 +76,22 @@ def started(settings: Mapping[str, object], *, slow_log: bool) -> Iterator[Runni
         with guarded(
             command, cwd=folder, env=given, stdout=log, stderr=subprocess.DEVNULL
         ) as process:
-            wait_until_ready(process, port)
-            rows = AdminClient("127.0.0.1", admin_port).workers()
+            rows = workers_when_ready(process, AdminClient("127.0.0.1", admin_port))
             yield Running(port, admin_port, [row["pid"] for row in rows], given)
 
 
-def wait_until_ready(process: subprocess.Popen[bytes], port: int) -> None:
-    """Wait until a service answers."""
+def workers_when_ready(
+    process: subprocess.Popen[bytes], client: AdminClient
+) -> list[dict[str, Any]]:
+    """Wait until all workers of a service are ready, and return what it tells of them."""
     deadline = time.monotonic() + patience(START_SECONDS)
-    while not answers(f"http://127.0.0.1:{port}/readyz"):
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"the service did not start: exit code {process.poll()}")
+    while process.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(AdminError):
+            rows = client.workers()
+            if {row["state"] for row in rows} == {"ready"}:
+                return rows
         time.sleep(0.05)
+    raise RuntimeError(f"the service did not start: exit code {process.poll()}")
 
 
 @contextlib.contextmanager
