@@ -19,7 +19,7 @@ from chaos.traffic.client import Request
 from chaos.traffic.load import Load, Outcome
 
 RATE = 200
-PAUSE_SECONDS = 0.06
+PAUSE_SECONDS = 0.058
 KILL_PAUSE_SECONDS = 3.0
 SETTLED_SECONDS = 60.0
 WORKERS, MORE_MAX = 2, 3
@@ -28,7 +28,7 @@ QUICK = Request("/chaos/wait?seconds=0.01")
 
 @case(46, "reloads, kills and scaling at random, 200 rps", compared=False)
 async def turmoil(target: Target) -> list[Figure]:
-    """Do one of them about 16 times a second; only what a killed worker had in flight fails."""
+    """Do one of them 17 times a second; only what a killed worker had in flight fails."""
     seconds = target.length(60, 6)
     chance = random.Random(1)
     async with target.start(WORKERS=str(WORKERS)) as running:
@@ -56,10 +56,13 @@ async def turmoil(target: Target) -> list[Figure]:
 async def _stir(
     running: Running, chance: random.Random, begin: float, seconds: float
 ) -> tuple[Counter[str], list[tuple[int, float, float]]]:
-    """Return how much was done of what, and each killed worker with when it was killed and gone."""
+    """Return how much was done of what, and each killed worker with when it was killed and gone.
+
+    When each is due is drawn beforehand: what was late, as after a kill, follows at once.
+    """
     done: Counter[str] = Counter()
     killed: list[tuple[int, float, float]] = []
-    last_kill = begin
+    last_kill = due = begin
     while (now := time.perf_counter()) - begin < seconds:
         if now - last_kill > KILL_PAUSE_SECONDS and chance.random() < 0.1:  # noqa: PLR2004 - seldom
             ready = [row["pid"] for row in await _rows(running) if row["state"] == "ready"]
@@ -76,7 +79,8 @@ async def _stir(
             event = chance.choice([signal.SIGHUP, scale])
             running.signal(event)
             done[event.name] += 1
-        await asyncio.sleep(chance.expovariate(1 / PAUSE_SECONDS))
+        due += chance.expovariate(1 / PAUSE_SECONDS)
+        await asyncio.sleep(due - time.perf_counter())
     return done, killed
 
 

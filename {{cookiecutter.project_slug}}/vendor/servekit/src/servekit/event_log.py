@@ -34,19 +34,23 @@ class Stdout:
     a user's logger was made with.
     """
 
+    _cut = False
+    """The last line that was written has no end."""
+
     def __init__(self, *names: object) -> None:
         self.name = str(names[0]) if names else ""
 
     def msg(self, line: str | bytes) -> None:
         if isinstance(line, str):
             line = line.encode("utf-8", "backslashreplace")
-        line += b"\n"
+        whole = left = (b"\n" if Stdout._cut else b"") + line + b"\n"
         try:
-            written = os.write(1, line)
-            while written < len(line):
-                written += os.write(1, line[written:])
-        except OSError:
-            return
+            while left:
+                left = left[os.write(1, left) :]
+        except OSError:  # a pipe that does not wait is full, or nobody reads it
+            Stdout._cut = Stdout._cut or len(left) < len(whole)
+        else:
+            Stdout._cut = False
 
     debug = info = warning = error = critical = exception = msg
 

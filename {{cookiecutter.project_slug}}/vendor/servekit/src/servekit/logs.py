@@ -7,14 +7,15 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 import structlog
 from structlog.contextvars import get_contextvars
-from structlog.processors import format_exc_info
+from structlog.processors import StackInfoRenderer, format_exc_info
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from servekit.event_log import (
@@ -35,6 +36,8 @@ RECORD_FIELDS = {
 OUR_FIELDS = frozenset({"timestamp", "level", "event", "worker", "logger", "exception"})
 EXTRA = "extra_"
 """What stands before a name of `extra=` that is a field of ours."""
+
+own_stack = StackInfoRenderer(["servekit.logs"])
 
 TERMINAL_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 JSON_CONTROLS = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
@@ -155,7 +158,8 @@ class StdoutHandler(logging.Handler):
 def tell_listeners(_: WrappedLogger, __: str, fields: EventDict) -> EventDict:
     """Show an event to whoever listens."""
     for listener in listeners:
-        listener(fields)
+        with suppress(Exception):  # as of logging's handlers: a log line never raises
+            listener(fields)
     return fields
 
 
@@ -169,6 +173,8 @@ class Stamp:
     def __call__(self, logger: WrappedLogger, method: str, fields: EventDict) -> EventDict:
         if "exc_info" in fields:
             fields = format_exc_info(logger, method, fields)
+        if "stack_info" in fields:
+            fields = with_stack(logger, method, fields)
         ours = {
             "timestamp": datetime.now(UTC),
             "level": "error" if method == "exception" else method,
@@ -177,9 +183,19 @@ class Stamp:
         }
         if isinstance(logger, Stdout) and logger.name:
             ours["logger"] = logger.name
-        for name in ours.keys() & fields.keys():
-            fields[EXTRA + name] = fields.pop(name)
-        return {**ours, **get_contextvars(), **fields}
+        bound = get_contextvars()
+        for given in (bound, fields):
+            for name in ours.keys() & given.keys():
+                given[EXTRA + name] = given.pop(name)
+        return {**ours, **bound, **fields}
+
+
+def with_stack(logger: WrappedLogger, method: str, fields: EventDict) -> EventDict:
+    """Put the stack that was asked for into a field; a record of `logging` brings it along."""
+    if isinstance(fields["stack_info"], str):
+        fields["stack"] = fields.pop("stack_info")
+        return fields
+    return own_stack(logger, method, fields)
 
 
 def add_extra(_: WrappedLogger, __: str, fields: EventDict) -> EventDict:
@@ -223,9 +239,20 @@ def render_json(_: WrappedLogger, __: str, fields: EventDict) -> bytes:
 def render_odd(fields: EventDict) -> bytes:
     """Return the line where orjson does not: surrogates, integers above 64 bits, worse things."""
     try:
-        return json.dumps(fields, default=plain, skipkeys=True, allow_nan=False).encode()
+        return json.dumps(with_text_keys(fields), default=plain, allow_nan=False).encode()
     except Exception:  # noqa: BLE001 - endless values, and objects that cannot even show themselves
         return json.dumps({str(name): shown(value) for name, value in fields.items()}).encode()
+
+
+def with_text_keys(value: Any) -> Any:
+    """Return a value whose tables have keys that JSON knows: others are shown as they are."""
+    if isinstance(value, Mapping):
+        known = str | int | float | bool | None
+        return {
+            key if isinstance(key, known) else plain(key): with_text_keys(each)
+            for key, each in value.items()
+        }
+    return [with_text_keys(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def shown(value: Any) -> Any:
@@ -245,11 +272,11 @@ def render_console() -> Processor:
     )
 
     def render(logger: WrappedLogger, method: str, fields: EventDict) -> bytes:
-        exception = fields.pop("exception", None)
+        below = [str(shown(fields.pop(name, ""))) for name in ("stack", "exception")]
         fields["timestamp"] = plain(fields["timestamp"])
         safe = {terminal_safe(name): terminal_safe(value) for name, value in fields.items()}
         lines = [str(renderer(logger, method, safe))]
-        lines += [f"    {terminal_safe(line)}" for line in (exception or "").splitlines()]
+        lines += [f"    {terminal_safe(line)}" for text in below for line in text.splitlines()]
         return "\n".join(lines).encode("utf-8", "backslashreplace")
 
     return render

@@ -81,7 +81,7 @@ async def test_requests_in_flight_have_a_limit_that_critical_ones_may_pass():
         assert await worker.pressure.refuse("critical") is None
 
 
-async def test_memory_above_its_limit_sheds_until_it_is_well_below():
+async def test_what_memory_sheds_follows_it_up_and_down():
     rss = 100.0
     async with Worker(rss_bytes=1000, read_rss_bytes=lambda: rss) as worker:
         pressure, now = worker.pressure, 0.0
@@ -95,13 +95,29 @@ async def test_memory_above_its_limit_sheds_until_it_is_well_below():
 
         assert not await refuses_after(999)
         assert await refuses_after(1050)
-        assert await refuses_after(900)  # above 80 %: it began, so it goes on
-        assert not await refuses_after(790)
-        assert not await refuses_after(900)
+        assert not await refuses_after(1000)
+        assert not await refuses_after(999)
         assert await refuses_after(2000)
         assert pressure.level == 1
         assert pressure.reason == "memory"
         assert await pressure.refuse("critical") is None
+
+
+async def test_the_limit_of_requests_holds_for_those_that_waited_for_a_late_loop():
+    most = 0
+
+    async def served(pressure):
+        nonlocal most
+        if await pressure.refuse() is None:
+            pressure.in_flight += 1
+            most = max(most, pressure.in_flight)
+            await asyncio.sleep(1)
+            pressure.in_flight -= 1
+
+    async with Worker(requests=10) as worker:
+        time.sleep(0.06)  # noqa: ASYNC251 - makes the loop late
+        await asyncio.gather(*(served(worker.pressure) for _ in range(100)))
+    assert most == 10
 
 
 async def test_zero_disables_every_limit():

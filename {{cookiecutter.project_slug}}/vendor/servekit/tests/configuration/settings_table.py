@@ -211,6 +211,8 @@ TABLE: list[tuple[str, str, Any]] = [
     ("REDIS_URL", "rediss://host?ssl_cert_reqs=maybe", no("required, optional and none")),
     ("REDIS_URL", "rediss://host?ssl_ca_certs=/none.pem", no("ssl_ca_certs that names no file")),
     ("REDIS_URL", "redis://host?db=x", no("db that is no number")),
+    ("REDIS_URL", "redis://host/0?db=5", no("names two databases")),
+    ("REDIS_URL", "redis://host/5?db=5", SAME),
     ("REDIS_URL", "redis://a,b:6379", no("several hosts")),
     ("REDIS_URL", "redis+cluster://host/3", no("number 0 only")),
     ("REDIS_URL", "redis+sentinel://host:26379", no("redis+sentinel://host:26379,host2")),

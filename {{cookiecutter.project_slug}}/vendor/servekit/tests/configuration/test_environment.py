@@ -7,7 +7,7 @@ from pydantic import SecretStr
 
 from servekit import DatabaseUrl
 from servekit.configuration.environment import SettingsError, load_settings, remarks
-from servekit.configuration.settings import Settings
+from servekit.configuration.settings import DEVELOPMENT_SECRET, Settings
 from servekit.configuration.spelling import example_file
 from servekit.configuration.variables import unknown_variables
 
@@ -118,6 +118,16 @@ def test_a_malformed_secret_is_not_repeated(monkeypatch):
     found = problems(monkeypatch, **{**PRODUCTION, "SECRET_KEY": "hunter2"})
 
     assert "hunter2" not in str(found)
+
+
+def test_the_key_of_development_is_none_for_production_in_whatever_company(monkeypatch):
+    for key in (
+        DEVELOPMENT_SECRET,
+        f"{DEVELOPMENT_SECRET},",
+        f"{'0123456789' * 4},{DEVELOPMENT_SECRET}",
+    ):
+        [line] = problems(monkeypatch, **{**PRODUCTION, "SECRET_KEY": key})
+        assert line.startswith("SECRET_KEY: must be set in production")
 
 
 def test_an_admin_port_beyond_loopback_asks_for_a_token(monkeypatch):

@@ -1,3 +1,4 @@
+import anyio
 import httpx2
 import pytest
 from fastapi import FastAPI, Request
@@ -45,6 +46,30 @@ async def pieces(size: int):
 async def test_a_body_up_to_the_limit_passes(client):
     assert (await client.post("/length", content=b"x" * 100)).json() == 100
     assert (await client.post("/length", content=pieces(100))).json() == 100
+
+
+async def test_middleware_that_reads_the_body_has_the_same_413():
+    app = FastAPI()
+
+    class Reading:
+        def __init__(self, app):
+            self.app = app
+
+        async def __call__(self, scope, receive, send):
+            async with anyio.create_task_group():  # what is raised comes in a group
+                while (await receive()).get("more_body"):
+                    pass
+            await self.app(scope, receive, send)
+
+    app.user_middleware = [
+        Middleware(BodyLimitMiddleware, limit_bytes=100, routes=lambda: read_routes(app)),
+        Middleware(Reading),
+    ]
+    transport = httpx2.ASGITransport(app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        answer = await client.post("/", content=pieces(110))
+    assert answer.status_code == 413
+    assert answer.headers["connection"] == "close"
 
 
 @pytest.mark.parametrize("path", ["/length", "/note"])

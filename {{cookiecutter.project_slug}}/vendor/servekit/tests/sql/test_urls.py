@@ -20,6 +20,9 @@ REWRITTEN: dict[str, dict[str, object]] = {
     "postgresql://h/db?connect_timeout=9": {"timeout": 9},
     "postgresql://h/db?connect_timeout=0": {"timeout": connecting.CONNECT_SECONDS},
     "postgresql://h/db?application_name=a%20b": {"server_settings": {"application_name": "a b"}},
+    "postgresql://h/db?fallback_application_name=b&application_name=a": {
+        "server_settings": {"application_name": "a"}
+    },
     "postgresql://h/db?options=-c%20a%3D1": {"server_settings": {"options": "-c a=1"}},
     "postgresql://a:1,b/db?target_session_attrs=read-write": {
         "host": ["a", "b"], "port": [1, 5432], "target_session_attrs": "read-write",

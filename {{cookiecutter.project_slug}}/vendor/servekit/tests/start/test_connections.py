@@ -1,5 +1,8 @@
 """`settings --check --connect`: what does not answer or refuses is a line with its variable."""
 
+import re
+from pathlib import Path
+
 import pytest
 from pydantic import SecretStr
 
@@ -39,11 +42,44 @@ def test_a_file_that_cannot_be_opened_has_a_line(check, tmp_path):
     assert line == "DATABASE_URL: unable to open database file"
 
 
-@pytest.mark.parametrize("refused", ["-eval", "-client|tracking", "-ping"])
-def test_what_redis_does_not_allow_has_a_line(check, redis_url, refused):
+@pytest.fixture
+def check_as(check, redis_url):
+    """Check as a user of Redis with these rights."""
     with redis.Redis.from_url(redis_url) as admin:
-        admin.execute_command("ACL", "SETUSER", "u", "reset", "on", ">pw", "~*", "+@all", refused)
-        [line] = check(redis_url=redis_url.replace("unix://", "unix://u:pw@"))
+
+        def check_as(*rights):
+            admin.execute_command("ACL", "SETUSER", "u", "reset", "on", ">pw", *rights)
+            user = redis_url.replace("unix://", "unix://u:pw@")
+            return check(redis_url=user, redis_namespace="shop")
+
+        yield check_as
         admin.execute_command("ACL", "DELUSER", "u")
+        assert all(admin.ttl(key) > 0 for key in admin.keys("*"))
+
+
+GUIDE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+REDIS = GUIDE.split("## What Redis must allow")[1].split("\n## ")[0]
+RIGHTS = REDIS.split("```")[1].split("nopass")[1].split()
+COMMANDS = [right for right in RIGHTS if right.startswith("+") and "@" not in right]
+KEYS = re.findall(r"`([a-z-]+:?\*)`", REDIS)
+
+
+def test_the_user_of_the_guide_may_all_that_is_needed(check_as):
+    assert len(COMMANDS) > 25
+    assert check_as(*RIGHTS) == []
+    assert check_as(*RIGHTS, "resetkeys", *(f"~shop:{key}" for key in KEYS)) == []
+
+
+@pytest.mark.parametrize("right", [*COMMANDS, "+client|tracking", "+ping"])
+def test_each_command_of_the_guide_that_is_missing_has_a_line(check_as, right):
+    [line] = check_as(*RIGHTS, f"-{right[1:]}")
     assert line.startswith("REDIS_URL: ")
-    assert f"no permissions to run the '{refused[1:]}' command" in line
+    assert "permission" in line or "can't run this command" in line
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_each_kind_of_keys_that_is_missing_has_a_line(check_as, key):
+    others = [f"~shop:{each}" for each in KEYS if each != key]
+    [line] = check_as(*RIGHTS, "resetkeys", *others)
+    assert line.startswith("REDIS_URL: ")
+    assert "permission" in line

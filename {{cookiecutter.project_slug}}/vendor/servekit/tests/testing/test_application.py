@@ -2,14 +2,24 @@ import contextlib
 
 import pytest
 from fastapi import FastAPI, Request
+from pydantic import BaseModel, Field
+from pydantic_settings import SettingsConfigDict
 
 from servekit import Service, Settings
 from servekit.sessions import SessionDep, UserSessionDep
 from servekit.testing.lifespan import Lifespan
 
 
+class Place(BaseModel):
+    port: str = ""
+
+
 class OwnSettings(Settings):
+    model_config = SettingsConfigDict(env_nested_delimiter="__")
+
     greeting: str = "hello"
+    partner_key: str = Field(default="", validation_alias="SHOP_PARTNER_KEY")
+    place: Place = Place()
 
 
 @pytest.fixture
@@ -86,11 +96,13 @@ async def test_the_parts_of_the_service_are_open(service):
 async def test_nothing_of_the_environment_gets_into_the_settings(
     make_settings, monkeypatch, tmp_path
 ):
-    monkeypatch.setenv("GREETING", "of the shell")
+    for name in ("GREETING", "SHOP_PARTNER_KEY", "PLACE__PORT"):
+        monkeypatch.setenv(name, "of the shell")
     (tmp_path / ".env").write_text("PORT=1234\n")
     monkeypatch.chdir(tmp_path)
     settings = make_settings(OwnSettings)
     assert (settings.greeting, settings.port, settings.environment) == ("hello", 8000, "test")
+    assert (settings.partner_key, settings.place.port) == ("", "")
 
 
 async def test_clients_are_logged_in_without_a_password_each_by_itself(new_client, log_in):

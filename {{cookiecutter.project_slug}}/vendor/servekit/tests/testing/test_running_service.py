@@ -26,6 +26,19 @@ def test_a_service_runs_with_workers_and_stops_when_asked(start_service, demo):
     assert not any(alive(worker["pid"]) for worker in workers)
 
 
+def test_the_log_is_that_of_this_process_and_lines_of_others_are_no_events(start_service, demo):
+    first = start_service("demo", folder=demo, WORKERS=1)
+    assert first.stop() == 0
+    assert first.events("stopped")
+    with (demo / "service.log").open("a") as log:
+        log.write("{'order': 1}\n[1]\n")
+    second = start_service("demo", folder=demo, WORKERS=1)
+    with (demo / "service.log").open("a") as log:
+        log.write("{'order': 1}\n[1]\n")
+    assert second.events("service_started")
+    assert not second.events("stopped")
+
+
 def test_a_service_that_cannot_start_says_why(start_service, demo):
     with pytest.raises(AssertionError, match=r"exit 1 at start:\s+GREETING_LENGTH: "):
         start_service("demo", folder=demo, GREETING_LENGTH="long")

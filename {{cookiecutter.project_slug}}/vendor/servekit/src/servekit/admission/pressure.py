@@ -15,7 +15,6 @@ from servekit.monitors.loop_monitor import LoopMonitor
 from servekit.process_memory import own_rss_bytes
 
 REQUESTS_SHARE = {"critical": 1.25, "normal": 1.0, "sheddable": 0.8}
-HYSTERESIS = 0.8
 MEMORY_FULL = 1.1
 MEMORY_SAMPLE_SECONDS = 1.0
 SMOOTHING = 0.3
@@ -100,7 +99,7 @@ class Pressure:
         """
         if self._monitor.dozing:
             self._monitor.wake()
-        if 0 < self._requests * REQUESTS_SHARE[importance] <= self.in_flight:
+        if self._full(importance):
             return "requests"
         if importance != "critical":
             for reason, ramp in self._ramps.items():
@@ -111,7 +110,11 @@ class Pressure:
             importance, client
         ):
             return "event_loop_lag"
-        return None
+        # Others that waited meanwhile were let in first.
+        return "requests" if self._full(importance) else None
+
+    def _full(self, importance: Importance) -> bool:
+        return 0 < self._requests * REQUESTS_SHARE[importance] <= self.in_flight
 
     # On the timer
 
@@ -140,5 +143,4 @@ class Pressure:
         self.level = min(1.0, levels.get(self.reason, 0.0))
 
     def _ramp(self, row: Limit) -> float:
-        start = row.limit * HYSTERESIS if row.reason in self._ramps else row.limit
-        return min(1.0, max(0.0, (row.read() - start) / (row.full - start)))
+        return min(1.0, max(0.0, (row.read() - row.limit) / (row.full - row.limit)))

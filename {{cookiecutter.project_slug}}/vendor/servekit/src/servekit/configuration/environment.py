@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import Secret, ValidationError
 
 from servekit.configuration.identity import project_name
 from servekit.configuration.settings import DEVELOPMENT_SECRET, Settings
@@ -131,8 +131,10 @@ def describe(kind: type[Settings], detail: ErrorDetails, variables: Mapping[str,
     raw = next((variables[each] for each in names_of(kind, name) if each in variables), "")
     reason = reason_of(detail)
     if is_secret(name, field):
-        own = isinstance(detail.get("ctx", {}).get("error"), Refused)
-        return f"{variable}: {reason if own else without(raw, reason)}"
+        if not isinstance(detail.get("ctx", {}).get("error"), Refused):
+            for secret in (raw, *texts_in(detail["input"])):
+                reason = without(secret, reason)
+        return f"{variable}: {reason}"
     if isinstance(detail.get("ctx", {}).get("error"), Refused):
         return f"{variable}: {reason}"
     place = f" at {'.'.join(inside)}" if inside else ""
@@ -144,6 +146,19 @@ def reason_of(detail: ErrorDetails) -> str:
     error = detail.get("ctx", {}).get("error")
     text = str(error) if isinstance(error, Exception) else detail["msg"]
     return text[:1].lower() + text[1:] if text else "is refused by its own check"
+
+
+def texts_in(value: object) -> Iterator[str]:
+    """Yield the texts that a value is or holds: of a file, or of the fields of a model."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple | set | frozenset):
+        for each in value:
+            yield from texts_in(each)
+    elif isinstance(value, Secret):
+        yield str(value.get_secret_value())
+    elif value is not None:
+        yield str(value)
 
 
 def without(secret: str, reason: str) -> str:
@@ -237,7 +252,7 @@ def _unsafe_in_production(settings: Settings) -> Iterator[tuple[str, str]]:
 def unsafe_keys(settings: Settings) -> Iterator[str]:
     """Yield what is wrong with the signing keys for production."""
     keys = settings.secret_keys
-    if not keys or settings.secret_key.get_secret_value() == DEVELOPMENT_SECRET:
+    if not keys or DEVELOPMENT_SECRET in keys:
         yield f"must be set in production: {MAKES_A_KEY}"
     elif min(map(len, keys)) < SECRET_KEY_MIN_LENGTH:
         yield too_short(keys)

@@ -6,7 +6,7 @@ import difflib
 import io
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 
 from servekit.configuration.settings import Settings
 from servekit.notation.urls import Refused
-from servekit.notation.words import BLANKS, is_model
+from servekit.notation.words import BLANKS, is_model, unquoted
 
 SECRET_WORDS = {
     *("auth", "credential", "credentials", "dsn", "key", "keys"),
@@ -172,7 +172,7 @@ def secrets_in_files(
         if not path or not is_secret(name, field) or field_of(kind, pointer.lower()):
             continue
         try:
-            yield name, secret_in(Path(path), pointer, own, variables)
+            yield name, secret_in(Path(unquoted(path)), pointer, own, variables)
         except Refused as refusal:
             yield name, refusal
 
@@ -181,8 +181,12 @@ def secret_in(path: Path, pointer: str, own: list[str], variables: Mapping[str, 
     """Return what a file holds for a setting."""
     if any(variables.get(each, "").strip(BLANKS) for each in own):
         raise Refused(f"{pointer}: is set, and so is {own[0]}: leave one of them out")
-    if not path.exists():
-        raise Refused(f"{pointer}: names a file that is not there")
+    try:
+        if not path.exists():
+            raise Refused(f"{pointer}: names a file that is not there")
+    except OSError as error:  # its text holds the path, which may be the secret itself
+        reason = error.strerror
+        raise Refused(f"{pointer}: names a file that cannot be used: {reason}") from None
     try:
         text = read_file(path).strip(BLANKS)
     except Refused as refusal:
@@ -191,6 +195,17 @@ def secret_in(path: Path, pointer: str, own: list[str], variables: Mapping[str, 
     if not text:
         raise Refused(f"{pointer}: names a file that is empty")
     return text
+
+
+def variables_of(kind: type[Settings], given: Iterable[str]) -> list[str]:
+    """Return the variables among those given that settings are read from, nested ones too."""
+    known = known_names(kind)
+    delimiter = (kind.model_config.get("env_nested_delimiter") or "").upper()
+
+    def is_read(name: str) -> bool:
+        return name in known or bool(delimiter and name.partition(delimiter)[0] in known)
+
+    return [name for name in given if is_read(name.upper())]
 
 
 def unknown_variables(
@@ -212,7 +227,6 @@ def unknown_variables(
         name for file in files if file.is_file() for name in dotenv_values(file, encoding=encoding)
     }
     known = known_names(kind)
-    delimiter = (kind.model_config.get("env_nested_delimiter") or "").upper()
     lines = []
     given = {name.upper() for name in (*environ, *in_dotenv)}
     for name in sorted(set(environ) | in_dotenv):
@@ -224,8 +238,7 @@ def unknown_variables(
             if given.isdisjoint(own):
                 lines.append(f"{name}: is uvicorn's and does nothing here{hint}")
             continue
-        nested = delimiter and upper.partition(delimiter)[0] in known
-        if upper in known or nested or OF_OTHERS.match(upper):
+        if variables_of(kind, [name]) or OF_OTHERS.match(upper):
             continue
         meant = meant_by(upper, known, MISSPELLING_AT_HOME if name in in_dotenv else MISSPELLING)
         if meant:

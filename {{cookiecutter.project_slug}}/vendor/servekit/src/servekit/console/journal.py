@@ -68,7 +68,8 @@ def note_events(tell: Callable[[dict[str, Any]], None]) -> None:
     """Tell of every event that this process logs from now on and that belongs in a journal."""
 
     def look(fields: Mapping[str, Any]) -> None:
-        if fields["event"] in EVENTS:
+        event = fields["event"]
+        if isinstance(event, str) and event in EVENTS:
             tell(entry_of(fields))
 
     listeners.append(look)

@@ -62,15 +62,27 @@ class AbandonedReads(HttpToolsProtocol):
         self._look_again()
         return True
 
-    def _look_again(self) -> None:
-        cycle = cast("CheckedCycle", self.cycle)  # a worker makes no other
-        self.loop.call_later(HALF_CLOSED_SECONDS, self._look_after_half_closed, cycle, cycle.pieces)
+    @property
+    def running_cycle(self) -> CheckedCycle | None:
+        """The request that runs; others may wait behind it, of which `cycle` is the last."""
+        if self._running is None or self._running[0].response_complete:
+            return None
+        return cast("CheckedCycle", self._running[0])  # a worker makes no other
 
-    def _look_after_half_closed(self, cycle: CheckedCycle, pieces: int) -> None:
+    def _look_again(self) -> None:
+        cycle = self.running_cycle
+        pieces = 0 if cycle is None else cycle.pieces
+        self.loop.call_later(HALF_CLOSED_SECONDS, self._look_after_half_closed, cycle, pieces)
+
+    def _look_after_half_closed(self, cycle: CheckedCycle | None, pieces: int) -> None:
         if not self.answering or self.transport.is_closing():
             return
-        active = self.cycle is not cycle or cycle.pieces != pieces
-        if active or self.transport.get_write_buffer_size():
+        if (
+            cycle is None
+            or self.running_cycle is not cycle
+            or cycle.pieces != pieces
+            or self.transport.get_write_buffer_size()
+        ):
             self._look_again()
         elif cycle.response_started or cycle.scope["method"] in READS:
             self.transport.close()
@@ -83,6 +95,8 @@ class AbandonedReads(HttpToolsProtocol):
             return
         cycle, task = self._running
         self._running = None
-        if not cycle.response_started and cycle.scope["method"] in READS:
+        if not cycle.response_complete:  # uvicorn tells the last one that was sent
             cycle.disconnected = True
+            cycle.message_event.set()
+        if not cycle.response_started and cycle.scope["method"] in READS:
             task.cancel(HUNG_UP)

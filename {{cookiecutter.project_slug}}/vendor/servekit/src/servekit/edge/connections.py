@@ -60,20 +60,20 @@ class Connections:
 
     def running(self) -> list[str]:
         """Return the requests under way, as `GET /path`."""
-        return [
-            f"{connection.cycle.scope['method']} {connection.cycle.scope['path']}"
-            for connection in self.http_connections()
-            if connection.answering
-        ]
+        return [f"{cycle.scope['method']} {cycle.scope['path']}" for _, cycle in self._under_way()]
 
     def oldest(self, now: float, count: int) -> list[tuple[float, RequestResponseCycle]]:
         """Return the requests that have been under way for longest, with their age in seconds."""
         answering = [
-            (connection.timeouts.request_seconds(now), connection.cycle)
-            for connection in self.http_connections()
-            if connection.answering
+            (connection.timeouts.request_seconds(now), cycle)
+            for connection, cycle in self._under_way()
         ]
         return heapq.nlargest(count, answering, key=lambda entry: entry[0])
+
+    def _under_way(self) -> list[tuple[HttpProtocol, RequestResponseCycle]]:
+        """Return each connection on which something runs, with the request that does."""
+        found = [(connection, connection.running_cycle) for connection in self.http_connections()]
+        return [(connection, cycle) for connection, cycle in found if cycle is not None]
 
     def close_idle(self) -> None:
         """Close what waits for a next request, and say goodbye (1012) to every WebSocket."""
@@ -81,7 +81,7 @@ class Connections:
             if not isinstance(connection, HttpProtocol):
                 if connection not in self._websockets_closing:
                     self._websockets_closing.add(connection)
-                    connection.shutdown()
+                    say_goodbye(connection)
             elif not connection.answering and not _has_unread_data(connection):
                 connection.transport.close()
             elif connection.answering:
@@ -89,14 +89,10 @@ class Connections:
 
     def _cut_event_streams(self) -> None:
         """Cut event streams before their handlers can end them: clients of a cut one come again."""
-        for connection in self.http_connections():
-            if (
-                connection.answering
-                and connection.cycle.response_started
-                and getattr(connection.cycle, "event_stream", False)
-            ):
-                connection.cycle.disconnected = True
-                connection.cycle.message_event.set()
+        for connection, cycle in self._under_way():
+            if cycle.response_started and getattr(cycle, "event_stream", False):
+                cycle.disconnected = True
+                cycle.message_event.set()
                 connection.transport.close()
 
     async def finish(self, seconds: float) -> bool:
@@ -117,6 +113,14 @@ class Connections:
             await asyncio.wait(self._state.tasks, timeout=0.5)
         for connection in list(self._state.connections):
             connection.transport.abort()
+
+
+def say_goodbye(websocket: Any) -> None:
+    """Close a WebSocket; in a state that its library finds impossible, without a word."""
+    try:
+        websocket.shutdown()
+    except Exception:  # noqa: BLE001 - one client's connection must not end the drain of all
+        websocket.transport.abort()
 
 
 def _has_unread_data(connection: HttpProtocol) -> bool:

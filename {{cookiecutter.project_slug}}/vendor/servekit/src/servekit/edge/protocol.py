@@ -16,7 +16,7 @@ from servekit.edge.instant import INSTANT_LIMIT, answer_instantly
 from servekit.edge.limits import head_bytes
 from servekit.edge.refusals import Refusal, with_headers
 from servekit.edge.timeouts import ConnectionTimeouts
-from servekit.edge.upgrades import IgnoredUpgrades
+from servekit.edge.upgrades import IgnoredUpgrades, drop_empty_body
 from servekit.event_log import get_logger
 from servekit.foreign.uvicorn import HttpToolsProtocol, asks_for_websocket
 from servekit.scope import IN_WORKER, TARGET_KEY
@@ -57,9 +57,7 @@ class HttpProtocol(IgnoredUpgrades):
         self.listener = listener
         self.timeouts = ConnectionTimeouts(self, options.limits)
         self.requests_begun = 0
-        self.body_bytes = 0
-        self.write_resumptions = 0
-        self.unparsed_bytes = 0
+        self.body_bytes = self.write_resumptions = self.unparsed_bytes = 0
         self.ends_after_answer = False
         self.instant_left = INSTANT_LIMIT
         self._host_count = 0
@@ -144,8 +142,7 @@ class HttpProtocol(IgnoredUpgrades):
             self._fail(refusals.BAD_HOST)
         if self._host_count and self._host not in self.options.known_hosts:
             self._check_host()
-        self.in_headers = False
-        self.in_body = True
+        self.in_headers, self.in_body = False, True
         self.unparsed_bytes = 0
         instant = self.options.instant
         if self.url in instant.targets and answer_instantly(self, instant, version):
@@ -162,12 +159,16 @@ class HttpProtocol(IgnoredUpgrades):
             scope["http_version"] = version
         if self.parser.should_upgrade():
             if asks_for_websocket(self):
+                if self.answering or not drop_empty_body(self.headers):
+                    self.in_body = False  # the request that runs keeps its answer
+                    self._fail(refusals.BAD_HANDSHAKE)
                 return
             self.ignoring_upgrade = scope["method"] != "CONNECT"
         target = httptools.parse_url(self.url)
-        path = target.path.decode("ascii")
+        raw_path = target.path or b"/"  # of `http://host?query` too
+        path = raw_path.decode("ascii")
         scope["path"] = unquote(path) if "%" in path else path
-        scope["raw_path"] = target.path
+        scope["raw_path"] = raw_path
         scope["query_string"] = target.query or b""
         scope[IN_WORKER] = True
         scope[TARGET_KEY] = self.url

@@ -27,6 +27,9 @@ MALFORMED = Refusal(400, "the request is malformed")
 BAD_HOST = Refusal(400, "Host is missing, repeated or malformed")
 BAD_VERSION = Refusal(400, "the request is not HTTP/1.1, nor well-formed HTTP/1.0")
 TOO_MANY_AHEAD = Refusal(400, "too many requests were sent ahead of their answers")
+BAD_HANDSHAKE = Refusal(
+    400, "a WebSocket handshake has no body, and is not sent ahead of another request's answer"
+)
 SLOW_HEAD = Refusal(
     408, "the head did not come in time", "TIMEOUT_HEADER_SECONDS", "header_seconds", "seconds"
 )
@@ -42,8 +45,8 @@ MANY_FIELDS = Refusal(431, "too many fields", "LIMIT_HEADER_COUNT", "header_coun
 FAULT = Refusal(500, "reading the request failed: a fault of ours")
 
 REFUSALS = (
-    *(MALFORMED, BAD_HOST, BAD_VERSION, TOO_MANY_AHEAD, SLOW_HEAD, SLOW_BODY),
-    *(CROWDED_OUT, LONG_TARGET, LARGE_HEAD, MANY_FIELDS, FAULT),
+    *(MALFORMED, BAD_HOST, BAD_VERSION, TOO_MANY_AHEAD, BAD_HANDSHAKE, SLOW_HEAD),
+    *(SLOW_BODY, CROWDED_OUT, LONG_TARGET, LARGE_HEAD, MANY_FIELDS, FAULT),
 )
 
 

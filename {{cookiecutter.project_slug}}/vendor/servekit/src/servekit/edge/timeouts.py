@@ -104,8 +104,9 @@ class ConnectionTimeouts:
 
     def _current_phase(self) -> str:
         connection = self._connection
+        unread = connection.transport.get_write_buffer_size()
         if connection.refused:
-            return "linger"
+            return "write" if unread else "linger"
         if connection.transport.is_closing() or connection.flow.write_paused:
             return "write"
         if connection.in_headers or not connection.requests_begun:
@@ -114,7 +115,7 @@ class ConnectionTimeouts:
             return "body" if self._waits_for_body() else "answer"
         if connection.answering:
             return "answer"
-        return "write" if connection.transport.get_write_buffer_size() else "idle"
+        return "write" if unread else "idle"
 
     def _waits_for_body(self) -> bool:
         """Whether it is the client that we wait for, not the application or its 100 Continue."""

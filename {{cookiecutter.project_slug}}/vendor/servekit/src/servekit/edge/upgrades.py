@@ -9,6 +9,18 @@ from servekit.edge.abandoned import AbandonedReads
 FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 
+def drop_empty_body(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Leave out what announces an empty body; return whether none is announced any more.
+
+    The library of WebSockets reads no handshake that says anything of a body.
+    """
+    for field in [field for field in headers if field[0] in FRAMING]:
+        if field != (b"content-length", b"0"):
+            return False
+        headers.remove(field)
+    return True
+
+
 class IgnoredUpgrades(AbandonedReads):
     """The parser takes what follows any `Upgrade` for the other protocol; it is the body.
 

@@ -28,6 +28,15 @@ def websocket_protocol(protocol: type[Any]) -> type[Any]:
             for name in ("client", "server"):
                 setattr(self, name, plain(getattr(self, name)))
 
+        def data_received(self, data: bytes) -> None:
+            """Answer a handshake that the library cannot read, which uvicorn leaves open."""
+            super().data_received(data)
+            unread = getattr(self.conn, "handshake_exc", None) and not self.handshake_initiated
+            if unread and not self.transport.is_closing():
+                answer = b"".join(self.conn.data_to_send()) or self.conn.malformed()
+                self.transport.write(answer)
+                self.transport.close()
+
         def handle_parser_exception(self) -> None:
             """Close; before the handshake there is no frame to say why, which uvicorn asserts."""
             if self.conn.close_sent is not None:
@@ -69,7 +78,14 @@ def make_websocket(
                 response.headers.setdefault(name, value)
         send_response(response)
 
+    def malformed() -> bytes:
+        response = connection.reject(400, "The handshake is malformed.\n")  # type: ignore[union-attr]
+        for name, value in fields:
+            response.headers.setdefault(name, value)
+        return bytes(response.serialize())
+
     connection.send_response = send_with_headers  # type: ignore[union-attr] # it has one
+    connection.malformed = malformed  # type: ignore[union-attr] # for what it has no answer to
     return protocol
 
 

@@ -16,6 +16,10 @@ BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
 ANNOUNCING = frozenset({b"content-length", b"transfer-encoding"})
 
 
+class BodyTooLarge(HTTPException):
+    """What is raised where a body is read beyond the limit; a handler may answer it."""
+
+
 class BodyLimitMiddleware:
     """Refuse bodies above `limit_bytes`.
 
@@ -45,6 +49,12 @@ class BodyLimitMiddleware:
             await send_problem(send, 413, detail=self.detail, headers=closing, **about(scope))
             return
         size = 0
+        begun = False
+
+        def send_noted(message: Message) -> Awaitable[None]:
+            nonlocal begun
+            begun = True
+            return send(message)
 
         async def receive_limited() -> Message:
             nonlocal size
@@ -52,10 +62,17 @@ class BodyLimitMiddleware:
             size += len(message.get("body", b""))
             if size > self.limit_bytes:
                 self.say(scope, size)
-                raise HTTPException(413, self.detail, headers={"connection": "close"})
+                raise BodyTooLarge(413, self.detail, headers={"connection": "close"})
             return message
 
-        await self.app(scope, receive_limited, send)
+        try:
+            await self.app(scope, receive_limited, send_noted)
+        except Exception as error:
+            # Own middleware reads bodies where nobody handles what is raised there.
+            if begun or not is_too_large(error):
+                raise
+            closing = [(b"connection", b"close")]
+            await send_problem(send, 413, detail=self.detail, headers=closing, **about(scope))
 
     def say(self, scope: Scope, size: int) -> None:
         """Name the setting in the log; the size is what was announced, or had come."""
@@ -73,6 +90,13 @@ class BodyLimitMiddleware:
         if scope["method"] in BODILESS and not has_body(scope):
             return True
         return any(entry.limits_bodies for entry in self.routes().way(scope))
+
+
+def is_too_large(error: BaseException) -> bool:
+    """Return whether an error is nothing but ours, in a group or by itself."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(is_too_large, error.exceptions))
+    return isinstance(error, BodyTooLarge)
 
 
 def has_body(scope: Scope) -> bool:

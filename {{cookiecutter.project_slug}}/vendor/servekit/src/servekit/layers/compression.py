@@ -42,27 +42,33 @@ class CompressionMiddleware:
             hand_over, minimum_size=minimum_bytes, zstd_level=1, brotli_quality=1, gzip_level=1
         )
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            return self.app(scope, receive, send)
+            await self.app(scope, receive, send)
+            return
         encode: Send | None = None
+        large: LargeAnswer | None = None
 
         def send_encoded(message: Message) -> Awaitable[None]:
-            nonlocal encode
+            nonlocal encode, large
             if encode is not None:
                 return encode(message)
-            if message["type"] == "http.response.start" and not self.passes(message):
-                if length_tells(scope, message):
-                    return send(message)
-                large = LargeAnswer(self.library, scope, send)
-                encode = large.go_on
-                return large.begin(message)
+            if message["type"] == "http.response.start":
+                message, passes = self.judged(message)
+                if not passes and not length_tells(scope, message):
+                    large = LargeAnswer(self.library, scope, send)
+                    encode = large.go_on
+                    return large.begin(message)
             return send(message)
 
-        return self.app(scope, receive, send_encoded)
+        try:
+            await self.app(scope, receive, send_encoded)
+        finally:
+            if large is not None:
+                large.give_up()
 
-    def passes(self, start: Message) -> bool:
-        """Return whether the library is not asked: what is small, opted out or forbids it.
+    def judged(self, start: Message) -> tuple[Message, bool]:
+        """Return a head, and whether it passes: what is small, opted out or forbids it.
 
         The word by which it opted out is taken from the headers: it is no coding of HTTP's. Vary
         becomes one field: middleware of the application's own adds to it without looking.
@@ -80,10 +86,11 @@ class CompressionMiddleware:
             elif lowered in DIGESTS or (lowered == CONTROL and NO_TRANSFORM in value.lower()):
                 fixed = True
         if vary > 1:
-            start["headers"] = vary_once(start["headers"])
+            start = {**start, "headers": vary_once(start["headers"])}
         if opted_out:
-            start["headers"] = [field for field in start["headers"] if field[0].lower() != CODING]
-        return small or opted_out or fixed
+            left = [field for field in start["headers"] if field[0].lower() != CODING]
+            start = {**start, "headers": left}
+        return start, small or opted_out or fixed
 
 
 class LargeAnswer:
@@ -126,6 +133,14 @@ class LargeAnswer:
         await self._encode(message)
         if not message.get("more_body", False):
             self._encode = self._send  # the library's would hold this for ever, and this it
+
+    def give_up(self) -> None:
+        """Send no head that waits: the application has ended, and another answers for it."""
+        if self._undecided:
+            self._undecided = False
+            self._timer.cancel()
+        elif self._late is not None:
+            self._late.cancel()
 
     def _waited_long_enough(self) -> None:
         self._undecided = False

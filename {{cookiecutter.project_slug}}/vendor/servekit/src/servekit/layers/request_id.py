@@ -87,7 +87,7 @@ class RequestIdMiddleware:
             if message["type"] in ANSWERS:
                 given = message.get("headers", ())
                 if X_REQUEST_ID not in map(NAME, given):
-                    message["headers"] = [*given, header]
+                    message = {**message, "headers": [*given, header]}
             return send(message)
 
         state = scope.setdefault("state", {})

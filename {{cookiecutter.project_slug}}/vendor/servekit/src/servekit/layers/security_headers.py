@@ -83,7 +83,8 @@ class SecurityHeadersMiddleware:
 
         def send_secured(message: Message) -> Awaitable[None]:
             if message["type"] == start:
-                message["headers"] = self.merged(list(message.get("headers", ())), scope)
+                headers = self.merged(list(message.get("headers", ())), scope)
+                message = {**message, "headers": headers}
             return send(message)
 
         return self.app(scope, receive, send_secured)

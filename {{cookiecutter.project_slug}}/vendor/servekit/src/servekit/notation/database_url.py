@@ -147,8 +147,11 @@ def set_place(words: Words, name: str, text: str) -> None:
 
 def set_server(words: Words, name: str, text: str) -> None:
     """Note what the server is told of the connection."""
-    name = name.removeprefix("fallback_")
-    words.arguments.setdefault("server_settings", {}).setdefault(name, text)
+    told = words.arguments.setdefault("server_settings", {})
+    if name.startswith("fallback_"):
+        told.setdefault(name.removeprefix("fallback_"), text)
+    else:
+        told[name] = text
 
 
 def set_count(words: Words, name: str, text: str) -> None:

@@ -82,7 +82,8 @@ def one_address(
             raise Refused(
                 f"has a path that is no database number, as in redis://host:6379/0; {ENCODE}"
             )
-        options["db"] = int(number)
+        if options.setdefault("db", int(number)) != int(number):
+            raise Refused("names two databases, in its path and as ?db=: leave one out")
     if kind == "cluster" and options.pop("db", 0):
         raise Refused("names a database; a Cluster has number 0 only")
     return RedisUrl(kind, options, tls=tls)

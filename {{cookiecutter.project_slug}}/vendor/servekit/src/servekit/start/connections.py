@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from servekit.configuration.environment import database_fields, one_line
 from servekit.configuration.variables import names_of
 from servekit.redis.clients import RedisClients
+from servekit.service import default_namespace
+from servekit.start.redis_rights import try_rights
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
     from servekit.configuration.settings import Settings
 
 TRACKING = ("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", "check:")
@@ -28,7 +28,8 @@ def try_connections(settings: Settings) -> list[str]:
 async def _try_all(settings: Settings) -> list[str]:
     attempts: list[tuple[str, Callable[[], Awaitable[None]]]] = []
     if url := settings.redis_url.get_secret_value():
-        attempts.append(("REDIS_URL", lambda: try_redis(url)))
+        namespace = settings.redis_namespace or default_namespace(settings)
+        attempts.append(("REDIS_URL", lambda: try_redis(url, namespace)))
     for name in database_fields(type(settings)):
         address = getattr(settings, name).get_secret_value()
         variable = names_of(type(settings), name)[0]
@@ -50,10 +51,11 @@ async def failure(name: str, attempt: Callable[[], Awaitable[None]]) -> str | No
     return None
 
 
-async def try_redis(url: str) -> None:
+async def try_redis(url: str, namespace: str) -> None:
     """Run what the service needs of Redis; raises what redis-py raises."""
     clients = RedisClients(
         url,
+        namespace=namespace,
         connections=1,
         connect_timeout_seconds=SECONDS,
         cache_timeout_seconds=SECONDS,
@@ -61,18 +63,13 @@ async def try_redis(url: str) -> None:
     )
     async with clients:
         await clients.cache.ping()
-        await try_scripts(clients.sessions)
+        await try_rights(clients)
         for connection in await clients.invalidation_connections():
             try:
                 await connection.send_command(*TRACKING)
                 await connection.read_response()
             finally:
                 await connection.disconnect(nowait=True)
-
-
-async def try_scripts(client: Redis) -> None:
-    """Run a script, as sessions and the rate limit do."""
-    await client.eval("return 1", 0)
 
 
 async def try_database(url: str) -> None:

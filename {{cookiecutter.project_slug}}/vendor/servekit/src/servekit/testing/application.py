@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from servekit.configuration.settings import Settings
+from servekit.configuration.variables import variables_of
 from servekit.event_log import LEVELS
 from servekit.logs import render_json, write_events
 from servekit.service import Service
@@ -48,9 +49,8 @@ def make_settings(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> MakeSettin
     """Make settings: the test's Redis, wide time limits, nothing of your environment or `.env`."""
 
     def make(kind: type[AnySettings], **values: Any) -> AnySettings:
-        for name in set(os.environ):
-            if name.lower() in kind.model_fields:
-                monkeypatch.delenv(name)
+        for name in variables_of(kind, os.environ):
+            monkeypatch.delenv(name)
         given = {"_env_file": None, "redis_url": redis_url}
         return kind(**FOR_TESTS | given | values)
 

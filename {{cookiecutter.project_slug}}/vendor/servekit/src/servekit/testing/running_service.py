@@ -36,21 +36,30 @@ class RunningService:
         log: Path,
         ports: tuple[int, int],
         admin_token: str = "",
+        before: int = 0,
     ) -> None:
         self.process = process
         self._admin_token = admin_token
         self.url, self.admin_url = (f"http://127.0.0.1:{port}" for port in ports)
         self._log = log
+        self._before = before
 
     @property
     def log(self) -> str:
         """What the service has written so far."""
-        return self._log.read_text(encoding="utf-8", errors="replace")
+        with self._log.open("rb") as file:
+            file.seek(self._before)
+            return file.read().decode("utf-8", "replace")
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """Return the log's events of a name, as far as they are JSON."""
-        records = [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
-        return [record for record in records if record.get("event") == name]
+        found = []
+        for line in self.log.splitlines():
+            with contextlib.suppress(ValueError):
+                record = json.loads(line)
+                if isinstance(record, dict) and record.get("event") == name:
+                    found.append(record)
+        return found
 
     def wait_until_ready(self, seconds: float = START_SECONDS) -> None:
         """Wait until all workers answer; fail with its log if it ends before, or takes too long."""
@@ -122,6 +131,7 @@ def running(module: str, folder: Path, environment: dict[str, object]) -> Iterat
         given |= {"PORT": str(port), "ADMIN_PORT": str(admin_port)}
         given |= {name: str(value) for name, value in environment.items()}
         log = folder / "service.log"
+        before = log.stat().st_size if log.exists() else 0  # of a service that ran there earlier
         command = [sys.executable, "-m", module]
         with (
             log.open("ab") as output,
@@ -135,7 +145,8 @@ def running(module: str, folder: Path, environment: dict[str, object]) -> Iterat
             ) as process,
         ):
             ports = int(given["PORT"]), int(given["ADMIN_PORT"])
-            service = RunningService(process, log, ports, given.get("ADMIN_TOKEN", ""))
+            token = given.get("ADMIN_TOKEN", "")
+            service = RunningService(process, log, ports, token, before)
             service.wait_until_ready()
             yield service
 

@@ -1,0 +1,171 @@
+"""What clients do on a real socket, and what a drain then meets."""
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from tests.edge.served import SECURITY, Served
+
+HOST = b"Host: x\r\n"
+GET = b"GET %b HTTP/1.1\r\n" + HOST + b"\r\n"
+SLOW = GET % b"/slow"
+HANDSHAKE = (
+    b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
+LARGE = 12 * 2**20
+
+UNREADABLE = {
+    "a body": HOST + HANDSHAKE + b"Content-Length: 5\r\n\r\nhello",
+    "a chunked body": HOST + HANDSHAKE + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "a long field": HOST + HANDSHAKE + b"Cookie: " + b"a" * 9000 + b"\r\n\r\n",
+    "a long target": HOST + HANDSHAKE + b"\r\n",
+}
+
+
+class Told(list[str]):
+    """The paths of requests that were told of their client's leaving."""
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+async def answer(send, body: bytes = b"ok") -> None:
+    length = (b"content-length", b"%d" % len(body))
+    await send({"type": "http.response.start", "status": 200, "headers": [length]})
+    await send({"type": "http.response.body", "body": body})
+
+
+@pytest.fixture
+def app(told):
+    async def app(scope, receive, send):
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.accept"})
+            if scope["path"] == "/large":
+                await send({"type": "websocket.send", "bytes": b"x" * LARGE})
+            while (await receive())["type"] != "websocket.disconnect":
+                pass
+            return
+        path = scope["path"]
+        if path in {"/wait", "/stream"}:
+            kind = (b"content-type", b"text/event-stream")
+            await send({"type": "http.response.start", "status": 200, "headers": [kind]})
+            for number in range(8):
+                piece = {"body": b"%d;" % number, "more_body": True}
+                await send({"type": "http.response.body"} | piece)
+                if path == "/wait":
+                    while (await receive())["type"] != "http.disconnect":
+                        pass
+                    told.append(path)
+                    return
+                await asyncio.sleep(0.3)
+            await send({"type": "http.response.body", "body": b"END"})
+            return
+        if path == "/slow":
+            await asyncio.sleep(1)
+        await answer(send, b"x" * LARGE if path == "/large" else b"ok " + path.encode())
+
+    return app
+
+
+@pytest.mark.parametrize("what", list(UNREADABLE))
+async def test_a_handshake_that_nobody_can_read_is_refused_and_closed(app, what):
+    target = b"/" + b"a" * 8185 if what == "a long target" else b"/"
+    async with Served(app) as served:
+        client = await served.connect(b"GET %b HTTP/1.1\r\n" % target + UNREADABLE[what])
+        refusal = await client.rest()
+        status = {"a long field": b"431", "a long target": b"414"}.get(what, b"400")
+        assert refusal.startswith(b"HTTP/1.1 " + status)
+        assert b"%b: %b" % SECURITY in refusal.lower()
+        await served.until(lambda: served.connections.count() == 0)
+
+
+async def test_a_handshake_that_says_its_body_is_empty_is_none_the_worse(app):
+    async with Served(app) as served:
+        request = b"GET / HTTP/1.1\r\n" + HOST + HANDSHAKE + b"Content-Length: 0\r\n\r\n"
+        client = await served.connect(request)
+        assert (await client.reader.readline()).startswith(b"HTTP/1.1 101")
+
+
+async def test_a_handshake_behind_a_request_is_refused_and_the_request_answered(app):
+    async with Served(app) as served:
+        handshake = b"GET / HTTP/1.1\r\n" + HOST + HANDSHAKE + b"\r\n"
+        client = await served.connect(SLOW + handshake)
+        assert (await client.rest()).endswith(b"\r\n\r\nok /slow")
+        await served.until(lambda: served.connections.count() == 0)
+
+
+@pytest.mark.parametrize("fault", ["closes while it is written to", "raises"])
+async def test_no_websocket_ends_the_drain_of_the_others(app, fault, monkeypatch):
+    async with Served(app) as served:
+        slow = await served.connect(SLOW)
+        target = b"/large" if fault != "raises" else b"/"
+        handshake = b"GET %b HTTP/1.1\r\n" % target + HOST + HANDSHAKE + b"\r\n"
+        websocket = await served.connect(handshake, limit=2**10)
+        await websocket.reader.readline()
+        protocol: Any
+        [protocol] = [each for each in served.state.connections if hasattr(each, "conn")]
+        if fault == "raises":
+            monkeypatch.setattr(protocol, "shutdown", lambda: 1 / 0)
+        else:
+            websocket.writer.transport.pause_reading()
+            websocket.writer.write(b"\x88\x82\0\0\0\0\x03\xe8")  # Close, 1000
+            await served.until(lambda: protocol.conn.close_rcvd is not None)
+        assert await served.connections.finish(10)
+        assert (await slow.rest()).endswith(b"ok /slow")
+
+
+async def test_every_request_of_a_connection_is_told_that_its_client_has_left(app, told):
+    async with Served(app) as served:
+        for data in (GET % b"/wait", GET % b"/wait" + GET % b"/"):
+            client = await served.connect(data)
+            await client.reader.readuntil(b"0;")
+            client.writer.transport.abort()
+        await served.until(lambda: told == ["/wait"] * 2)
+        await served.until(lambda: not served.state.tasks)
+
+
+async def test_the_request_that_runs_is_named_and_not_the_one_behind_it(app):
+    async with Served(app) as served:
+        await served.connect(SLOW + GET % b"/behind")
+        await served.until(served.connections.running)
+        assert served.connections.running() == ["GET /slow"]
+        [(_, cycle)] = served.connections.oldest(time.monotonic(), 5)
+        assert cycle.scope["path"] == "/slow"
+
+
+async def test_a_stream_goes_on_to_a_client_that_only_sends_no_more(app):
+    async with Served(app) as served:
+        for data in (GET % b"/stream", GET % b"/stream" + GET % b"/"):
+            client = await served.connect(data)
+            client.writer.write_eof()
+            answers = await client.rest(10)
+            assert b"END" in answers
+
+
+@pytest.mark.parametrize("target", [b"http://x", b"http://x?a=b"])
+async def test_a_target_without_a_path_is_the_root(app, target):
+    async with Served(app) as served:
+        client = await served.connect(GET % target + b"GET / HTTP/1.0\r\n\r\n")
+        answers = await client.rest()
+        assert answers.startswith(b"HTTP/1.1 200")
+        assert answers.count(b"ok /") == 2
+
+
+async def test_a_large_answer_arrives_whole_though_the_body_was_not_read(app):
+    """The answer closes the connection, and its client is slow but not too slow."""
+    async with Served(app) as served:
+        head = b"POST /large HTTP/1.1\r\n" + HOST + b"Connection: close\r\nContent-Length: 99\r\n"
+        client = await served.connect(head + b"\r\nhalf", limit=2**16)
+        size = 0
+        began = time.monotonic()
+        while piece := await client.reader.read(2**17):
+            size += len(piece)
+            if time.monotonic() - began < 3:  # longer than a client may linger
+                await asyncio.sleep(0.1)
+        assert size > LARGE
