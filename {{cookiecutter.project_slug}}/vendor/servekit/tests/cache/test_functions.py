@@ -175,7 +175,16 @@ async def test_it_offers_what_the_method_of_a_cache_offers(redis_url):
         assert_type(await square(7), int)
     assert loads == [7, 7, 7]
     names = {name for name in dir(bound) if not name.startswith("_")}
-    own = {"key", "policy", "use_policy", "local_hit", "local_entry", "count_local_hit", "bypassed"}
+    own = {
+        "key",
+        "policy",
+        "use_policy",
+        "local_hit",
+        "local_entry",
+        "count_local_hit",
+        "bypassed",
+        "replaced",
+    }
     assert names - own <= set(dir(square))
 
 

@@ -56,7 +56,7 @@ class Cache(Values):
         redis = RedisTier(clients, keys, lease_seconds=lease_seconds)
         self._coherence = Coherence(clients, redis, keys, local_bytes=local_bytes)
         local = self._coherence.local
-        reader = TierReader(redis, local)
+        reader = TierReader(redis, local, self._coherence.outbox.holds)
         writer = TierWriter(redis, reader, self._coherence)
         self._leases = Leases(redis, seconds=lease_seconds)
         self._timeout_seconds = timeout_seconds

@@ -97,8 +97,9 @@ class BytesCodec(Codec[bytes]):
 
     exact = True
 
-    def __init__(self) -> None:
-        self.fingerprint = blake2b(f"{FORMAT}|bytes".encode(), digest_size=8).digest()
+    def __init__(self, version: str = "") -> None:
+        text = f"{FORMAT}|bytes" + (f"|{version}" if version else "")
+        self.fingerprint = blake2b(text.encode(), digest_size=8).digest()
 
     def dumps(self, value: bytes) -> bytes:
         if type(value) is not bytes:
@@ -116,8 +117,8 @@ def codec_of(kind: Any, version: str = "") -> Codec[Any]:
     Raises:
         TypeError: Values of the type do not come back as they went.
     """
-    if kind is bytes and not version:
-        return BytesCodec()
+    if kind is bytes:
+        return BytesCodec(version)
     return Codec(kind, version=version)
 
 

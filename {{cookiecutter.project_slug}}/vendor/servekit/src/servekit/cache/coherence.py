@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from fnmatch import fnmatchcase
 from types import TracebackType
 from typing import Any, Self
 
-from servekit.cache.keys.space import ENTRY, TAG, KeySpace
+from servekit.cache.keys.space import ENTRY, PATTERN, TAG, KeySpace
 from servekit.cache.local_tier import LocalTier
 from servekit.cache.redis_tier import RedisTier
 from servekit.cache.single_flight import SingleFlight, Waiters
@@ -151,6 +151,15 @@ class InvalidationOutbox:
         if self._task is None or self._task.done():
             loop = asyncio.get_running_loop()
             self._task = loop.create_task(self._flush_later(), context=without_deadline())
+
+    def holds(self, key: str, tags: Sequence[str]) -> bool:
+        """Return whether an entry of this key and these tags is to be removed yet."""
+        if not self._pending:
+            return False
+        if (ENTRY, key) in self._pending or any((TAG, tag) in self._pending for tag in tags):
+            return True
+        patterns = [name for kind, name in self._pending if kind == PATTERN]
+        return any(fnmatchcase(key, pattern) for pattern in patterns)
 
     async def flush(self) -> None:
         """Make every removal; raises StoreUnavailable with the rest still pending."""

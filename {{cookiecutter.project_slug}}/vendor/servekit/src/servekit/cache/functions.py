@@ -130,6 +130,15 @@ class Cached(Generic[P, R]):
         value: R = await self._engine.reload(self._lookup(self.key(*args, **kwargs), args, kwargs))
         return value
 
+    async def replaced(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Return what takes the place of an entry that is not fresh, loaded once for all who ask.
+
+        Whoever loads it already is waited for.
+        """
+        lookup = self._lookup(self.key(*args, **kwargs), args, kwargs)
+        value: R = await self._engine.load_fresh(lookup)
+        return value
+
     def _as_kept(self, value: R) -> R:
         codec = self._codec
         if codec.exact:

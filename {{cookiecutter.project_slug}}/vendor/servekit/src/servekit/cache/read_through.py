@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from sys import getsizeof
 from typing import Any
 
@@ -53,6 +54,8 @@ class Lookup:
     policy: CachePolicy
     tags: Sequence[str]
     load: Callable[[], Awaitable[Any]]
+    fresh_only: bool = False
+    """Whether an entry that may be served stale is none."""
 
 
 class ReadThrough:
@@ -125,6 +128,10 @@ class ReadThrough:
         self._coherence.invalidate(lookup.key)
         return (await self._join(lookup, lambda: self._load_seized(lookup))).value
 
+    async def load_fresh(self, lookup: Lookup) -> Any:
+        """Return what is loaded in the place of an entry, by this call or one that it joins."""
+        return (await self._load_shared(replace(lookup, fresh_only=True))).value
+
     async def close(self) -> None:
         await self._loads.close()
 
@@ -186,7 +193,9 @@ class ReadThrough:
 
     async def _load_once(self, lookup: Lookup) -> LocalEntry:
         """Load under the lease, or wait for the process that has it."""
-        key, deadline = lookup.key, time.monotonic() + self._leases.seconds
+        # A lease is renewed for as long as its load may take.
+        seconds = lookup.policy.timeout_seconds or math.inf
+        key, deadline = lookup.key, time.monotonic() + max(seconds, self._leases.seconds)
         token = None
         with self._coherence.waiters.waiting(key) as event:
             while True:
@@ -196,7 +205,8 @@ class ReadThrough:
                     entry = await self._reader.fetch(key, lookup.policy, lookup.tags, shared=False)
                 except StoreUnavailable:
                     break
-                if entry is not None and (token is None or time.monotonic() < entry.fresh_until):
+                stale_will_do = token is None and not lookup.fresh_only
+                if entry is not None and (stale_will_do or time.monotonic() < entry.fresh_until):
                     self._leases.release(key, token)
                     return entry
                 if token is not None or time.monotonic() >= deadline:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from servekit.cache.coherence import Coherence
@@ -38,9 +38,13 @@ Read = tuple[ReadFence, "asyncio.Future[LocalEntry | None]"]
 class TierReader:
     """Reads entries and tag versions; raises StoreUnavailable when Redis is needed and away."""
 
-    def __init__(self, redis: RedisTier, local: LocalTier) -> None:
+    def __init__(
+        self, redis: RedisTier, local: LocalTier, is_to_go: Callable[[str, Sequence[str]], bool]
+    ) -> None:
         self.redis = redis
         self.local = local
+        self._is_to_go = is_to_go
+        """Whether an entry of this key and these tags is there only as a removal failed."""
         self._reads: dict[tuple[str, object], Read] = {}
 
     async def fetch(
@@ -98,6 +102,8 @@ class TierReader:
         entry = unpack(data, policy.codec.fingerprint) if data is not None else None
         if entry is None or time.time() >= entry.usable_until:
             return None
+        if self._is_to_go(fence.key, [tag for tag, _ in entry.tags]):
+            return None
         known = {tag: self.local.tag_version(tag) for tag, _ in entry.tags} | versions
         missing = [tag for tag, version in known.items() if version is None and tag not in versions]
         if missing:
@@ -127,13 +133,17 @@ class TierReader:
                 self.local.end_read(fence)
 
     async def fetch_many(self, keys: Sequence[str], policy: CachePolicy) -> dict[str, LocalEntry]:
-        """Return the usable entries among the keys, in one round trip."""
+        """Return the usable entries among the keys: in one round trip, two where they have tags."""
         fences = [self.local.begin_read(key) for key in keys]
         try:
             values = await self.redis.read(keys, ())
+            found = [unpack(data, policy.codec.fingerprint) for data in values if data is not None]
+            tags = dict.fromkeys(tag for entry in found if entry for tag, _ in entry.tags)
+            unknown = [tag for tag in tags if self.local.tag_version(tag) is None]
+            versions = (await self._read_with_tags([], unknown))[1] if unknown else {}
             entries = {}
             for fence, data in zip(fences, values, strict=True):
-                entry = await self._admit(fence, policy, data, {})
+                entry = await self._admit(fence, policy, data, versions)
                 if entry is not None:
                     entries[fence.key] = entry
             return entries
@@ -193,8 +203,9 @@ class TierWriter:
             except StoreUnavailable as error:
                 self._coherence.outbox.add(ENTRY, key, error)
                 self._coherence.invalidate(key)
-                fence = ReadFence(key, NO_EPOCH)
-                self._local.fill(fence, policy.localize(*policy.kept(value, versions, 0)))
+                local = policy.localize(*policy.kept(value, versions, 0))
+                local.tags = versions or tuple((tag, b"") for tag in tags)  # one may end meanwhile
+                self._local.fill(ReadFence(key, NO_EPOCH), local)
             else:
                 policy.stats.writes_redis += 1
                 self._coherence.invalidate(key)

@@ -29,6 +29,7 @@ class Capture:
         loop = asyncio.get_running_loop()
         self.complete: asyncio.Future[None] = loop.create_future()
         self._client: asyncio.Future[Send] = loop.create_future()
+        self._has_come = loop.create_future()
         self.unkept = self.remedy = ""
         self.status = 500
         self.headers: Headers = []
@@ -88,12 +89,14 @@ class Capture:
         """Wait for the client's `send`; who has left is not coming."""
         try:
             async with asyncio.timeout(CLIENT_SECONDS):
-                return await asyncio.shield(self._client)
+                await asyncio.shield(self._has_come)
         except TimeoutError:
             raise OSError("The client of this answer has left.") from None
+        return await asyncio.shield(self._client)  # he takes what was kept as fast as he can
 
     async def hand_over(self, run: asyncio.Task[None], send: Send) -> None:
         """Send on what was kept so far and all that follows, until the run has ended."""
+        self._has_come.set_result(None)
         try:
             start = {"type": "http.response.start", "status": self.status, "headers": self.headers}
             await send(start)

@@ -24,6 +24,7 @@ def page_key(scope: Scope, route: CacheableRoute, fields: dict[bytes, bytes], *p
         scope["scheme"],
         fields.get(b"host", b""),
         scope.get("raw_path") or scope["path"].encode(),
+        scope.get("root_path", "").encode(),  # a route sees it, and clients may say it
         fields.get(b"accept-encoding", b""),
     )
     if route.has_one_page and not place:
@@ -44,6 +45,7 @@ def _key(  # noqa: PLR0913, PLR0917 - what a key is made of
     scheme: str,
     host: bytes,
     path: bytes,
+    root_path: bytes,
     codings: bytes,
     query: bytes = b"",
     query_names: frozenset[str] = frozenset(),
@@ -55,6 +57,7 @@ def _key(  # noqa: PLR0913, PLR0917 - what a key is made of
         scheme.encode(),
         host.lower(),
         path,
+        root_path,
         accepted_codings(codings),
         visible_query(query, query_names),
         visible_cookies(cookie, cookie_names),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Awaitable, Callable
+from string import Formatter
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -177,11 +179,19 @@ class ResponseCacheMiddleware:
         stored = await cached(key, exchange)
         if exchange.is_new(stored) or usable(stored.lifetimes, exchange.age(stored)):
             return stored
-        return await self._fresh_or_stale(stored, exchange)
+        return await self._fresh_or_stale(stored, cached, exchange)
 
-    async def _fresh_or_stale(self, stored: StoredResponse, exchange: Exchange) -> StoredResponse:
-        """Run the route for an answer too old to be served, but for an error (RFC 5861)."""
+    async def _fresh_or_stale(
+        self, stored: StoredResponse, cached: CachedResponse, exchange: Exchange
+    ) -> StoredResponse:
+        """Return what takes the place of an answer too old to be served, but for an error.
+
+        One run answers all who wait for it (RFC 5861).
+        """
         try:
+            fresh = await cached.replaced(exchange.key, exchange)
+            if exchange.is_new(fresh) or usable(fresh.lifetimes, exchange.age(fresh)):
+                return fresh
             return await exchange.run()
         except Unstorable as outcome:
             if outcome.response is None or outcome.response.status not in ERROR_STATUSES:
@@ -216,9 +226,7 @@ class ResponseCacheMiddleware:
 
     def _register(self, route: CacheableRoute) -> tuple[CachedResponse, Sight]:
         policy = route.policy
-        templates = [
-            tag.replace("{", "{exchange.params[").replace("}", "]}") for tag in policy.tags
-        ]
+        templates = [of_parameters(tag) for tag in policy.tags]
         cached: CachedResponse = self._cache.cached(
             "{key}",
             ttl_seconds=policy.ttl_seconds,
@@ -238,6 +246,18 @@ class ResponseCacheMiddleware:
 def asks_for_parts_or_has_body(fields: dict[bytes, bytes]) -> bool:
     """Return whether one of the fields that bypass the cache says more than that no body comes."""
     return fields.get(b"content-length") != b"0" or len(BYPASSING & fields.keys()) > 1
+
+
+def of_parameters(template: str) -> str:
+    """Return a template over path parameters as one over the exchange that holds them."""
+    written = []
+    for text, field, spec, conversion in Formatter().parse(template):
+        written.append(text.replace("{", "{{").replace("}", "}}"))
+        if field is not None:
+            name, rest = re.fullmatch(r"([^.\[]*)(.*)", field, re.DOTALL).groups()  # type: ignore[union-attr] # it matches any text
+            how = (f"!{conversion}" if conversion else "") + (f":{spec}" if spec else "")
+            written.append(f"{{exchange.params[{name}]{rest}{how}}}")
+    return "".join(written)
 
 
 def own_key(key: str, _: Exchange) -> str:

@@ -107,14 +107,13 @@ class View:
         visible = {
             key: value
             for key, value in scope.items()
-            if key not in NARROWED and (boundary is None or key in boundary.keys)
+            if key not in NARROWED and (boundary is None or boundary.has(key, value))
         }
         visible |= {"method": "GET", VIEW_KEY: self}
         real = {**scope, "method": "GET"}
         if boundary is not None:
             state = scope.setdefault("state", {})
-            known = {key: state[key] for key in boundary.state if key in state}
-            visible["state"] = VeiledState(known, state, OfState(self))
+            visible["state"] = VeiledState(boundary.unchanged(state), state, OfState(self))
         self.scope: Scope = VeiledScope(visible, self.narrowed, real, OfScope(self))
 
     def headers(self, request: HTTPConnection[Any]) -> Headers:

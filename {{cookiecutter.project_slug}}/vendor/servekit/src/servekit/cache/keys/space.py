@@ -31,11 +31,12 @@ class KeySpace:
     def split(self, raw: bytes) -> tuple[str, str]:
         """Return kind and name of a Redis key under the prefix."""
         text = raw[self._cut :].decode(errors="replace")
-        return text[:1], text[3:-1]
+        name = text[3:-1]
+        return text[:1], name.removeprefix(" ")
 
 
 def _tagged(name: str) -> str:
     if not isinstance(name, str):
         raise TypeError(f"A key or tag of the cache is text, not {name!r}.")
     # "{}" is no hash tag: an entry and its lease would part.
-    return f" {name}" if not name or name[0] == "}" else name
+    return f" {name}" if not name or name[0] in "} " else name

@@ -8,7 +8,7 @@ from itertools import pairwise
 from string import Formatter
 from typing import Any
 
-from servekit.cache.keys.text import UnstableKey, explicit_text, key_text
+from servekit.cache.keys.text import UnstableKey, explicit_text, key_text, stable_text
 from servekit.cache.keys.types import annotations_of, unstable_part
 
 Maker = Callable[..., str]
@@ -40,7 +40,7 @@ def tag_maker(template: str, function: Callable[..., Any]) -> Maker:
         ValueError: A field is no parameter of the function.
     """
     _check_parameters(template, function)
-    return _maker(template, function, TextFields(), _text)
+    return _maker(template, function, TagFields(), _text)
 
 
 def parameters_of(template: str) -> set[str]:
@@ -53,6 +53,13 @@ class TextFields(Formatter):
 
     def format_field(self, value: Any, format_spec: str) -> str:
         return explicit_text(value, format(value, format_spec))
+
+
+class TagFields(Formatter):
+    """Writes fields as they are: who ends a tag knows no spelling of ours."""
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        return stable_text(value, format(value, format_spec))
 
 
 class TypedFields(TextFields):
@@ -72,7 +79,7 @@ class _Converted(str):
 
 
 def _text(value: object) -> str:
-    return explicit_text(value, str(value))
+    return stable_text(value, str(value))
 
 
 def _roots(template: str) -> Iterator[str]:
@@ -113,7 +120,7 @@ def _check_types(template: str, function: Callable[..., Any]) -> None:
 def _maker(
     template: str,
     function: Callable[..., Any],
-    formatter: TextFields,
+    formatter: Formatter,
     text_of: Callable[[object], str],
 ) -> Maker:
     names = inspect.signature(function).parameters

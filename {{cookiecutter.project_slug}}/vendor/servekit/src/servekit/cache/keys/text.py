@@ -88,14 +88,23 @@ def canonical(value: object) -> str:
 
 
 def explicit_text(value: object, text: str) -> str:
-    """Return the text that a conversion or a format gave a value, unless it is no stable one.
+    """Return the text that a conversion or a format gave a value, as it stands in a key.
+
+    Raises:
+        UnstableKey: It names an address in memory.
+    """
+    return escape(stable_text(value, text))
+
+
+def stable_text(value: object, text: str) -> str:
+    """Return the text that a value was given, unless it is no stable one.
 
     Raises:
         UnstableKey: It names an address in memory.
     """
     if ADDRESS.search(text):
         raise UnstableKey(f"{_name(value)} is written with its address in memory")
-    return escape(text)
+    return text
 
 
 def _name(value: object) -> str:
