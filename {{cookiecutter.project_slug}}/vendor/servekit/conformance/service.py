@@ -7,7 +7,8 @@ from typing import Any
 
 from servekit import Service, Settings
 from servekit.event_log import LEVELS
-from servekit.logs import render_json, write_events
+from servekit.log_lines import render_json
+from servekit.logs import write_events
 from servekit.redis.embedded import EmbeddedServer
 from servekit.testing.application import FOR_TESTS
 

@@ -46,14 +46,14 @@ MAY_IMPORT = {
         "own_code", "parent", "process_memory", "resilience", "signals", "supervisor", "tuning",
     },
     "admin": {"edge", "supervisor"},
-    "console": {"admin", "background", "logs", "notation", "supervisor"},
+    "console": {"admin", "background", "log_lines", "logs", "notation", "supervisor"},
     "diagnosis": {"admin", "notation", "own_code", "syntax"},
     "start": {
         "admin", "configuration", "console", "cpus", "diagnosis", "edge", "import_string",
         "background", "install", "layers", "logs", "monitors", "notation", "own_code", "redis",
         "routing", "service", "sql", "supervisor",
     },
-    "testing": {"configuration", "cpus", "logs", "redis", "service", "sessions", "sql"},
+    "testing": {"configuration", "cpus", "log_lines", "logs", "redis", "service", "sessions", "sql"},
 }  # fmt: skip
 """For each folder the folders and loose modules that it may import, besides itself."""
 

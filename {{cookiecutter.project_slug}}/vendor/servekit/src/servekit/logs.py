@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
 import structlog
 from structlog.contextvars import get_contextvars
 from structlog.processors import StackInfoRenderer, format_exc_info
@@ -27,6 +24,7 @@ from servekit.event_log import (
     set_structlog_level,
 )
 from servekit.hang_up import is_hang_up
+from servekit.log_lines import render_console, render_json
 
 RECORD_FIELDS = {
     *vars(logging.LogRecord("", 0, "", 0, "", (), None)),
@@ -39,15 +37,11 @@ EXTRA = "extra_"
 
 own_stack = StackInfoRenderer(["servekit.logs"])
 
-TERMINAL_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-JSON_CONTROLS = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 Event = tuple[str, EventDict]
 
 listeners: list[Callable[[EventDict], None]] = []
 """Called with each event of structlog's that is written, in the thread that logs it."""
-
-JSON_OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
 
 
 def configure_logs(level: str = "info", format: str = "auto", worker: int | None = None) -> None:  # noqa: A002 - the setting's name
@@ -226,62 +220,6 @@ def not_yet_logged(record: logging.LogRecord) -> bool:
     return not getattr(error, "is_logged", False) and not is_hang_up(error)
 
 
-def render_json(_: WrappedLogger, __: str, fields: EventDict) -> bytes:
-    """Return one line of JSON; whatever the values hold, it stays one line and never fails."""
-    try:
-        line = orjson.dumps(fields, default=repr, option=JSON_OPTIONS)
-    except TypeError:
-        return render_odd(fields)
-    # JSON escapes the C0 controls only; some viewers break lines or obey commands at others.
-    return line if line.isascii() else JSON_CONTROLS.sub(json_escape, line.decode()).encode()
-
-
-def render_odd(fields: EventDict) -> bytes:
-    """Return the line where orjson does not: surrogates, integers above 64 bits, worse things."""
-    try:
-        return json.dumps(with_text_keys(fields), default=plain, allow_nan=False).encode()
-    except Exception:  # noqa: BLE001 - endless values, and objects that cannot even show themselves
-        return json.dumps({str(name): shown(value) for name, value in fields.items()}).encode()
-
-
-def with_text_keys(value: Any) -> Any:
-    """Return a value whose tables have keys that JSON knows: others are shown as they are."""
-    if isinstance(value, Mapping):
-        known = str | int | float | bool | None
-        return {
-            key if isinstance(key, known) else plain(key): with_text_keys(each)
-            for key, each in value.items()
-        }
-    return [with_text_keys(each) for each in value] if isinstance(value, list | tuple) else value
-
-
-def shown(value: Any) -> Any:
-    """Return a value that JSON knows, as text where it is not one."""
-    if value is None or isinstance(value, str | bool):
-        return value
-    try:
-        return plain(value)
-    except Exception:  # noqa: BLE001 - a line is worth more than one of its values
-        return f"<{type(value).__name__}>"
-
-
-def render_console() -> Processor:
-    """Return a renderer of coloured lines in which no value can draw another line."""
-    renderer = structlog.dev.ConsoleRenderer(
-        exception_formatter=structlog.dev.plain_traceback, sort_keys=False
-    )
-
-    def render(logger: WrappedLogger, method: str, fields: EventDict) -> bytes:
-        below = [str(shown(fields.pop(name, ""))) for name in ("stack", "exception")]
-        fields["timestamp"] = plain(fields["timestamp"])
-        safe = {terminal_safe(name): terminal_safe(value) for name, value in fields.items()}
-        lines = [str(renderer(logger, method, safe))]
-        lines += [f"    {terminal_safe(line)}" for text in below for line in text.splitlines()]
-        return "\n".join(lines).encode("utf-8", "backslashreplace")
-
-    return render
-
-
 class OneLine:
     """Make one line of the fields; text, for the writers of `logging` and of a user's structlog."""
 
@@ -296,25 +234,3 @@ class OneLine:
 # Changed in place where a worker is forked: users may have taken them into a list of their own.
 stamp = Stamp()
 one_line = OneLine()
-
-
-def plain(value: Any) -> str:
-    """Return text for what JSON does not know."""
-    return value.isoformat() if isinstance(value, datetime) else repr(value)
-
-
-def terminal_safe(value: Any) -> Any:
-    """Return text whose control characters are spelled out; what shows itself without, as it is."""
-    text = value if isinstance(value, str) else str(shown(value))
-    safe = TERMINAL_CONTROLS.sub(terminal_escape, text)
-    return value if safe == text and not text.startswith("<") else safe
-
-
-def terminal_escape(found: re.Match[str]) -> str:
-    """Return the Python escape of one character."""
-    return found[0].encode("unicode_escape").decode()
-
-
-def json_escape(found: re.Match[str]) -> str:
-    """Return the JSON escape of one character."""
-    return f"\\u{ord(found[0]):04x}"

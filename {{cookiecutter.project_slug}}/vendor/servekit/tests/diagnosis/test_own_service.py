@@ -45,6 +45,13 @@ def test_it_is_ready_without_the_cpu_of_the_load_and_ends(arguments):
         service.client.workers()
 
 
+def test_the_doctors_ctrl_c_is_not_the_services(arguments):
+    """A terminal sends it to a whole group: what is being sampled would drain, and look ill."""
+    with own_service(arguments(PLAIN), token="", seconds=patience(30)) as service:
+        groups = {os.getpgid(row["pid"]) for row in service.client.workers()}
+    assert os.getpgrp() not in groups
+
+
 def test_why_it_does_not_start_is_told(arguments):
     with (
         pytest.raises(AdminError, match=r"did not start:\n(?s:.*)no pepper"),

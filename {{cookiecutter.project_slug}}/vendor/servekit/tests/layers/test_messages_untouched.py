@@ -1,12 +1,14 @@
-"""An application's messages are its own: what a layer changes, it changes in a copy."""
+"""An application's messages are its own: a layer changes copies, and sends none too late."""
 
+import asyncio
 import copy
 
 import pytest
 from fastapi import FastAPI
 
 from servekit import Service
-from tests.asgi import call
+from servekit.layers.compression import CompressionMiddleware
+from tests.asgi import call, http_scope
 
 HEADS = {
     "small": [(b"content-length", b"2")],
@@ -37,3 +39,22 @@ async def test_no_layer_writes_into_a_message(kind, settings):
     assert (start, body) == before
     ids = [dict(each.headers)[b"x-request-id"] for each in answers]
     assert ids[0] != ids[1]
+
+
+async def test_a_head_that_waited_is_not_sent_after_the_handler_failed():
+    messages = []
+
+    async def failing(_scope, _receive, send):
+        headers = HEADS["large"]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        raise ZeroDivisionError
+
+    async def send(message):
+        messages.append(message)
+
+    scope = http_scope(headers=[("accept-encoding", "gzip")])
+    with pytest.raises(ZeroDivisionError):
+        await CompressionMiddleware(failing)(scope, None, send)  # type: ignore[arg-type] # reads none
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert messages == []

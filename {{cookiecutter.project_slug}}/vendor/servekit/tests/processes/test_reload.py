@@ -46,7 +46,7 @@ async def test_code_that_cannot_start_leaves_the_old_serving_and_is_retried(tmp_
         service = await starting.started()
         version.write_text("broken")
         service.process.send_signal(signal.SIGHUP)
-        await eventually(lambda: len(service.events("reload_failed")) == 1)
+        await eventually(lambda: len(service.events("reload_failed")) >= 1)
         version.write_text("unloadable")
         failures = await eventually(lambda: service.events("reload_failed")[1:])
         reason = service.events("reload_failed")[0]["reason"]
@@ -55,7 +55,7 @@ async def test_code_that_cannot_start_leaves_the_old_serving_and_is_retried(tmp_
         assert failures[0]["retry_seconds"] > service.events("reload_failed")[0]["retry_seconds"]
         assert await service.get() == "one"
         service.process.send_signal(signal.SIGTTIN)  # signals stay live meanwhile
-        await eventually(lambda: len(service.events("worker_started")) == 3)
+        await eventually(lambda: len(service.events("worker_started")) >= 3)
         version.write_text("two")
         await eventually(lambda: service.events("reload_done"))
         assert await service.get() == "two"

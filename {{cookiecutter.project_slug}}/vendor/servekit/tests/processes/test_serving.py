@@ -68,13 +68,13 @@ async def test_a_single_worker_can_be_asked_where_it_stands(service):
 
 async def test_usr1_logs_where_every_thread_of_every_worker_stands(service):
     service.process.send_signal(signal.SIGUSR1)
-    await eventually(lambda: len(service.events("worker_stacks")) == 2)
+    await eventually(lambda: len(service.events("worker_stacks")) >= 2)
     assert all("run_worker" in event["stacks"] for event in service.events("worker_stacks"))
 
 
 async def test_ttin_and_ttou_add_and_remove_a_worker(service):
     service.process.send_signal(signal.SIGTTIN)
-    await eventually(lambda: len(service.events("worker_started")) == 3)
+    await eventually(lambda: len(service.events("worker_started")) >= 3)
     service.process.send_signal(signal.SIGTTOU)
     await eventually(lambda: len(service.pids_alive()) == 2)
 

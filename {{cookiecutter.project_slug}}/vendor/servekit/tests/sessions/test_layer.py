@@ -4,9 +4,12 @@ import asyncio
 
 import pytest
 import redis.asyncio
+from fastapi import FastAPI
 
+from servekit.errors import StoreUnavailable
 from servekit.redis.clients import RedisClients
 from servekit.sessions.cookie import SessionCookie
+from servekit.sessions.layer import SessionDep
 from servekit.sessions.session import Session
 from servekit.sessions.store import SessionStore
 from tests.sessions.application import NEW, Service, cookie_of, keys, logged_in
@@ -214,3 +217,30 @@ async def test_reading_before_loading_is_a_mistake_that_is_said():
             session.get("a")
         with pytest.raises(RuntimeError, match="load"):
             session["a"] = 1
+
+
+@pytest.mark.parametrize("way", ["rotate", "login"])
+async def test_a_503_hands_out_the_id_that_the_client_needs_from_now_on(
+    service: Service, monkeypatch, way
+):
+    """The new id was made; the write after it failed."""
+
+    async def refuse(*_):
+        raise StoreUnavailable("once")
+
+    app: FastAPI = service.app
+
+    @app.post("/renew")
+    async def renew(session: SessionDep) -> None:
+        await (session.rotate() if way == "rotate" else session.login("ada"))
+        session["more"] = 1
+        monkeypatch.setattr(service.store, "update", refuse)
+
+    async with service.browser() as browser:
+        await browser.post("/login/ada")
+        answer = await browser.post("/renew")
+        assert answer.status_code == 503
+        assert "__Host-session=" in answer.headers["set-cookie"]
+        monkeypatch.undo()
+        await asyncio.sleep(0.01)
+        assert (await browser.get("/me")).json() == "ada"

@@ -86,3 +86,33 @@ async def test_a_connection_that_is_stopped_while_it_closes_is_closed(tmp_path):
         async with asyncio.timeout(patience(5)):
             await closing
         raw.invalidate()
+
+
+async def test_a_write_that_is_given_up_while_it_waits_holds_no_lock(tmp_path):
+    """As where its client leaves: SQLite would keep the statement until a full collection."""
+    path = f"{tmp_path}/users.db"
+
+    async def create(database, name):
+        async with database.engine.begin() as connection:
+            return await connection.scalar(insert(users).values(name=name).returning(users.c.id))
+
+    gc.disable()
+    try:
+        async with Database(f"sqlite:///{path}", metadata) as database:
+            with sqlite3.connect(path, isolation_level=None, timeout=0) as other:
+                for again in range(2):
+                    await create(database, "first")
+                    other.execute("BEGIN IMMEDIATE")
+                    writing = asyncio.create_task(create(database, "given up"))
+                    await asyncio.sleep(0.1)
+                    for _ in range(1 + again):
+                        writing.cancel()
+                        await asyncio.sleep(0)
+                    other.execute("ROLLBACK")
+                    await asyncio.wait([writing])
+                    assert await create(database, "next")
+                    other.execute("BEGIN IMMEDIATE")
+                    other.execute("ROLLBACK")
+            other.close()
+    finally:
+        gc.enable()

@@ -225,3 +225,40 @@ async def test_calls_are_counted_by_how_they_ended():
     assert value("upstream_pool_wait_seconds_count") == 2
     assert value("upstream_retries_total") == 1
     assert value("upstream_breaker_state") == CLOSED
+
+
+class Faulty(httpx2.AsyncBaseTransport):
+    def __init__(self, error):
+        self.error = error
+        self.calls = 0
+
+    async def handle_async_request(self, request):
+        self.calls += 1
+        if isinstance(self.error, Exception):
+            raise self.error
+        return httpx2.Response(200, headers={"content-encoding": "gzip"}, content=b"no gzip")
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "counts"),
+    [
+        (httpx2.LocalProtocolError("Illegal header value"), httpx2.LocalProtocolError, False),
+        (httpx2.UnsupportedProtocol("no protocol"), httpx2.UnsupportedProtocol, False),
+        (httpx2.ReadTimeout("of the caller's timeout="), UpstreamTimeout, False),
+        ("a coding that is none", UpstreamUnavailable, True),
+        (httpx2.RemoteProtocolError("no HTTP"), UpstreamUnavailable, True),
+        (httpx2.ReadError("reset"), UpstreamUnavailable, True),
+    ],
+)
+async def test_only_faults_of_the_upstream_open_its_breaker_and_all_have_their_name(
+    error, raised, counts
+):
+    transport = Faulty(error)
+    metrics = UpstreamMetrics(CollectorRegistry())
+    async with Upstream("x", "http://x", metrics=metrics, transport=transport) as upstream:
+        for _ in range(10):
+            with pytest.raises(raised):
+                await upstream.get("/")
+        assert (upstream.breaker.state == OPEN) == counts
+        if raised not in {UpstreamTimeout, UpstreamUnavailable}:
+            assert transport.calls == 10, "it is not tried again"

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from servekit.logs import terminal_safe
+from servekit.log_lines import terminal_safe
 from servekit.notation.numbers import short_number
 
 if TYPE_CHECKING:

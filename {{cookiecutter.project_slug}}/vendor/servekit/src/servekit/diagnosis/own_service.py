@@ -57,7 +57,11 @@ def own_service(arguments: Sequence[str], *, token: str, seconds: float) -> Iter
     with tempfile.TemporaryFile() as log:
         with on_cpus(set(cpus) - load_cpus):
             process = subprocess.Popen(
-                command, env={**os.environ, **own, "DEBUG": "false"}, stdout=log, stderr=log
+                command,
+                env={**os.environ, **own, "DEBUG": "false"},
+                stdout=log,
+                stderr=log,
+                process_group=0,  # Ctrl-C is for who samples it
             )
         try:
             wait_until_ready(process, client, log, seconds)

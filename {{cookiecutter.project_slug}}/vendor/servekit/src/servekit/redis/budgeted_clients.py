@@ -25,7 +25,14 @@ class BudgetedPipeline(Pipeline):
 
     async def execute(self, raise_on_error: bool = True) -> list[Any]:
         call = super().execute
-        return await self.budget.run(lambda: call(raise_on_error))
+        stack, scripts = self.command_stack, self.scripts
+
+        async def attempt() -> list[Any]:
+            # It is emptied by each try, also by one that failed: a second would do nothing.
+            self.command_stack, self.scripts = stack, scripts
+            return await call(raise_on_error)
+
+        return await self.budget.run(attempt)
 
 
 class BudgetedRedis(Redis):
@@ -85,6 +92,25 @@ class BudgetedCluster(RedisCluster):
                 self._slots.release()
 
         return self.budget.run(in_turn)
+
+    async def delete(self, *names: Any) -> Any:
+        """Delete keys; as those below, redis-py's own makes a pipeline of it."""
+        return await self._on_each("DEL", names)
+
+    async def unlink(self, *names: Any) -> Any:
+        """Delete keys, and free their values later."""
+        return await self._on_each("UNLINK", names)
+
+    async def exists(self, *names: Any) -> Any:
+        """Count the keys that are there."""
+        return await self._on_each("EXISTS", names)
+
+    async def touch(self, *names: Any) -> Any:
+        """Note a use of the keys."""
+        return await self._on_each("TOUCH", names)
+
+    async def _on_each(self, command: str, names: tuple[Any, ...]) -> int:
+        return sum(await asyncio.gather(*(self.execute_command(command, name) for name in names)))
 
     async def aclose(self) -> None:
         if self._layout_task is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from servekit.sessions.cookie import SessionToken
 from servekit.sessions.record import Changes
 
 NO_VISITOR = "a new session cannot be handed to its visitor"
+NO_COOKIE = "The session is new, and its cookie can no longer be sent."
 TOO_LATE = (
     "The answer has begun, so {what}. Do it before: in the route or a dependency, not in a "
     "background task, a streamed body, after a `yield`, or after `websocket.accept()`."
@@ -25,6 +27,7 @@ class SessionFields:
         """The head of the answer has left: no cookie can be sent any more."""
         self.over = False
         """The request has ended: nobody writes what is changed now."""
+        self._lock: asyncio.Lock | None = None
         self._loaded = False
         self._token: SessionToken | None = None
         self._ended = False
@@ -75,6 +78,12 @@ class SessionFields:
         for name, text in written.items():
             if name in self._changes and self._changes[name] == text:
                 del self._changes[name]
+
+    def _one_at_a_time(self) -> asyncio.Lock:
+        """Return what tasks of one request wait for before they write."""
+        if self._lock is None:
+            self._lock = asyncio.Lock()
+        return self._lock
 
     def require_head(self, what: str) -> None:
         """Raise when a cookie can no longer be sent."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from servekit.errors import UNAVAILABLE, StoreUnavailable
 from servekit.redis.clients import RedisClients
 from servekit.sessions.record import SessionInfo, moment, user_of
 from servekit.sessions.scripts import ENROL
@@ -42,7 +42,7 @@ class SessionIndex:
         if not 0 < self._limit < len(members):
             return 0
         older = [member.decode() for member in members if member != ref.encode()]
-        exists = await self._each(older, lambda pipe, key: pipe.exists(key))
+        exists = await self._each(older, "EXISTS")
         dead = [each for each, alive in zip(older, exists, strict=True) if not alive]
         living = [each for each in older if each not in dead]
         oldest = living[: len(living) - (self._limit - 1)] if len(living) >= self._limit else []
@@ -53,7 +53,7 @@ class SessionIndex:
     async def infos(self, user_id: str) -> list[SessionInfo]:
         """Return the live ones, oldest login first."""
         refs = await self._refs(user_id)
-        records = await self._each(refs, lambda pipe, key: pipe.hmget(key, SHOWN))
+        records = await self._each(refs, "HMGET", *SHOWN)
         shown: list[SessionInfo] = []
         dead: list[str] = []
         for ref, (user, device, created, used) in zip(refs, records, strict=True):
@@ -82,7 +82,7 @@ class SessionIndex:
     async def _end(self, user_id: str, refs: Sequence[str]) -> int:
         # The records first: should this stop half-way, none is left that the index does not name.
         try:
-            ended = await self._each(refs, lambda pipe, key: pipe.delete(key))
+            ended = await self._each(refs, "DEL")
         finally:
             for ref in refs:
                 self._on_end(ref)
@@ -93,17 +93,16 @@ class SessionIndex:
         if refs:
             await self._client.zrem(self._prefix + user_id, *refs)
 
-    async def _each(self, refs: Sequence[str], command: Callable[[Any, str], object]) -> list[Any]:
-        """Run a command on every record in one round trip; the keys may live on several servers."""
-        if not refs:
-            return []
+    async def _each(self, refs: Sequence[str], command: str, *more: str) -> list[Any]:
+        """Run a command on every record, in one round trip where they live on one server."""
+        keys = [self._record_prefix + ref for ref in refs]
+        if self._clients.is_cluster:  # whose pipelines keep no budget
+            run = self._client.execute_command
+            return [*await asyncio.gather(*(run(command, key, *more) for key in keys))]
         pipeline = self._client.pipeline(transaction=False)
-        for ref in refs:
-            command(pipeline, self._record_prefix + ref)
-        try:
-            results: list[Any] = await pipeline.execute()
-        except UNAVAILABLE as error:  # a Cluster's pipeline is not guarded
-            raise StoreUnavailable(f"sessions: {error}") from error
+        for key in keys:
+            pipeline.execute_command(command, key, *more)
+        results: list[Any] = await pipeline.execute() if keys else []
         return results
 
     @property

@@ -101,8 +101,9 @@ class Answer:
                 if scope["type"] == "websocket":
                     raise  # to whoever calls `accept`; unhandled, it is answered with a 503
                 self._refused = True
-                wait = [(b"retry-after", retry_after())]
-                await send_problem(self._send, 503, headers=wait, **about(scope))
+                # What was done before stays done: without its id the client would be logged out.
+                more = [(b"retry-after", retry_after()), *session._new_cookie()]  # noqa: SLF001 - as below
+                await send_problem(self._send, 503, headers=more, **about(scope))
                 return
         if scope["type"] == "http":
             headers = uncached(headers)

@@ -8,8 +8,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from servekit.layers.http_headers import Headers
+
 DATA = "data:"
 NOTHING = b""
+DEVICE_LENGTH = 200
 
 Changes = Mapping[str, bytes | None]
 """Changed fields and their JSON text; None removes a field."""
@@ -93,3 +96,16 @@ def seconds(milliseconds: bytes) -> float:
 def moment(milliseconds: bytes) -> datetime:
     """Return a stored time in UTC."""
     return datetime.fromtimestamp(seconds(milliseconds), UTC)
+
+
+def with_changes(data: dict[str, bytes], changes: Changes) -> dict[str, bytes]:
+    """Return fields after changes, of which None takes one out."""
+    changed: dict[str, bytes | None] = {**data, **changes}
+    return {name: text for name, text in changed.items() if text is not None}
+
+
+def device_of(headers: Headers) -> str:
+    """Return what a request says of its device, for lists of sessions."""
+    agents = (value for name, value in headers if name == b"user-agent")
+    text = next(agents, b"").decode("latin-1")[:DEVICE_LENGTH]
+    return "".join(letter for letter in text if letter.isprintable())

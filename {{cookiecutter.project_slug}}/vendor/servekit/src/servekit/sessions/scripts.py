@@ -71,12 +71,15 @@ return redis.call('DEL', KEYS[1])
 
 # ARGV: idle ms, absolute ms, grace ms, digest of the id, digest of the new id, user or '', count of
 # removed fields, those, then fields and values. A login starts the absolute lifetime again.
-# 0: no such session, another request was first, or the session is another user's.
+# 0: no such session, another request was first, or the session is another user's. What is asked
+# again, as the answer was lost, is done.
 ROTATE = Script(
     NOW
     + APPLY
     + """
-if redis.call('HGET', KEYS[1], 'id') ~= ARGV[4] then return 0 end
+local id = redis.call('HGET', KEYS[1], 'id')
+if id == ARGV[5] then return 1 end
+if id ~= ARGV[4] then return 0 end
 local before = redis.call('HGET', KEYS[1], 'user') or ''
 local after = ARGV[6] ~= '' and ARGV[6] or before
 if before ~= '' and before ~= after then return 0 end

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Any, Self
 
@@ -15,12 +14,15 @@ from servekit.layers.http_headers import Headers
 from servekit.scope import SESSION_HEADERS_KEY
 from servekit.sessions.cookie import SessionCookie, SessionToken
 from servekit.sessions.errors import SessionEnded
-from servekit.sessions.fields import NO_VISITOR, SessionFields
-from servekit.sessions.record import Changes, SessionInfo, SessionRecord
+from servekit.sessions.fields import NO_COOKIE, NO_VISITOR, SessionFields
+from servekit.sessions.record import (
+    Changes,
+    SessionInfo,
+    SessionRecord,
+    device_of,
+    with_changes,
+)
 from servekit.sessions.store import SessionStore
-
-DEVICE_LENGTH = 200
-NO_COOKIE = "The session is new, and its cookie can no longer be sent."
 
 log = get_logger()
 
@@ -43,7 +45,6 @@ class Session(SessionFields):
         self.touched = False
         self.loads = 0
         """How often it was asked for: a shared answer must not have been made of it."""
-        self._lock: asyncio.Lock | None = None
         self._record: SessionRecord | None = None
         self._outdated = False
         self._issued = False
@@ -108,16 +109,17 @@ class Session(SessionFields):
         """Log a user in under a new id; an anonymous session's data stays, another user's goes."""
         self.require_head("nobody can be logged in")
         await self.load()
-        changes = dict(self._changes)
         if self._ended or self.user_id not in {None, user_id}:
             await self._end("replaced")
-            changes = {}
-        changes |= {name: orjson.dumps(value) for name, value in fields.items()}
+        before = dict(self._changes)
+        changes = before | {name: orjson.dumps(value) for name, value in fields.items()}
         kept = self._data if self._record is not None and self._record.current else {}
-        token = await self._store.login(self._token, user_id, changes, device=self._device())
+        token = await self._store.login(
+            self._token, user_id, changes, device=device_of(self._scope["headers"])
+        )
         if self._token is None or token.ref != self._token.ref:
             kept = {}
-        self._adopt(token, user_id, kept, changes)
+        self._adopt(token, user_id, with_changes(kept, changes), before)
 
     async def rotate(self, **fields: Any) -> None:
         """Give the session a new id, as a change of privileges demands; `fields` are written too.
@@ -128,13 +130,16 @@ class Session(SessionFields):
         await self.load()
         if self._token is None or self._record is None:
             return
-        changes = self._changes | {name: orjson.dumps(value) for name, value in fields.items()}
+        before = dict(self._changes)
+        changes = before | {name: orjson.dumps(value) for name, value in fields.items()}
+        kept = dict(self._data)
         token = await self._store.rotate(self._token, changes)
         if token is None:
-            self._data |= {name: text for name, text in changes.items() if text is not None}
-            self._changes = changes
+            self.forget(before)
+            self._changes = changes | self._changes
+            self._data = with_changes(kept, self._changes)
         else:
-            self._adopt(token, self._record.user_id, self._data, changes)
+            self._adopt(token, self._record.user_id, with_changes(kept, changes), before)
 
     async def logout(self) -> None:
         """End the session for good, its ids in grace too, and take the cookie away."""
@@ -173,7 +178,8 @@ class Session(SessionFields):
         if self._token is None:
             self.require_head(NO_VISITOR)
             await self._create()
-        elif not (await self._write(self._token))[0]:
+        token = self._token
+        if token is not None and self._changes and not (await self._write(token))[0]:
             raise SessionEnded("The session has ended, or somebody has logged in to it.")
 
     async def commit(self) -> Headers:
@@ -182,8 +188,12 @@ class Session(SessionFields):
             return self._cookie.clear() if self._is_ours else []
         if self._token is None:
             await self._create()
-        elif self._record is not None:
+        if self._token is not None and self._record is not None:
             await self._update(self._token, self._record)
+        return self._new_cookie()
+
+    def _new_cookie(self) -> Headers:
+        """Return the field that hands out a new id, if there is one: its client has no other."""
         return [self._cookie.set(self._token)] if self._issued and self._token else []
 
     async def write_late(self) -> None:
@@ -218,13 +228,19 @@ class Session(SessionFields):
             log.error("session_write_lost", fields=sorted(self._data), reason=NO_COOKIE)
 
     async def _create(self) -> None:
-        changes = dict(self._changes)
-        written = {name: text for name, text in changes.items() if text is not None}
-        if written:
-            self._token = await self._store.create(written, device=self._device())
-            self._record = SessionRecord(self._token.digest, None, time.time(), written)
-            self._issued = True
-        self.forget(changes)
+        """Make a session of what was written, unless another task of the request just did."""
+        async with self._one_at_a_time():
+            if self._token is not None:
+                return
+            changes = dict(self._changes)
+            written = {name: text for name, text in changes.items() if text is not None}
+            if written:
+                self._token = await self._store.create(
+                    written, device=device_of(self._scope["headers"])
+                )
+                self._record = SessionRecord(self._token.digest, None, time.time(), written)
+                self._issued = True
+            self.forget(changes)
 
     async def _update(self, token: SessionToken, record: SessionRecord) -> None:
         if not (self._changes or self._outdated or self._touch_is_due(record)):
@@ -243,9 +259,7 @@ class Session(SessionFields):
 
     async def _write(self, token: SessionToken) -> tuple[bool, bool]:
         """Write what changed, one write after the other; return what `update` says."""
-        if self._lock is None:
-            self._lock = asyncio.Lock()
-        async with self._lock:
+        async with self._one_at_a_time():
             changes = dict(self._changes)
             result = await self._store.update(token, changes)
             self.forget(changes)
@@ -264,11 +278,12 @@ class Session(SessionFields):
         self._ended, self._issued = True, False
 
     def _adopt(
-        self, token: SessionToken, user_id: str | None, kept: dict[str, bytes], changes: Changes
+        self, token: SessionToken, user_id: str | None, texts: dict[str, bytes], before: Changes
     ) -> None:
-        texts = kept | {name: text for name, text in changes.items() if text is not None}
+        """Go on under a new id; what changed since `before`, while that was written, is pending."""
+        self.forget(before)
         self._record = SessionRecord(token.digest, user_id, time.time(), texts)
-        self._token, self._data, self._changes = token, dict(texts), {}
+        self._token, self._data = token, with_changes(texts, self._changes)
         self._issued, self._ended, self._outdated = True, False, False
 
     def _touch_is_due(self, record: SessionRecord) -> bool:
@@ -276,8 +291,3 @@ class Session(SessionFields):
 
     async def _user(self) -> str:
         return (await self.load()).user
-
-    def _device(self) -> str:
-        agents = (value for name, value in self._scope["headers"] if name == b"user-agent")
-        text = next(agents, b"").decode("latin-1")[:DEVICE_LENGTH]
-        return "".join(letter for letter in text if letter.isprintable())

@@ -201,7 +201,8 @@ class SessionStore:
         """End one of a user's sessions by its reference; False when it is not theirs."""
         if not await self._index.holds(user_id, ref):
             return False
-        return await self.delete(ref, user_id=user_id, reason="revoked")
+        await self.delete(ref, user_id=user_id, reason="revoked")
+        return True
 
     async def delete_all(self, user_id: str, *, keep: str | None = None) -> int:
         """End all sessions of a user, but for the reference `keep`; return how many."""

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import ssl
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -52,7 +53,11 @@ def place_of(address: DatabaseAddress) -> str:
 def connect_arguments(address: DatabaseAddress) -> dict[str, Any]:
     """Return time limits, and what the address asks for, in the words of the driver."""
     if address.backend == "sqlite":
-        return {"timeout": LOCK_SECONDS, "async_creator_fn": connect_sqlite}
+        return {
+            "timeout": LOCK_SECONDS,
+            "async_creator_fn": connect_sqlite,
+            "factory": ReleasingConnection,
+        }
     arguments: dict[str, Any] = {
         "timeout": CONNECT_SECONDS,
         "command_timeout": COMMAND_SECONDS,
@@ -66,6 +71,19 @@ def connect_arguments(address: DatabaseAddress) -> dict[str, Any]:
     if address.tls:
         arguments["ssl"] = tls_of(address.tls)
     return arguments | address.arguments
+
+
+class ReleasingConnection(sqlite3.Connection):
+    """A connection whose end ends its transaction.
+
+    What a cancelled statement still holds, SQLite would keep, and the lock of all writers with it.
+    """
+
+    def close(self) -> None:
+        """Roll back and close."""
+        with suppress(sqlite3.Error):
+            self.rollback()
+        super().close()
 
 
 async def connect_sqlite(*arguments: Any, **options: Any) -> Any:

@@ -41,6 +41,10 @@ POSTGRESQL_UNAVAILABLE = ("08", "53", "57P", "40", "55P03", "57014")
 ARGUMENT = re.compile(r"(invalid input for query argument \$\d+).*", re.DOTALL)
 """What asyncpg says of an argument of the wrong type, and then what it is."""
 
+DATA = "22"
+QUOTED = re.compile(r"(: )?\".*", re.DOTALL)
+"""What PostgreSQL says of a value that a type does not take: behind the colon stands the value."""
+
 STATEMENT_LOST = {"26000", "42P05"}
 POOLER = (
     "a pooler seems to hand connections on between transactions: give PgBouncer 1.21 or newer "
@@ -55,13 +59,17 @@ def hide_values(context: ExceptionContext) -> None:
 
     Names of columns and constraints stay.
     """
+    state = str(getattr(context.original_exception, "sqlstate", None) or "")
+
+    def cut(text: str) -> str:
+        text = ARGUMENT.sub(r"\1", text)
+        return QUOTED.sub("", text) if state.startswith(DATA) else text
+
     error: BaseException | None = context.sqlalchemy_exception or context.original_exception
     while error is not None:
         if isinstance(getattr(error, "detail", None), str):
             error.detail = None  # type: ignore[attr-defined] # asyncpg's
-        error.args = tuple(
-            ARGUMENT.sub(r"\1", part) if isinstance(part, str) else part for part in error.args
-        )
+        error.args = tuple(cut(part) if isinstance(part, str) else part for part in error.args)
         error = getattr(error, "orig", None) or error.__cause__
 
 

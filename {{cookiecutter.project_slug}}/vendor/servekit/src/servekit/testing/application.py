@@ -17,7 +17,8 @@ from starlette.types import ASGIApp
 from servekit.configuration.settings import Settings
 from servekit.configuration.variables import variables_of
 from servekit.event_log import LEVELS
-from servekit.logs import render_json, write_events
+from servekit.log_lines import render_json
+from servekit.logs import write_events
 from servekit.service import Service
 from servekit.sessions.cookie import SessionCookie
 from servekit.testing.lifespan import Lifespan

@@ -33,6 +33,9 @@ SILENCE_SECONDS = 0.5
 
 RETRY_PAUSE_SECONDS = 0.05
 
+CALLERS_FAULT = (httpx2.LocalProtocolError, httpx2.UnsupportedProtocol)
+"""A request that HTTP does not allow, or no address: nothing was sent."""
+
 log = get_logger()
 
 
@@ -161,7 +164,13 @@ class Upstream:
             reason = f"no answer from {self._address} in {limit:.3g} s"
             self._failed(reason) if silent else self.breaker.abandoned()
             raise UpstreamTimeout(f"{self.name}: {reason}") from error
-        except httpx2.TransportError as error:
+        except httpx2.TimeoutException as error:  # of a `timeout=` that the caller gave
+            self.breaker.abandoned()
+            raise UpstreamTimeout(f"{self.name}: {type(error).__name__}") from error
+        except CALLERS_FAULT:
+            self.breaker.abandoned()
+            raise
+        except (httpx2.TransportError, httpx2.DecodingError) as error:
             reason = f"{self._address}: {str(error) or type(error).__name__}"
             self._failed(reason)
             raise UpstreamUnavailable(f"{self.name}: {reason}") from error
@@ -191,8 +200,8 @@ class Upstream:
             response = await self._send(method, path, options)
             if response.status_code not in UNAVAILABLE or not self._may_retry(method):
                 return response
-        except httpx2.TransportError:
-            if not self._may_retry(method):
+        except httpx2.TransportError as error:
+            if isinstance(error, CALLERS_FAULT) or not self._may_retry(method):
                 raise
         await asyncio.sleep(random.uniform(0, RETRY_PAUSE_SECONDS))  # noqa: S311 - jitter
         return await self._send(method, path, options)
