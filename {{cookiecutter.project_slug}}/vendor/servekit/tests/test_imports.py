@@ -53,7 +53,9 @@ MAY_IMPORT = {
         "background", "install", "layers", "logs", "monitors", "notation", "own_code", "redis",
         "routing", "service", "sql", "supervisor",
     },
-    "testing": {"configuration", "cpus", "log_lines", "logs", "redis", "service", "sessions", "sql"},
+    "testing": {
+        "configuration", "cpus", "log_lines", "logs", "redis", "service", "sessions", "sql",
+    },
 }  # fmt: skip
 """For each folder the folders and loose modules that it may import, besides itself."""
 

@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -47,3 +47,27 @@ def own_children() -> list[BaseProcess]:
 
     this = os.getpid()
     return [child for child in active_children() if child._parent_pid == this]  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+def end_at_once(code: int) -> NoReturn:
+    """End this process without what an interpreter does then, such as to wait for threads.
+
+    What was printed is written, unless nobody takes it: that is no reason to live on.
+    """
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
+    finally:
+        os._exit(code)
+
+
+def end_within(seconds: float) -> None:
+    """Have this process end in any case, whatever threads its interpreter would wait for."""
+
+    def end() -> None:
+        time.sleep(seconds)
+        end_at_once(1)
+
+    with contextlib.suppress(RuntimeError):  # the system allows no further thread
+        threading.Thread(target=end, daemon=True).start()

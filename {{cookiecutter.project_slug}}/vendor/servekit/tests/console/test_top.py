@@ -1,4 +1,4 @@
-from servekit.console.top import Screen, graph
+from servekit.console.top import READINGS_MAX, Screen, graph
 
 ROW = {
     "slot": 0,
@@ -74,3 +74,14 @@ def test_a_silent_worker_is_told_in_words():
 
 def test_a_graph_has_gaps_where_nothing_is_known():
     assert graph([0.0, None, 50.0, 100.0], 100.0) == "▁ ▄█"
+
+
+def test_once_ends_though_no_worker_ever_answers():
+    waiting = {name: value for name, value in ROW.items() if name != "rate"} | {"state": "waiting"}
+    screen = Screen()
+    readings = 0
+    while not screen.complete:
+        screen.take(DOCUMENT | {"workers": [waiting]})
+        readings += 1
+    assert readings == READINGS_MAX
+    assert "waiting" in screen.text(bars=False)

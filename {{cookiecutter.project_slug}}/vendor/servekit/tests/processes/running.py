@@ -181,3 +181,7 @@ def alive(pid: int) -> bool:
 def children(pid: int) -> list[int]:
     """Return the children of a process, those that nobody reaped included."""
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])

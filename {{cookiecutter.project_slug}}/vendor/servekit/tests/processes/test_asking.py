@@ -25,3 +25,13 @@ def test_a_port_that_there_is_not_is_refused_before_anybody_is_asked(run, comman
     done = run(*command.split(), "--on-port", port)
     assert done.returncode == (3 if command == "doctor" else 2)
     assert f"argument --on-port: 1 to 65535, not {port}" in done.stderr
+
+
+def test_what_stands_in_files_is_told_though_there_is_no_admin_port(run, tmp_path):
+    (tmp_path / "kept.txt").write_text("main;work 7\n")
+    done = run("profile", "--from", str(tmp_path / "kept.txt"), "--output", "-", ADMIN_PORT="0")
+    assert "admin port" not in done.stderr
+    done = run("heap", "--diff", "none.heap", "nor.heap", ADMIN_PORT="0")
+    assert done.returncode == 1
+    assert "none.heap" in done.stderr
+    assert "admin port" not in done.stderr

@@ -1,12 +1,11 @@
 import os
 import signal
 import time
-from pathlib import Path
 
 import pytest
 
 from servekit.testing import patience
-from tests.processes.running import eventually
+from tests.processes.running import eventually, parent_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -63,7 +62,3 @@ async def test_a_dead_zygote_is_replaced_when_a_worker_has_to_be(service):
         lambda: len(service.events("worker_started")) >= started + 1, explain=service.everything
     )
     assert service.events("worker_ended")[-1]["status"] == -signal.SIGKILL
-
-
-def parent_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])

@@ -260,3 +260,33 @@ def test_a_start_ends_when_the_slot_of_the_last_worker_that_tries_goes():
     script.tell(events.Exited(0, 1), events.ScaleAsked(1), events.Exited(1, -9))
 
     assert told(script) == [("start_failed", "a wrong setting")]
+
+
+def test_a_failure_is_that_of_the_code_that_failed_though_newer_was_asked_for():
+    decisions, now = Decisions(SupervisorConfig(program="x", workers=2)), 0.0
+
+    def tell(event, seconds=0.01):
+        nonlocal now
+        now += seconds
+        return [each for each in decisions.handle(event, now) if isinstance(each, events.Launch)]
+
+    def fail(launch):
+        tell(events.StartFailed(launch.worker, "the fault of the second"))
+        return tell(events.Exited(launch.worker, 1))
+
+    tell(events.TimePassed())
+    first = tell(events.Loaded(1))
+    for each in first:
+        tell(events.Ready(each.worker))
+    tell(events.ReloadAsked())
+    [one] = tell(events.Loaded(2))
+    [two] = tell(events.Ready(one.worker))
+    tell(events.Exited(first[0].worker, 0))
+    fail(two)
+    assert decisions.rollout.state["failure"]["generation"] == 2
+    tell(events.ReloadAsked())
+    asked = decisions.rollout.state["asked"]
+    assert asked == 3
+    for again in tell(events.TimePassed(), 5):
+        fail(again)
+    assert decisions.rollout.state["failure"]["generation"] == 2

@@ -63,13 +63,17 @@ class AdminClient:
         rows: list[dict[str, Any]] = self._ask("GET", "/workers")["workers"]
         return rows
 
+    def ready_rows(self) -> list[dict[str, Any]]:
+        """Return the rows of the workers that are ready, if any is."""
+        return [row for row in self.workers() if row["state"] == "ready"]
+
     def ready(self, worker: int | None = None) -> list[dict[str, Any]]:
         """Return the rows of the workers that are ready, or of the one in a slot that is named.
 
         Raises:
             AdminError: There is none.
         """
-        rows = [row for row in self.workers() if row["state"] == "ready"]
+        rows = self.ready_rows()
         found = [row for row in rows if worker in {None, row["slot"]}]
         if not found:
             which = "" if worker is None else f" {worker}"

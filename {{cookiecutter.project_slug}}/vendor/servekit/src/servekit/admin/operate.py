@@ -19,7 +19,10 @@ class NotReachedError(Exception):
 
 
 class Operator:
-    """One command each; all but `status` wait until it is done, up to `seconds`, if `wait`."""
+    """One command each; all but `status` wait until it is done, if `wait`.
+
+    They give up `seconds` after the last worker got ready: workers take turns.
+    """
 
     def __init__(self, client: AdminClient, *, wait: bool, seconds: float) -> None:
         self._client = client
@@ -43,7 +46,10 @@ class Operator:
                 raise NotReachedError(f"{reason}; the old code serves on, and it is tried again")
             return bool(state["current"] >= asked and not state["rolling"])
 
-        return self._until(done, "the new code serves", "not every worker runs the new code")
+        def ready() -> int:
+            return sum(row["generation"] >= asked for row in self._client.ready_rows())
+
+        return self._until(done, "the new code serves", "not every worker runs the new code", ready)
 
     def scale(self, count: int) -> str:
         """Have this many workers, until all of them are ready and no other is left."""
@@ -52,7 +58,10 @@ class Operator:
         def done() -> bool:
             return [row["state"] for row in self._client.workers()] == ["ready"] * count
 
-        return self._until(done, f"ready: {count}", f"{count} workers are not ready")
+        def ready() -> int:
+            return len(self._client.ready_rows())
+
+        return self._until(done, f"ready: {count}", f"{count} workers are not ready", ready)
 
     def stop(self) -> str:
         """Have the service drain and end, until nothing answers any more."""
@@ -67,13 +76,25 @@ class Operator:
 
         return self._until(done, "stopped", "it has not ended")
 
-    def _until(self, done: Callable[[], bool], success: str, failure: str) -> str:
-        """Return `success` when it is done, and nothing if nobody waits."""
+    def _until(
+        self,
+        done: Callable[[], bool],
+        success: str,
+        failure: str,
+        progress: Callable[[], int] = int,
+    ) -> str:
+        """Return `success` when it is done, and nothing if nobody waits.
+
+        The time counts from when `progress` was last greater than ever.
+        """
         if not self._wait:
             return ""
-        deadline = time.monotonic() + self._seconds
+        began = time.monotonic()
+        deadline, most = began + self._seconds, 0
         while not done():
+            if (now := progress()) > most:
+                deadline, most = time.monotonic() + self._seconds, now
             if time.monotonic() > deadline:
-                raise NotReachedError(f"{failure} after {self._seconds:g} s")
+                raise NotReachedError(f"{failure} after {time.monotonic() - began:.0f} s")
             time.sleep(POLL_SECONDS)
         return success

@@ -21,6 +21,8 @@ BARS = "▁▂▃▄▅▆▇█"
 BARS_MOST, BARS_LEAST = 20, 5
 WIDTH_BESIDE_BARS = 92
 EVENTS_KEPT = 50
+READINGS_MAX = 3
+"""How many `--once` waits for: what no worker tells will not come."""
 WIDTH = 160
 """Of the graphs' lines where there is no terminal to ask."""
 GRAPHS = {"rate": "req/s", "lag_seconds": "lag ms", "utilization": "busy %"}
@@ -36,12 +38,14 @@ class Screen:
         self._past: dict[tuple[int | None, str], deque[float | None]] = {}
         self._events: deque[dict[str, Any]] = deque(maxlen=EVENTS_KEPT)
         self._document: dict[str, Any] = {}
+        self._taken = 0
         self._about: dict[str, str] = {}
 
     @property
     def complete(self) -> bool:
-        """Whether there is a second reading, and so a rate."""
-        return any("rate" in row for row in self._document.get("workers", ()))
+        """Whether there is a second reading, and so a rate, or none is to be had."""
+        rated = any("rate" in row for row in self._document.get("workers", ()))
+        return rated or self._taken >= READINGS_MAX
 
     def take(self, document: dict[str, Any]) -> None:
         """Take a line of the stream."""
@@ -49,6 +53,7 @@ class Screen:
             self._about = document["about"]
             return
         self._document = document
+        self._taken += 1
         self._events.extendleft(document["events"])
         before, self._past = self._past, {}
         for row in document["workers"]:

@@ -72,9 +72,6 @@ def answer(client: AdminClient, options: argparse.Namespace) -> str:
     Raises:
         AdminError: It is not to be had.
     """
-    if options.diff:
-        before, after = map(read_snapshot, options.diff)
-        return difference(before, after, options.top)
     if options.growth:
         before, after = grow(client, options.worker, options.growth)
         text = difference(before, after, options.top)
@@ -82,6 +79,15 @@ def answer(client: AdminClient, options: argparse.Namespace) -> str:
         after = take_snapshot(client, options.worker)
         text = told(after, options.top)
     return text + write_snapshot(after, options.out)
+
+
+def compared(before: str, after: str, top: int) -> str:
+    """Return what one file of a heap has more than another.
+
+    Raises:
+        AdminError: One of them is not to be had.
+    """
+    return difference(read_snapshot(before), read_snapshot(after), top)
 
 
 def take_snapshot(client: AdminClient, worker: int | None) -> Snapshot:

@@ -43,8 +43,13 @@ def answered(settings: Settings, on_port: int | None, ask: Callable[[AdminClient
         print("ADMIN_PORT is 0: the service has no admin port to ask", file=sys.stderr)  # noqa: T201 - the answer
         return 1
     token = settings.admin_token.get_secret_value()
+    return told(lambda: ask(AdminClient(settings.admin_host, number, token=token)))
+
+
+def told(find: Callable[[], str]) -> int:
+    """Print an answer; 1 if there is none, with the reason."""
     try:
-        answer = ask(AdminClient(settings.admin_host, number, token=token))
+        answer = find()
     except (AdminError, NotReachedError) as error:
         print(error, file=sys.stderr)  # noqa: T201 - the answer
         return 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from servekit.start.asking import add_port, answered
+from servekit.start.asking import add_port, answered, told
 
 if TYPE_CHECKING:
     from servekit.admin.client import AdminClient
@@ -84,9 +84,11 @@ def profile(settings: Settings, options: argparse.Namespace) -> int:
     """Profile the running service."""
     from servekit.diagnosis.profile import Sampling, read_profile, take_profile, write_profile
 
+    if options.file:  # of which nobody has to be asked
+        kept = options.file
+        return told(lambda: write_profile(read_profile(kept), options.format, options.output))
+
     def take(client: AdminClient) -> str:
-        if options.file:
-            return write_profile(read_profile(options.file), options.format, options.output)
         sampling = Sampling(options.seconds, options.hertz, options.worker, options.mode)
         taken = take_profile(client, sampling)
         return write_profile(taken, options.format, options.output)
@@ -96,6 +98,9 @@ def profile(settings: Settings, options: argparse.Namespace) -> int:
 
 def heap(settings: Settings, options: argparse.Namespace) -> int:
     """Show what a worker holds, or what grew."""
-    from servekit.diagnosis.heap import answer
+    from servekit.diagnosis.heap import answer, compared
 
+    if options.diff:
+        before, after = options.diff
+        return told(lambda: compared(before, after, options.top))
     return answered(settings, options.on_port, lambda client: answer(client, options))

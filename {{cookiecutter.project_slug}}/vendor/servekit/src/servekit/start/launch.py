@@ -15,7 +15,7 @@ from servekit.admin.admin import create_admin
 from servekit.admin.admin_server import serve_admin
 from servekit.background import running
 from servekit.configuration.environment import load_settings, remarks
-from servekit.configuration.variables import unknown_variables
+from servekit.configuration.variables import read_env_files, unknown_variables
 from servekit.cpus import usable_cpus
 from servekit.edge.sockets import UNIX, listen, url
 from servekit.event_log import get_logger
@@ -63,7 +63,7 @@ def run(
     """
     configure_logs(settings.log_level, settings.log_format)
     os.environ.setdefault("MALLOC_ARENA_MAX", MALLOC_ARENAS)
-    doubts = Doubts()
+    doubts = Doubts((settings.log_level, settings.log_format))
     doubts.say(settings)
     with contextlib.ExitStack() as stack:
         try:
@@ -124,8 +124,10 @@ class AddressError(Exception):
 class Doubts:
     """What of the settings may not be meant, said once: at the start or a reload."""
 
-    def __init__(self) -> None:
+    def __init__(self, log_form: tuple[str, str]) -> None:
         self._said: set[str] = set()
+        self.log_form = log_form
+        """Level and form of the log, as they were read last."""
 
     def say(self, settings: Settings) -> None:
         """Log a line for each, but for those that were said."""
@@ -147,8 +149,16 @@ def renewed(
     """
     new = load_settings(type(settings))
     doubts.say(new)
+    form = new.log_level, new.log_format
+    if form != doubts.log_form:
+        configure_logs(*form)
+        doubts.log_form = form
     fixed = ("host", "port", "admin_host", "admin_port", "admin_token", "worker_start_method")
     changed = [name.upper() for name in fixed if getattr(new, name) != getattr(settings, name)]
+    if not settings.redis_url.get_secret_value() and read_env_files(type(settings)).get(
+        "REDIS_URL"
+    ):
+        changed.append("REDIS_URL")  # an embedded server stands in its place
     if changed:
         log.warning("restart_needed", settings=changed)
     limits = supervisor_config(new, config.program, config.arguments, reload=reload)

@@ -123,7 +123,7 @@ class Decisions:
         if (worker, failure) in self._failed_first:
             return
         if worker.instead == "reload":
-            self.rollout.note_failure(failure.reason)
+            self.rollout.note_failure(failure.reason, worker.generation)
         event = {"": "worker_start_failed", "reload": "reload_failed"}
         self.roster.log(
             "error",

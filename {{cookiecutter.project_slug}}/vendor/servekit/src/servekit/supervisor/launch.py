@@ -96,6 +96,7 @@ class ZygoteLauncher:
         self._one_at_a_time = asyncio.Lock()
         self._listening: asyncio.Task[None] | None = None
         self.pid: int | None = None
+        self._exited: asyncio.Future[int] | None = None
 
     async def open(self) -> None:
         self._control, theirs = socket.socketpair()
@@ -104,17 +105,17 @@ class ZygoteLauncher:
                 "servekit.worker.zygote", [theirs.fileno()], control=theirs.fileno()
             )
         self.pid = process.pid
-        exited = self._reaper.watch(process.pid)
+        self._exited = exited = self._reaper.watch(process.pid)
         exited.add_done_callback(lambda future: setattr(process, "returncode", future.result()))
         self._control.setblocking(False)
         self._replies = asyncio.Queue()
         self._listening = asyncio.create_task(self._listen(self._control, self._replies))
         try:
-            reply = await self._next_reply(self._start_seconds)
+            reply = await self._next_reply("the code was not loaded")
         except BaseException:
             # It may hang in an import, and hears nothing until that is done.
-            if not exited.done():
-                os.kill(process.pid, signal.SIGKILL)
+            self._kill()
+            self.close()
             raise
         if reply["event"] != "loaded":
             self.close()
@@ -144,19 +145,25 @@ class ZygoteLauncher:
 
     async def _fork_reply(self) -> dict[str, Any]:
         """Wait for the reply even when cancelled: the next caller would take it for its own."""
-        reply = asyncio.create_task(self._next_reply(self._start_seconds))
+        reply = asyncio.create_task(self._next_reply("the zygote did not fork"))
         try:
             return await asyncio.shield(reply)
         finally:
             await asyncio.wait([reply])
+            if not reply.cancelled() and reply.exception() is not None:
+                # It stands still. Its end is heard of, code is loaded anew, its workers serve on.
+                self._kill()
 
-    async def _next_reply(self, seconds: float) -> dict[str, Any]:
+    async def _next_reply(self, failure: str) -> dict[str, Any]:
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(self._start_seconds):
                 return await self._replies.get()
         except TimeoutError:
-            self.close()
-            raise StartError(f"the code was not loaded within {seconds:g} s") from None
+            raise StartError(f"{failure} within {self._start_seconds:g} s") from None
+
+    def _kill(self) -> None:
+        if self.pid is not None and self._exited is not None and not self._exited.done():
+            os.kill(self.pid, signal.SIGKILL)
 
     async def _listen(self, control: socket.socket, replies: asyncio.Queue[dict[str, Any]]) -> None:
         reader, writer = await asyncio.open_unix_connection(

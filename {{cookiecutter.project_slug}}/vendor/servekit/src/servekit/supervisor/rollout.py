@@ -65,11 +65,11 @@ class Rollout:
         self, failure: events.LoadFailed | events.StartFailed, worker: Worker | None = None
     ) -> None:
         """Give up code that does not start: what serves goes on, and newer code is tried later."""
-        self.candidate = None
+        generation, self.candidate = self.candidate, None
         if self.current is None:
             self.failure = failure
             return
-        self.note_failure(failure.reason)
+        self.note_failure(failure.reason, generation or self._generation)
         if self.load_at is None and self._roster.retries_code:
             self._load_later()
         self._roster.log(
@@ -87,9 +87,9 @@ class Rollout:
             return {}
         return {"retry_seconds": round(max(self.load_at - self._roster.now, 0.0), 1)}
 
-    def note_failure(self, reason: str) -> None:
-        """Remember why the newest code does not run everywhere."""
-        self.last_failure = {"generation": self._generation, "reason": reason}
+    def note_failure(self, reason: str, generation: int) -> None:
+        """Remember why some code does not run everywhere."""
+        self.last_failure = {"generation": generation, "reason": reason}
 
     def _load_later(self) -> None:
         now = self._roster.now

@@ -11,7 +11,7 @@ import time
 import traceback
 
 from servekit import signals
-from servekit.children import end_children
+from servekit.children import end_at_once, end_children, end_within
 from servekit.parent import wait_for_other_end
 from servekit.supervisor.program import Assignment, load_program, reason_of
 from servekit.tuning import tune
@@ -36,14 +36,12 @@ def main() -> None:
         import_early(program.asgi)
     except BaseException as error:  # noqa: BLE001 - whatever stops the import is the reason to report
         assignment.report_failure(reason_of(error), traceback.format_exc())
+        end_within(ORPHAN_SECONDS)
         end_children()
         sys.exit(1)
     tune()
-    code = run_worker(program, assignment)
-    sys.stdout.flush()
-    sys.stderr.flush()
     # As a forked worker ends: a stuck thread of the application must not hold the process.
-    os._exit(code)
+    end_at_once(run_worker(program, assignment))
 
 
 def end_with_supervisor(stacks: int) -> None:

@@ -14,7 +14,7 @@ import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from servekit import signals
-from servekit.children import end_children
+from servekit.children import end_at_once, end_children, end_within
 from servekit.event_log import get_logger
 from servekit.supervisor.program import Assignment, Program, load_program, reason_of
 from servekit.tuning import tune
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ORPHAN_SECONDS = 3.0
+END_SECONDS = 3.0
+"""For what the application's import left to do at the end, such as threads that never end."""
+
 TRACE_CHARACTERS_MAX = 2**18
 FDS_OF_A_WORKER = 2  # its control channel, and the pipe that takes its stacks
 
@@ -55,12 +58,14 @@ def main() -> None:
         give_up(control, reason)
     report(control, event="loaded", pid=os.getpid())
     Zygote(control, program, boot).serve()
+    end_within(END_SECONDS)
     end_children()
 
 
 def give_up(control: socket.socket, reason: str, trace: str = "") -> NoReturn:
     """Say why this code cannot be run, and end."""
     report(control, event="failed", reason=reason, trace=trace)
+    end_within(END_SECONDS)
     end_children()
     sys.exit(1)
 
@@ -131,9 +136,7 @@ class Zygote:
         except BaseException:  # noqa: BLE001 - a worker must never return into the zygote's loop
             traceback.print_exc()
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+            end_at_once(code)
 
     def _reap(self) -> bool:
         self._wakeup.recv(4096)

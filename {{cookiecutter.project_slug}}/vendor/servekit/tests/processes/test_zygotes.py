@@ -1,0 +1,74 @@
+"""The process that workers are forked from ends when it shall, and is replaced when it hangs."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from tests.processes.running import Service, alive, eventually, parent_of
+
+PATIENT = 20
+
+
+async def zygote_of(service):
+    [zygote] = {parent_of(row["pid"]) for row in await service.workers()}
+    return zygote
+
+
+async def test_a_thread_that_the_code_began_holds_no_zygote_after_a_reload():
+    async with Service("threaded", idle_seconds=0.1) as starting:
+        service = await starting.started()
+        old = await zygote_of(service)
+        service.process.send_signal(signal.SIGHUP)
+        await eventually(lambda: service.events("reload_done"), PATIENT)
+        await eventually(lambda: not alive(old), PATIENT, explain=service.everything)
+        assert await service.get()
+
+
+async def test_nor_does_it_hold_the_port_after_a_supervisor_that_was_killed():
+    async with Service("threaded") as starting:
+        service = await starting.started()
+        pids = [await zygote_of(service), *service.pids_alive()]
+        service.process.kill()
+        await eventually(lambda: not any(map(alive, pids)), PATIENT)
+        with socket.socket() as again:
+            again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            again.bind(("127.0.0.1", service.port))
+
+
+async def test_a_zygote_that_stands_still_costs_no_worker_and_is_replaced():
+    async with Service(start_seconds=4, idle_seconds=0.1) as starting:
+        service = await starting.started()
+        zygote = await zygote_of(service)
+        os.kill(zygote, signal.SIGSTOP)
+        victim, other = [row["pid"] for row in await service.workers()]
+        os.kill(victim, signal.SIGKILL)
+        await eventually(lambda: not alive(zygote), PATIENT, explain=service.everything)
+        assert alive(other), service.everything()
+        assert await service.get()
+
+        async def both():
+            rows = await service.workers()
+            fresh = [row for row in rows if row["state"] == "ready" and row["generation"] > 1]
+            return len(rows) == len(fresh) == 2
+
+        await eventually(both, PATIENT, explain=service.everything)
+        assert service.events("zygote_died")
+        service.process.send_signal(signal.SIGTERM)
+        assert await service.exit_code() == 0
+
+
+@pytest.mark.parametrize("code", [0, 7])
+def test_a_process_ends_with_its_code_though_nobody_reads_what_it_said(code):
+    program = f"print('x'); from servekit.children import end_at_once; end_at_once({code})"
+    read, write = os.pipe()
+    os.close(read)
+    environment = {name: text for name, text in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with os.fdopen(write, "wb") as nobody:
+        done = subprocess.run(
+            [sys.executable, "-c", program], stdout=nobody, env=environment, check=False
+        )
+    assert done.returncode == code
