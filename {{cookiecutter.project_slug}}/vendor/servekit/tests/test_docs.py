@@ -12,10 +12,13 @@ from servekit.install import entrance
 from servekit.sql import Database
 from servekit.supervisor.program import SupervisorConfig
 from servekit.supervisor.supervisor import Supervisor
-from servekit.supervisor.view import WorkerCollector
+from servekit.supervisor.view import REASONS, WorkerCollector
 
 ROOT = Path(__file__).parents[1]
 GUIDE = ROOT / "docs" / "operations.md"
+LABELS = re.compile(
+    r"^\| `([a-z0-9_]+)` \| (?:gauge|counter|histogram) \| ([^|]+) \|", re.MULTILINE
+)
 ROW = re.compile(r"^\| `([a-z0-9_]+)` \| (?:gauge|counter|histogram)", re.MULTILINE)
 
 
@@ -31,8 +34,8 @@ def sources() -> str:
 
 
 @pytest.fixture
-def exported(make_settings) -> set[str]:
-    """The names of every metric of a worker and of the supervisor."""
+def exported(make_settings) -> dict[str, set[str]]:
+    """The labels of every metric of a worker and of the supervisor, by its name."""
     service = Service(make_settings(Settings, rate_limit_per_minute=60))
     app = FastAPI()
     service.install(app)
@@ -41,15 +44,29 @@ def exported(make_settings) -> set[str]:
     service.add(Database("sqlite:///never.db"))
     supervisor = CollectorRegistry()
     supervisor.register(WorkerCollector(Supervisor(SupervisorConfig(program="any:thing"), [])))
-    return {
-        family.name + ("_total" if family.type == "counter" else "")
-        for registry in (service.registry, supervisor)
-        for family in registry.collect()
-    }
+    labels = {}
+    for registry in (service.registry, supervisor):
+        for collector in registry._collector_to_names:
+            for family in collector.collect():
+                name = family.name + ("_total" if family.type == "counter" else "")
+                told = getattr(collector, "_labelnames", None) or getattr(family, "_labelnames", ())
+                labels[name] = set(told) - {"worker", "pid"}
+    return labels
 
 
 def test_the_guide_lists_every_metric_and_no_other(guide, exported):
-    assert set(ROW.findall(guide)) == exported
+    assert set(ROW.findall(guide)) == exported.keys()
+
+
+def test_the_guide_names_the_labels_of_each_metric(guide, exported):
+    found = dict(LABELS.findall(guide))
+    told = {name: set(text.split(", ")) - {"\u2013"} for name, text in found.items()}
+    assert told == exported
+
+
+def test_the_guide_names_every_reason_of_a_restart(guide):
+    [row] = [line for line in guide.splitlines() if line.startswith("| `worker_restarts_total`")]
+    assert f": {', '.join(REASONS)}." in row
 
 
 def test_the_guide_explains_events_that_exist(guide, sources):

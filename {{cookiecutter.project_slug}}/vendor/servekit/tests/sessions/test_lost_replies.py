@@ -1,4 +1,4 @@
-"""Redis did what it was asked and its answer was lost: the second try ends as the first would."""
+"""A request to Redis is lost, or its reply is: the second try ends as the first would have."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ RECORDS = {"name": b'"ada"', "basket": b"[1,2]"}
 
 
 class Lossy:
-    """A way to a server that loses the reply to one request: it resets the connection instead."""
+    """A way to a server that loses one request, or the reply to it, and resets the connection."""
 
     def __init__(self, path):
         self._path = path
@@ -42,8 +42,9 @@ class Lossy:
             while data := await reader.read(2**16):
                 self.lose -= self.lose > 0
                 losing = self.lose == 0 and self._armed
-                to_them.write(data)
-                reply = await theirs.read(2**16)
+                if not losing or self._what == "reply":
+                    to_them.write(data)
+                    reply = await theirs.read(2**16)
                 if losing:
                     self._armed = False
                     self.lost += 1
@@ -53,10 +54,10 @@ class Lossy:
         to_them.close()
         writer.close()
 
-    _armed = False
+    _armed, _what = False, ""
 
-    def lose_reply(self, number):
-        self.lose, self._armed, self.lost = number, number > 0, 0
+    def lose_one(self, number, what):
+        self.lose, self._armed, self.lost, self._what = number, number > 0, 0, what
 
 
 @pytest.fixture(scope="module")
@@ -141,14 +142,15 @@ async def create(store, _anonymous, _users):
         *(list_them, update, end, revoke, create),
     ],
 )
-async def test_what_was_done_once_is_not_undone_by_asking_again(server, operation):
+@pytest.mark.parametrize("what", ["request", "reply"])
+async def test_what_is_asked_again_ends_as_what_was_asked_once(server, operation, what):
     async with stored(server) as (store, _, *tokens):
         expected = await operation(store, *tokens)
     number = lost = 1
     while lost:
         async with stored(server) as (store, way, *tokens):
-            way.lose_reply(number)
-            assert await operation(store, *tokens) == expected, f"reply {number} was lost"
+            way.lose_one(number, what)
+            assert await operation(store, *tokens) == expected, f"{what} {number} was lost"
             lost = way.lost
         number += 1
     assert number > 2

@@ -1,0 +1,59 @@
+"""What the guides say to type is what there is to run."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def guides(template) -> str:
+    [service] = template.glob("{{*")
+    pages = [service / "README.md", *(service / "docs").glob("*.md")]
+    pages += (service / "vendor" / "servekit" / "docs").glob("*.md")
+    return "\n".join(page.read_text(encoding="utf-8") for page in pages)
+
+
+@pytest.fixture(scope="module")
+def service(template) -> Path:
+    [service] = template.glob("{{*")
+    return Path(service)
+
+
+def test_an_image_is_given_commands_of_its_entry_point(guides, service):
+    entry = re.search(r"^ENTRYPOINT (.*)$", (service / "Dockerfile").read_text(), re.MULTILINE)
+    assert entry
+    assert entry[1] == '["python", "-m", "service"]'
+    given = re.findall(r"docker run [^`\n]*\bIMAGE ([a-z]+)", guides)
+    assert given
+    assert set(given) <= {"run", "settings", "status", "doctor"}
+
+
+def test_paths_of_a_machine_are_those_of_its_unit(guides, service):
+    [unit] = (service / "deploy" / "systemd").glob("*.service")
+    text = unit.read_text().replace("{{ cookiecutter.project_slug }}", "NAME")
+    assert set(re.findall(r"/opt/[\w.-]+/\.venv|/opt/venv", guides)) == {"/opt/NAME/.venv"}
+    assert "/opt/NAME/.venv/bin/NAME run" in text
+    folders = set(re.findall(r"unix:(/run/[\w.-]+)/", guides))
+    assert folders == {"/run/NAME"}
+    assert "RuntimeDirectory=NAME" in text
+
+
+def test_modules_that_are_run_are_there_or_said_to_be_added(guides, service):
+    locked = "\n".join(lock.read_text() for lock in (service / "requirements").glob("*.txt"))
+    library = service / "vendor" / "servekit"
+    for line in guides.splitlines():
+        for name in re.findall(r"(?:python|python3) -m ([a-z_]+)", line):
+            ours = {"service", "module"} | {folder.name for folder in library.iterdir()}
+            known = name in ours or name in sys.stdlib_module_names
+            is_locked = re.search(rf"^{name}==", locked, re.MULTILINE)
+            assert (
+                known or is_locked or "add it to the group" in line or "installs that" in guides
+            ), line
+
+
+def test_every_limit_on_logins_that_is_named_is_one(guides, service):
+    source = (service / "src" / "service" / "accounts" / "limits.py").read_text()
+    for name in set(re.findall(r"`(login-[a-z]+)`", guides)):
+        assert f'"{name}"' in source
