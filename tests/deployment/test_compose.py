@@ -1,9 +1,11 @@
 """What compose starts is confined, waits for its stores, and is reached by this machine only."""
 
+import os
 import subprocess
 
 import pytest
 import yaml
+from running import make
 from settings_source import CLOSE_SECONDS, settings_defaults
 
 
@@ -165,3 +167,49 @@ def test_the_grace_period_of_compose_covers_drain_and_closing(project):
     drain = settings_defaults(project)["TIMEOUT_DRAIN_SECONDS"]
     assert grace >= drain + CLOSE_SECONDS + 2
     assert service["environment"]["GRACE_PERIOD_SECONDS"] == grace
+
+
+@pytest.fixture
+def up(project, tmp_path):
+    """Run `make up` with a docker that tells what it was given."""
+    said = tmp_path / "said"
+    docker = tmp_path / "docker"
+    docker.write_text(f'#!/bin/sh\necho "$TRUSTED_PROXY_HOPS|$*" >> "{said}"\n')
+    docker.chmod(0o755)
+    dotenv = project / ".env"
+
+    def up(text: str | None = None, **variables: object) -> tuple[str, dict[str, str]]:
+        dotenv.unlink(missing_ok=True)
+        if text is not None:
+            dotenv.write_text(text)
+        said.unlink(missing_ok=True)
+        done = make(project, "up", PATH=f"{tmp_path}:{os.environ['PATH']}", **variables)
+        assert done.returncode == 0, done.stderr
+        lines = dotenv.read_text().splitlines() if dotenv.exists() else []
+        given = dict(line.split("=", 1) for line in lines)
+        return said.read_text().splitlines()[0].partition("|")[0], given
+
+    yield up
+    dotenv.unlink(missing_ok=True)
+
+
+def test_secrets_are_added_to_what_stands_in_the_file(up):
+    _, given = up("RATES_URL=http://rates")  # without an end of its line
+    assert given["RATES_URL"] == "http://rates"
+    assert len(given["SECRET_KEY"]) == 64
+    assert "ADMIN_TOKEN" not in given
+    assert up("SECRET_KEY=kept\n")[1] == {"SECRET_KEY": "kept"}
+    assert up(SECRET_KEY="of the shell")[1] == {}
+
+
+@pytest.mark.parametrize("where", ["shell", "file"])
+def test_profiles_count_wherever_they_are_chosen(up, where):
+    def chosen(profiles: str, text: str = "") -> tuple[str, dict[str, str]]:
+        if where == "shell":
+            return up(text, COMPOSE_PROFILES=profiles)
+        return up(f'{text}COMPOSE_PROFILES="{profiles}"\n')
+
+    hops, given = chosen("caddy,grafana")
+    assert (hops, len(given["ADMIN_TOKEN"])) == ("1", 64)
+    assert chosen("prometheus")[0] == ""
+    assert chosen("caddy", "TRUSTED_PROXY_HOPS=2\n")[0] == ""  # compose reads it there

@@ -8,6 +8,7 @@ from servekit.sql import Database
 from service import about
 from service.accounts import routes as accounts
 from service.accounts.tables import metadata
+from service.accounts.users import Users
 from service.example.install import install as install_example
 from service.settings import Settings
 
@@ -19,7 +20,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     settings = settings or settings_for_other_server(Settings)
     service = Service(settings)
-    service.add(Database(settings.database_url.get_secret_value(), metadata))
+    database = service.add(Database(settings.database_url.get_secret_value(), metadata))
     identity = read_identity("service")
     app = FastAPI(
         title=identity.name,
@@ -33,6 +34,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     service.install(app)
     app.include_router(about.router)
+    app.state.users = Users(database=database, threads=service.threads)
     app.include_router(accounts.router)
     install_example(app, service, settings)
     return app

@@ -1,4 +1,5 @@
 import asyncio
+import time
 
 import pytest
 
@@ -51,3 +52,19 @@ async def test_the_loop_goes_on_while_a_password_is_hashed(users, monkeypatch):
     await users.create("ada", "correct horse")
     ticking.cancel()
     assert ticks >= 5
+
+
+async def test_few_passwords_are_hashed_at_once_whoever_asks(users, monkeypatch):
+    running = most = 0
+
+    def hashing(*_: str) -> str:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        time.sleep(0.05)
+        running -= 1
+        return passwords.unmatched_hash()
+
+    monkeypatch.setattr(module, "hash_password", hashing)
+    await asyncio.gather(*(users.create(f"user{number}", "secret") for number in range(8)))
+    assert most == module.HASHES_AT_ONCE

@@ -43,7 +43,10 @@ async def test_the_overview_tells_the_rates_of_the_upstream(client):
 
 @pytest.mark.parametrize(
     ("body", "status"),
-    [(b"not json", "200 OK"), (b"{}", "503 Down"), (b'{"detail": "x"}', "404 No")],
+    [
+        *((b"not json", "200 OK"), (b"{}", "503 Down"), (b'{"detail": "x"}', "404 No")),
+        *((b'{"code": 404}', "404 No"), (b"{}", "500 Oh"), (b'{"retry_after": 30}', "429 Wait")),
+    ],
 )
 async def test_the_overview_goes_without_what_the_upstream_does_not_tell(
     client, neighbour, body, status

@@ -1,18 +1,24 @@
 """Users and their passwords."""
 
-from typing import Annotated
+import asyncio
+from collections.abc import Callable
+from typing import Annotated, TypeVar, TypeVarTuple, cast
 
-from fastapi import Depends
+from fastapi import Depends, Request
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
-from servekit.offload import Threads, ThreadsDep
-from servekit.sql import Database, DatabaseDep
+from servekit.offload import Threads
+from servekit.sql import Database
 from service.accounts.models import User
 from service.accounts.passwords import hash_password, unmatched_hash, verify_password
 from service.accounts.tables import users
 
 UNMATCHED_HASH = unmatched_hash()
+HASHES_AT_ONCE = 2  # in a worker: each takes 16 MiB and a CPU, and anybody may ask for one
+
+T = TypeVar("T")
+Args = TypeVarTuple("Args")
 
 
 class UsernameTakenError(Exception):
@@ -20,15 +26,16 @@ class UsernameTakenError(Exception):
 
 
 class Users:
-    """Users in `database`; passwords are hashed in `threads`, off the event loop."""
+    """Users in `database`; passwords are hashed in `threads`, off the event loop, few at once."""
 
     def __init__(self, *, database: Database, threads: Threads) -> None:
         self._database = database
         self._threads = threads
+        self._hashes = asyncio.Semaphore(HASHES_AT_ONCE)
 
     async def create(self, username: str, password: str) -> User:
         """Store a new user; raise `UsernameTakenError`."""
-        hashed = await self._threads.run(hash_password, password)
+        hashed = await self._in_turn(hash_password, password)
         statement = insert(users).values(username=username, password_hash=hashed)
         try:
             async with self._database.engine.begin() as connection:
@@ -46,13 +53,17 @@ class Users:
         async with self._database.engine.connect() as connection:
             row = (await connection.execute(query)).first()
         hashed = row.password_hash if row else UNMATCHED_HASH
-        matches = await self._threads.run(verify_password, password, hashed)
+        matches = await self._in_turn(verify_password, password, hashed)
         return User(id=row.id, username=row.username) if row and matches else None
 
+    async def _in_turn(self, function: Callable[[*Args], T], *args: *Args) -> T:
+        async with self._hashes:
+            return await self._threads.run(function, *args)
 
-async def get_users(database: DatabaseDep, threads: ThreadsDep) -> Users:
+
+async def get_users(request: Request) -> Users:
     """Return the users, for `Depends`."""
-    return Users(database=database, threads=threads)
+    return cast("Users", request.app.state.users)
 
 
 UsersDep = Annotated[Users, Depends(get_users)]

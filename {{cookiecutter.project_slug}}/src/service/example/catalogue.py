@@ -101,17 +101,19 @@ class Catalogue:
                 await self.product.set(product, product.id)
         except BaseException:  # cancelled in the commit, too
             await self.product.delete(product.id)
+            await self._cache.invalidate_tag(LISTS)
             raise
         await self._cache.invalidate_tag(LISTS)
         return not replaced.rowcount
 
     async def import_csv(self, pieces: AsyncIterator[bytes]) -> int:
         """Load a CSV file, all or nothing, and return its rows; see `load_csv`."""
-        async with self._imports:
-            rows = await load_csv(self._database, pieces)
-        await self._cache.invalidate_tag(PRODUCT)
-        await self._cache.invalidate_tag(LISTS)
-        return rows
+        try:
+            async with self._imports:
+                return await load_csv(self._database, pieces)
+        finally:  # cancelled in the commit, too
+            await self._cache.invalidate_tag(PRODUCT)
+            await self._cache.invalidate_tag(LISTS)
 
     async def pages(self) -> AsyncIterator[Sequence[Row[Any]]]:
         """Yield all products by id, a page at a time.

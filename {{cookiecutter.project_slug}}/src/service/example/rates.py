@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import structlog
+from httpx2 import HTTPStatusError
 from pydantic import TypeAdapter, ValidationError
 
 from servekit.upstream import UpstreamUnavailable
@@ -23,7 +24,8 @@ async def read_rates(upstream: Upstream) -> dict[str, float] | None:
         return None
     try:
         response = await upstream.get("/rates")
+        response.raise_for_status()  # an error's body may look like rates
         return RATES.validate_json(response.content)
-    except (UpstreamUnavailable, ValidationError) as error:
+    except (UpstreamUnavailable, HTTPStatusError, ValidationError) as error:
         log.warning("rates_unavailable", error=str(error))
         return None
