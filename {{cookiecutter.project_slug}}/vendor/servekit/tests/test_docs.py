@@ -49,7 +49,11 @@ def exported(make_settings) -> dict[str, set[str]]:
         for collector in registry._collector_to_names:
             for family in collector.collect():
                 name = family.name + ("_total" if family.type == "counter" else "")
-                told = getattr(collector, "_labelnames", None) or getattr(family, "_labelnames", ())
+                told = (
+                    getattr(collector, "_labelnames", None)
+                    or getattr(family, "_labelnames", None)
+                    or ()
+                )
                 labels[name] = set(told) - {"worker", "pid"}
     return labels
 

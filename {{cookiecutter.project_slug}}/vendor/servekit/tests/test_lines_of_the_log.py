@@ -73,3 +73,14 @@ def test_a_line_that_was_cut_has_an_end_before_the_next():
     ).splitlines()
     assert lines[0].endswith(b"xxx")
     assert [json.loads(line)["event"] for line in lines[1:]] == ["next", "last"]
+
+
+def test_lines_that_are_written_together_carry_nothing_of_one_another():
+    text = run(
+        "configure_logs('info', 'console')\n"
+        "from structlog.contextvars import bind_contextvars\n"
+        "bind_contextvars(user='ada')\n"
+        "event_writer()([('info', {'event': 'http_request', 'path': '/bob'})])"
+    ).decode()
+    assert "/bob" in text
+    assert "ada" not in text

@@ -18,7 +18,7 @@ OF_CLIENTS = [
     (rfc9111._names, (LONG,)),
     (key.visible_query, (LONG, frozenset({"a"}))),
     (key.visible_cookies, (b"a=" + LONG, frozenset({"a"}))),
-    (key._key, ("http", b"localhost", LONG, b"")),
+    (key._key, ("http", b"localhost", LONG, b"", b"")),
     (parse_client, (LONG.decode(),)),
     (prefix_of, ("/" + LONG.decode(),)),
 ]

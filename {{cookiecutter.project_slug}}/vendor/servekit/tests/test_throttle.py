@@ -6,6 +6,8 @@ import contextlib
 import pytest
 from fastapi import HTTPException
 
+from servekit import throttle as module
+from servekit.errors import StoreUnavailable
 from servekit.redis.clients import RedisClients
 from servekit.scope import current_service
 from servekit.testing import patience
@@ -130,3 +132,20 @@ async def test_without_redis_each_worker_counts():
             assert [await passes(throttle.of("ada")) for _ in range(5)] == [True] * 3 + [False] * 2
             await throttle.remember("ada", seconds=60)
             assert not await throttle.knows("ada")
+
+
+@pytest.mark.parametrize("away", [False, True])
+async def test_what_succeeded_does_not_count_whatever_comes_after_it(clients, monkeypatch, away):
+    throttle = Throttle("good", attempts=2, seconds=60)
+
+    async def refuse(*_, **__):
+        raise StoreUnavailable("away")
+
+    if away:
+        monkeypatch.setattr(module, "HIT", refuse)
+    with inside(clients):
+        for _ in range(6):
+            with contextlib.suppress(ZeroDivisionError):
+                async with attempt(throttle.of("ada")) as current:
+                    current.succeeded()
+                    raise ZeroDivisionError

@@ -55,11 +55,20 @@ def end_at_once(code: int) -> NoReturn:
     What was printed is written, unless nobody takes it: that is no reason to live on.
     """
     try:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(Exception):
-                stream.flush()
+        # In a thread: a pipe that is full waits for who reads it.
+        writing = threading.Thread(target=flush, daemon=True)
+        with contextlib.suppress(RuntimeError):  # the system allows no further thread
+            writing.start()
+            writing.join(END_SECONDS)
     finally:
         os._exit(code)
+
+
+def flush() -> None:
+    """Write what was printed, if anybody takes it."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
 
 
 def end_within(seconds: float) -> None:
@@ -67,7 +76,7 @@ def end_within(seconds: float) -> None:
 
     def end() -> None:
         time.sleep(seconds)
-        end_at_once(1)
+        os._exit(1)
 
     with contextlib.suppress(RuntimeError):  # the system allows no further thread
         threading.Thread(target=end, daemon=True).start()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import redis.exceptions as raw
 
+from servekit.error_chain import chain
+
 
 class StoreUnavailable(Exception):  # noqa: N818 - a state of the store, read aloud in `except`
     """Redis did not answer within its budget: down, silent, overloaded, or its breaker is open."""
@@ -52,11 +54,9 @@ def is_refusal(error: raw.ResponseError) -> bool:
 
 def reason_of(error: BaseException) -> str:
     """Return why a store failed, in the words of whoever said it; a timeout has none."""
-    found: BaseException | None = error
-    while found is not None:
-        if text := str(found).strip():
+    for each in chain(error):
+        if text := str(each).strip():
             return text
-        found = found.__cause__
     if isinstance(error, TimeoutError | raw.TimeoutError):
         return "no answer within its time limit"
     return type(error).__name__

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from servekit.background import Background
 from servekit.cpus import usable_cpus
+from servekit.foreign.originals import layers_are_original
 from servekit.foreign.versions import fast_ways
 from servekit.layers.exception_handlers import problem_handlers, validation_error
 from servekit.layers.openapi import documenting
@@ -41,6 +42,7 @@ class Installed(Composition, Protocol):
     """What installing needs of a `Service`: what the layers are made of, and what it opens."""
 
     parts: list[AbstractAsyncContextManager[Any]]
+    parts_are_open: bool
     exception_handlers: dict[type[Exception], Any]
 
 
@@ -149,6 +151,8 @@ class Installation:
         async def run(app: Any) -> AsyncIterator[Any]:
             async with AsyncExitStack() as stack:
                 stack.enter_context(current(service))
+                service.parts_are_open = True
+                stack.callback(setattr, service, "parts_are_open", False)
                 for part in service.parts:
                     await stack.enter_async_context(part)
                 state = await stack.enter_async_context(own(app))
@@ -208,7 +212,8 @@ def without_idle_layers(stack: Any, app: FastAPI, *, fast: bool) -> ASGIApp:
 
     The first would answer errors that nobody handles, as our own layer does.
     """
-    if type(stack) is not ServerErrorMiddleware or stack.handler is not None or stack.debug:
+    idle = type(stack) is ServerErrorMiddleware and stack.handler is None and not stack.debug
+    if not idle or not layers_are_original():
         whole: ASGIApp = stack
         return whole
     stack = stack.app

@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from contextvars import Context
 from datetime import UTC, datetime
 from typing import Any
 
@@ -94,7 +95,9 @@ def event_writer() -> Callable[[Iterable[Event]], None]:
         least = LiveLogger.get_effective_level(None)
         wanted = [event for event in events if LEVELS[event[0]] >= least]
         if processors[-1] is not one_line or one_line.render is not render_json:
-            lines = [processed(method, fields) for method, fields in wanted]
+            # They are of several requests: what one has bound is not on the others' lines.
+            unbound = Context()
+            lines = [unbound.run(processed, method, fields) for method, fields in wanted]
         else:
             now, fixed = datetime.now(UTC), stamp.fixed
             lines = [

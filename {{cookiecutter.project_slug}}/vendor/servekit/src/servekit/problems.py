@@ -12,6 +12,8 @@ import orjson
 from starlette.responses import Response
 from starlette.types import Scope, Send
 
+from servekit.scope import SESSION_KEY
+
 __all__ = ["problem_response", "problem_responses"]
 
 MEDIA_TYPE = "application/problem+json"
@@ -88,6 +90,18 @@ def about(scope: Scope) -> dict[str, Any]:
         "instance": raw_path.decode("ascii", "replace") or None,
         "request_id": scope.get("state", {}).get("request_id"),
     }
+
+
+def late_cookies(scope: Scope) -> Headers:
+    """Return what the session's layer has no answer for any more: the cookie of a new id.
+
+    The route that made it failed, and is answered further out; without it a login is a logout.
+    """
+    session = scope.get(SESSION_KEY)
+    if session is None or session.begun:
+        return []
+    cookies: Headers = session._new_cookie()  # noqa: SLF001 - no user is to see this name
+    return cookies
 
 
 def retry_after() -> bytes:

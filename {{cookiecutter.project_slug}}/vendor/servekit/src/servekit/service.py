@@ -64,6 +64,12 @@ def no_context_manager(part: object) -> str:
     return f"service.add() opens async context managers: {kind} has no __aenter__ and __aexit__."
 
 
+TOO_LATE_TO_ADD = (
+    "{} cannot be added any more: the parts of this service are open. Add it where the application "
+    "is made, before it starts."
+)
+
+
 class Service:
     """Cache, sessions, pools, monitors and upstreams of one worker, and layers around its routes.
 
@@ -164,6 +170,7 @@ class Service:
         self.start_hooks: list[Callable[[int], None]] = []
         self.drain_hooks: list[Callable[[str], None]] = []
         self.exit_hooks: list[Callable[[], None]] = []
+        self.parts_are_open = False
         self.parts: list[AbstractAsyncContextManager[Any]] = [
             self.monitor,
             self.watchdog,
@@ -203,9 +210,12 @@ class Service:
 
         Raises:
             TypeError: It is none, such as the class of one.
+            RuntimeError: The parts are open already, as in the application's own lifespan.
         """
         if not isinstance(part, AbstractAsyncContextManager):
             raise TypeError(no_context_manager(part))
+        if self.parts_are_open:
+            raise RuntimeError(TOO_LATE_TO_ADD.format(type(part).__name__))
         if (register := getattr(part, "register_metrics", None)) is not None:
             register(self.registry)
         self.parts.append(part)

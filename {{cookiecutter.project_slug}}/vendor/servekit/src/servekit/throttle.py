@@ -85,6 +85,12 @@ class Throttle:
         except (StoreUnavailable, RedisError):
             return self._local.hit(key, time.time())
 
+    async def forgive(self, key: str, member: str) -> None:
+        """Take an attempt back, wherever it was counted."""
+        self._local.take_back(key)
+        with suppress(StoreUnavailable, RedisError):
+            await redis().zrem(key, member)
+
 
 @dataclass(frozen=True)
 class Limit:
@@ -108,9 +114,8 @@ class Attempt:
 
     async def forgive(self) -> None:
         """Take back what was counted."""
-        with suppress(StoreUnavailable, RedisError):
-            for limit in self.counted:
-                await redis().zrem(limit.key, self.member)
+        for limit in self.counted:
+            await limit.throttle.forgive(limit.key, self.member)
         self.counted.clear()
 
 
@@ -130,9 +135,11 @@ async def attempt(*limits: Limit) -> AsyncIterator[Attempt]:
             headers = {"Retry-After": str(math.ceil(waiting))}
             raise HTTPException(429, "Too many attempts; try again later.", headers=headers)
         current.counted.append(limit)
-    yield current
-    if current.good:
-        await current.forgive()
+    try:
+        yield current
+    finally:  # what fails afterwards makes no guess of it
+        if current.good:
+            await current.forgive()
 
 
 def client_network(connection: HTTPConnection) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from servekit.error_chain import chain
+
 
 class UnsendableHead(RuntimeError):  # noqa: N818 - what it is, read aloud in `except`
     """Status or header fields are not HTTP's; nothing was sent, so another answer still can be."""
@@ -9,6 +11,4 @@ class UnsendableHead(RuntimeError):  # noqa: N818 - what it is, read aloud in `e
 
 def nothing_was_sent(error: BaseException | None) -> bool:
     """Return whether an exception, or what it was raised for, is a refused head."""
-    while error is not None and not isinstance(error, UnsendableHead):
-        error = error.__cause__ or error.__context__
-    return error is not None
+    return any(isinstance(each, UnsendableHead) for each in chain(error, contexts=True))

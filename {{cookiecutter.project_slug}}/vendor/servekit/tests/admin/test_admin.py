@@ -50,3 +50,15 @@ def test_a_slot_that_waits_for_a_worker_is_shown_with_what_happened_to_it(view):
     [row] = local_client(view).get("/workers").json()["workers"]
     assert row == {"slot": 0, "pid": None, "state": "waiting", "restarts": {"crash": 2}}
     assert table([row]).splitlines()[1].split()[:2] == ["0", "-"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/debug/heap", "/debug/profile?seconds=1", "/workers", "/metrics"]
+)
+def test_an_image_or_a_script_of_another_page_asks_for_nothing(view, path):
+    """It sends no Origin, and a command is a GET."""
+    client = local_client(view)
+    for site in ("cross-site", "same-site"):
+        assert client.get(path, headers={"sec-fetch-site": site}).status_code == 403
+    for site in ("same-origin", "none"):
+        assert client.get(path, headers={"sec-fetch-site": site}).status_code != 403

@@ -1,11 +1,17 @@
 """A removal that failed leaves something in Redis: nobody here is served any of it."""
 
 import asyncio
+import time
+from contextlib import AsyncExitStack
 
 import pytest
 
 from servekit.cache.cache import Cache
 from servekit.errors import StoreUnavailable
+from servekit.response_cache.layer import ResponseCacheMiddleware
+from servekit.testing import patience
+from tests.asgi import call, routes_of
+from tests.response_cache.origin import Origin
 from tests.stores.workers import until, worker
 
 
@@ -155,3 +161,47 @@ async def test_a_load_longer_than_its_lease_runs_once_in_all_workers(redis_url):
 
         assert [*await asyncio.gather(declared(one)(), declared(two)())] == [1, 1]
     assert loads == [1]
+
+
+@pytest.mark.parametrize("way", ["set", "set_many"])
+async def test_what_is_set_after_a_removal_that_failed_is_there_and_stays(
+    redis_url, way, monkeypatch
+):
+    async with worker(redis_url) as cache:
+        writer = cache._writer._redis
+
+        async def refuse(*_, **__):
+            raise StoreUnavailable("once")
+
+        await cache.set("k", "old", ttl_seconds=60)
+        with monkeypatch.context() as once:
+            once.setattr(writer, "remove", refuse)
+            await cache.delete("k")
+        if way == "set":
+            await cache.set("k", "new", ttl_seconds=60)
+        else:
+            await cache.set_many({"k": "new"}, ttl_seconds=60)
+        assert await cache.get("k", str) == "new"
+        await asyncio.sleep(0.5)  # past the time at which the outbox is flushed
+        assert await cache.get("k", str) == "new"
+
+
+@pytest.mark.parametrize("has_stale", [True, False])
+async def test_a_load_that_fails_makes_no_queue_of_workers(redis_url, has_stale):
+    """Those who waited for it load at once, or serve what they have."""
+    async with AsyncExitStack() as stack:
+        caches = [await stack.enter_async_context(worker(redis_url)) for _ in range(5)]
+        origin = Origin(ttl_seconds=1, stale_seconds=0)
+        origin.headers = {"cache-control": "max-age=1, stale-if-error=60"}
+        layers = [
+            ResponseCacheMiddleware(origin.app, cache=cache, routes=routes_of(origin.app))
+            for cache in caches
+        ]
+        if has_stale:
+            assert (await call(layers[0], "/page")).status == 200
+            await asyncio.sleep(1.2)
+        origin.status, origin.delay = 500, 0.5
+        began = time.monotonic()
+        answers = await asyncio.gather(*(call(layer, "/page") for layer in layers))
+        assert time.monotonic() - began < patience(1.6)
+        assert {answer.status for answer in answers} == {200 if has_stale else 500}

@@ -5,7 +5,7 @@ import json
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from servekit.diagnosis.requests_file import Request, read_requests
+from servekit.diagnosis.requests_file import Request, read_requests, without_values
 
 
 def har(*requests):
@@ -94,3 +94,25 @@ def test_any_bytes_are_requests_or_a_reason(tmp_path, data):
     except ValueError as error:
         told = str(error).startswith(f"{file}: ")
     assert told
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"method": None, "url": "http://x/"},
+        {"method": "GET", "url": "http://x/", "headers": [{"name": "a", "value": None}]},
+        {"method": "GET", "url": "http://x/", "headers": [{"name": "a", "value": 3}]},
+        {"method": "POST", "url": "http://x/", "postData": {"text": {"a": 1}}},
+    ],
+)
+def test_a_har_with_what_is_no_text_is_refused(tmp_path, request_):
+    file = tmp_path / "x.har"
+    file.write_text(json.dumps({"log": {"entries": [{"request": request_}]}}))
+    with pytest.raises(ValueError, match="neither lines nor a HAR"):
+        read_requests(str(file))
+
+
+def test_what_a_report_tells_of_an_address_holds_no_secret():
+    assert without_values("http://user:pw@host:1/a?b=c") == "http://…@host:1/a?b=…"
+    assert without_values("/reset?token=secret&page=2&empty=") == "/reset?token=…&page=…&empty="
+    assert without_values("/plain") == "/plain"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from servekit.diagnosis.judgement import judge
-from servekit.diagnosis.readings import BREAKERS, REQUEST
+from servekit.diagnosis.readings import BREAKERS, REQUEST, Window
 from tests.diagnosis.test_causes import BLOCKED, MISSES, REDIS_LATE, SHED, UPSTREAM
 from tests.diagnosis.windows import SLOW, Deltas, profiles, seconds_of
 
@@ -124,3 +124,19 @@ def test_a_breaker_that_is_open_is_not_blamed_where_it_was_missed_in_too_few_sec
     levels = {BREAKERS["redis"]: {"cache": 2.0}}
     found = judge([replace(one, levels=levels) for one in windows], profiles()).verdicts
     assert "redis_away" not in [one.cause for one in found]
+
+
+@pytest.mark.parametrize("breaker", [0.0, 1.0, 2.0])
+def test_the_breaker_of_an_upstream_that_nobody_calls_hides_no_slow_one(breaker):
+    seen = {
+        "http_server_request_duration_seconds_count": {"200": 10},
+        "http_server_request_duration_seconds_bucket": {"0.25": 0},
+        "http_server_request_duration_seconds_sum": {"/r": 10.0},
+        "asyncio_eventloop_busy_seconds_total": {"": 0.05},
+        "asyncio_eventloop_cpu_seconds_total": {"": 0.05},
+        "upstream_request_duration_seconds_sum": {"rates": 9.5},
+        "upstream_request_duration_seconds_count": {"rates": 10},
+    }
+    levels = {"upstream_breaker_state": {"rates": 0.0, "mail": breaker}}
+    windows = [Window("0", float(at), 1.0, seen, levels) for at in range(1, 16)]
+    assert [verdict.cause for verdict in judge(windows, {}).verdicts] == ["upstream_slow"]

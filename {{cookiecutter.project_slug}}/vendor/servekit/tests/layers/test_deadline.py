@@ -8,6 +8,7 @@ from fastapi import Depends, FastAPI
 from fastapi.responses import StreamingResponse
 from structlog.testing import capture_logs
 
+from servekit.hang_up import HUNG_UP
 from servekit.layers.deadline import DeadlineMiddleware, deadline
 from servekit.resilience.deadlines import remaining
 from tests.asgi import answers, call, foreign, http_scope, passed
@@ -185,3 +186,51 @@ async def test_an_error_of_a_cancelled_handler_is_not_hidden():
 
 async def test_other_scopes_pass():
     assert await passed(DeadlineMiddleware(foreign), {"type": "websocket"})
+
+
+@pytest.mark.parametrize("end", ["raises", "hangs up"])
+async def test_a_task_that_a_request_began_has_limits_of_its_own_however_that_ended(end):
+    jobs = []
+
+    async def job():
+        await asyncio.sleep(0.3)
+        return remaining(5)
+
+    async def app(_scope, _receive, _send):
+        jobs.append(asyncio.create_task(job()))
+        if end == "raises":
+            raise ZeroDivisionError
+        await asyncio.sleep(9)
+
+    layer = DeadlineMiddleware(app, seconds=0.2)
+    request = asyncio.create_task(layer(http_scope(), None, None))  # type: ignore[arg-type] # unused
+    if end == "hangs up":
+        await asyncio.sleep(0.05)
+        request.cancel(HUNG_UP)
+    await asyncio.gather(request, return_exceptions=True)
+    assert await jobs[0] == 5
+
+
+async def test_a_request_that_ends_already_is_not_ended_again():
+    tidied = []
+
+    async def app(_scope, _receive, _send):
+        try:
+            await asyncio.sleep(9)
+        finally:
+            await asyncio.sleep(0.3)  # past the deadline
+            tidied.append(True)
+
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    layer = DeadlineMiddleware(app, seconds=0.2)
+    request = asyncio.create_task(layer(http_scope(), None, send))  # type: ignore[arg-type] # unused
+    await asyncio.sleep(0.1)
+    request.cancel(HUNG_UP)
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    assert tidied
+    assert not sent

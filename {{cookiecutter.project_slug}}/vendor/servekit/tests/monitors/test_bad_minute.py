@@ -162,3 +162,16 @@ def test_a_running_service_whose_loop_is_blocked_keeps_a_profile(start_service, 
     [record] = service.events("profile_kept")
     assert record["file"].startswith(f"{folder}/")
     assert "create_app.<locals>.block (" in Path(record["file"]).read_text()
+
+
+async def test_one_long_call_is_no_bad_minute_though_the_lag_is_smoothed(tmp_path, monkeypatch):
+    monkeypatch.setattr(bad_minute, "BAD_SECONDS", 1.5)
+    async with watched(tmp_path) as (records, kept):
+        time.sleep(1.0)  # noqa: ASYNC251 - the long call
+        await asyncio.sleep(0.05)
+        lagging = 0
+        while kept._monitor.lag_seconds > bad_minute.LAG_SECONDS:
+            lagging += 1
+            await asyncio.sleep(0.05)
+        assert lagging > 10
+    assert records == []

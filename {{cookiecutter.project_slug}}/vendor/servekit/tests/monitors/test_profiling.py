@@ -2,14 +2,16 @@ import asyncio
 import hashlib
 import json
 import re
+import sys
 import threading
 import time
+from types import FrameType
 
 import pytest
 import uvloop
 from prometheus_client import CollectorRegistry
 
-from servekit.monitors import stack_sampler
+from servekit.monitors import stack_sampler, stall_evidence
 from servekit.monitors.loop_monitor import LoopMonitor
 from servekit.monitors.profiling import Profiling
 from servekit.testing import patience
@@ -185,3 +187,12 @@ async def test_tasks_are_told_by_where_their_coroutines_begin():
     line = work.__code__.co_firstlineno
     assert f"(tasks);work ({__file__}:{line}) 3" in text.splitlines()
     await asyncio.gather(*tasks)
+
+
+def test_code_in_a_folder_named_asyncio_is_not_the_event_loops(tmp_path):
+    files = {str(tmp_path / "asyncio" / "work.py"): False, asyncio.base_events.__file__: True}
+    for file, is_loop in files.items():
+        frames: list[FrameType] = []
+        take = {"take": lambda frames=frames: frames.append(sys._getframe(1))}
+        exec(compile("take()", file, "exec"), take)
+        assert stall_evidence.of_asyncio(frames[0]) == is_loop

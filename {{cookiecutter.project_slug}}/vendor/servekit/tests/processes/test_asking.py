@@ -35,3 +35,25 @@ def test_what_stands_in_files_is_told_though_there_is_no_admin_port(run, tmp_pat
     assert done.returncode == 1
     assert "none.heap" in done.stderr
     assert "admin port" not in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--seconds", "--hertz"])
+@pytest.mark.parametrize("value", ["-10", "0", "nan", "inf", "soon"])
+def test_a_profile_of_no_length_is_refused(run, option, value):
+    done = run("profile", f"{option}={value}")
+    assert done.returncode == 2
+    assert option in done.stderr
+
+
+def test_what_a_file_cannot_be_asked_is_refused(run, tmp_path):
+    kept = tmp_path / "kept.txt"
+    kept.write_text("main;work 7\n")
+    done = run("profile", "--from", str(kept), "--mode", "waits")
+    assert done.returncode == 1
+    assert "--mode is for a service that runs" in done.stderr
+    kept.write_text("(tasks) 5\n")
+    assert "is no profile of collapsed stacks" in run("profile", "--from", str(kept)).stderr
+    snapshot = tmp_path / "curl.json"
+    snapshot.write_text('{"schema": 1, "pid": 1}')
+    done = run("heap", "--diff", str(snapshot), str(snapshot))
+    assert "was not written by `heap --out`" in done.stderr

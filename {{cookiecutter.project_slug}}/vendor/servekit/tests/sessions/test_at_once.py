@@ -65,3 +65,14 @@ async def test_what_is_given_to_a_login_stands_over_what_was_changed_before(open
     await session.login("7", name="ada")
     assert session["name"] == "ada"
     assert not session.pending
+
+
+async def test_a_login_beside_the_first_save_of_a_visitor_loses_no_field(open_session):
+    session = await open_session().load()
+    await asyncio.gather(session.login("7"), saved(session, "cart"))
+    again = await open_session(session._token).load()
+    assert (again.user_id, again.get("cart")) == ("7", "cart")
+    session = await open_session().load()
+    await asyncio.gather(saved(session, "cart"), session.login("7"))
+    again = await open_session(session._token).load()
+    assert (again.user_id, again.get("cart")) == ("7", "cart")

@@ -83,3 +83,12 @@ def test_each_kind_of_keys_that_is_missing_has_a_line(check_as, key):
     [line] = check_as(*RIGHTS, "resetkeys", *others)
     assert line.startswith("REDIS_URL: ")
     assert "permission" in line
+
+
+def test_a_large_server_is_not_walked_through(check, redis_url):
+    with redis.Redis.from_url(redis_url) as admin:
+        admin.mset({f"others:{number}": 1 for number in range(5000)})
+        admin.config_resetstat()
+        assert check(redis_url=redis_url) == []
+        assert admin.info("commandstats")["cmdstat_scan"]["calls"] <= len(KEYS)
+        admin.flushdb()

@@ -262,3 +262,19 @@ async def test_only_faults_of_the_upstream_open_its_breaker_and_all_have_their_n
         assert (upstream.breaker.state == OPEN) == counts
         if raised not in {UpstreamTimeout, UpstreamUnavailable}:
             assert transport.calls == 10, "it is not tried again"
+
+
+async def test_silence_past_a_callers_own_limit_opens_the_breaker_if_it_was_no_hurry():
+    async def deaf(reader, writer):
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(deaf, "127.0.0.1", 0)
+    address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    metrics = UpstreamMetrics(CollectorRegistry())
+    async with server, Upstream("x", address, metrics=metrics) as upstream:
+        for seconds, state in ((0.05, CLOSED), (0.6, OPEN)):
+            calls = [upstream.get("/", timeout=seconds) for _ in range(6)]
+            for error in await asyncio.gather(*calls, return_exceptions=True):
+                assert isinstance(error, UpstreamTimeout)
+            assert upstream.breaker.state == state

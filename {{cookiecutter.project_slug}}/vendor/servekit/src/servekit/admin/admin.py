@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 LOOPBACK_HOST = re.compile(rb"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?")
+OWN_SITE = frozenset({b"same-origin", b"none"})
 OPEN_PATHS = frozenset({"/livez", "/readyz"})
 
 
@@ -126,7 +127,11 @@ class AdminGuard:
         ):
             response = refuse(401, "send the service's ADMIN_TOKEN: Authorization: Bearer ...")
             response.headers["www-authenticate"] = "Bearer"
-        elif headers.get(b"origin", b"http://" + host) != b"http://" + host:
+        elif headers.get(b"origin", b"http://" + host) != b"http://" + host or (
+            # An image or a script of another page sends no Origin.
+            headers.get(b"sec-fetch-site", b"none") not in OWN_SITE
+            and scope["path"] not in self.shell
+        ):
             response = refuse(403, "requests from pages of other sites are refused")
         else:
             return await self.app(scope, receive, send)

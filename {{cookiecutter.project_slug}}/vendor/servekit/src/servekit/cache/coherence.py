@@ -137,6 +137,7 @@ class InvalidationOutbox:
     def __init__(self, deliver: Callable[[str, str], Awaitable[None]]) -> None:
         self._deliver = deliver
         self._pending: dict[tuple[str, str], object] = {}
+        self._patterns: set[str] = set()
         self._task: asyncio.Task[None] | None = None
 
     def add(self, kind: str, name: str, error: Exception) -> None:
@@ -144,9 +145,11 @@ class InvalidationOutbox:
         if not self._pending:
             log.warning("cache_invalidation_deferred", kind=kind, key=name, error=str(error))
         self._pending[kind, name] = object()
+        if kind == PATTERN:
+            self._patterns.add(name)
         if len(self._pending) > OUTBOX_LIMIT:
             oldest = next(iter(self._pending))
-            del self._pending[oldest]
+            self.drop(*oldest)
             log.error("cache_invalidation_lost", kind=oldest[0], key=oldest[1])
         if self._task is None or self._task.done():
             loop = asyncio.get_running_loop()
@@ -158,8 +161,12 @@ class InvalidationOutbox:
             return False
         if (ENTRY, key) in self._pending or any((TAG, tag) in self._pending for tag in tags):
             return True
-        patterns = [name for kind, name in self._pending if kind == PATTERN]
-        return any(fnmatchcase(key, pattern) for pattern in patterns)
+        return any(fnmatchcase(key, pattern) for pattern in self._patterns)
+
+    def drop(self, kind: str, name: str) -> None:
+        """Give up a removal, if it is pending: it was made, or a newer value is there."""
+        if self._pending.pop((kind, name), None) is not None and kind == PATTERN:
+            self._patterns.discard(name)
 
     async def flush(self) -> None:
         """Make every removal; raises StoreUnavailable with the rest still pending."""
@@ -169,7 +176,7 @@ class InvalidationOutbox:
             (kind, name), removal = next(iter(self._pending.items()))
             await self._deliver(kind, name)
             if self._pending.get((kind, name)) is removal:  # Else it was added again meanwhile.
-                del self._pending[kind, name]
+                self.drop(kind, name)
 
     async def close(self) -> None:
         if self._task is not None:

@@ -193,24 +193,29 @@ class ReadThrough:
 
     async def _load_once(self, lookup: Lookup) -> LocalEntry:
         """Load under the lease, or wait for the process that has it."""
-        # A lease is renewed for as long as its load may take.
+        # A lease is renewed for as long as its load may take. One load is waited for: if it fails,
+        # those who waited load at once, and not one after the other.
         seconds = lookup.policy.timeout_seconds or math.inf
         key, deadline = lookup.key, time.monotonic() + max(seconds, self._leases.seconds)
-        token = None
+        token = waited_for = None
         with self._coherence.waiters.waiting(key) as event:
             while True:
                 try:
                     token = await self._leases.take(key)
+                    holder = None if token else await self._leases.holder(key)
                     # A read from before the lease may have missed what was stored since.
                     entry = await self._reader.fetch(key, lookup.policy, lookup.tags, shared=False)
                 except StoreUnavailable:
                     break
-                stale_will_do = token is None and not lookup.fresh_only
+                failed = waited_for is not None and holder != waited_for
+                stale_will_do = failed if lookup.fresh_only else token is None
                 if entry is not None and (stale_will_do or time.monotonic() < entry.fresh_until):
                     self._leases.release(key, token)
                     return entry
-                if token is not None or time.monotonic() >= deadline:
+                other = failed and holder is not None
+                if token is not None or other or time.monotonic() >= deadline:
                     break
+                waited_for = waited_for or holder
                 await wait_for_notification(event, channel_up=self._coherence.channel_up)
         return await self._load(lookup, token)
 

@@ -94,6 +94,10 @@ class RedisTier:
         )
         return token if taken else None
 
+    async def lease_holder(self, key: str) -> bytes | None:
+        """Return the token of a lease that is held."""
+        return cast("bytes | None", await self._clients.cache.get(self._keys.lease(key)))
+
     async def seize_lease(self, key: str) -> bytes:
         """Return a token; the one that was given before is worth nothing from now on."""
         token = secrets.token_bytes(12)

@@ -164,6 +164,10 @@ class Leases:
         """Return a token, or None while another holds the lease; may raise StoreUnavailable."""
         return await self._redis.lease(key)
 
+    async def holder(self, key: str) -> bytes | None:
+        """Return the token of who loads the key now, if anybody does."""
+        return await self._redis.lease_holder(key)
+
     async def seize(self, key: str) -> bytes:
         """Take the lease from whoever holds it: what he loads is not stored any more."""
         return await self._redis.seize_lease(key)

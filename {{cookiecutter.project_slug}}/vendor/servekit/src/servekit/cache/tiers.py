@@ -188,6 +188,8 @@ class TierWriter:
         data = policy.pack(entry)
         stored = await self._redis.set_leased(key, data, token, ttl_seconds=ttl_seconds)
         policy.stats.writes_redis += stored
+        if stored:
+            self._coherence.outbox.drop(ENTRY, key)
         return stored
 
     async def write(self, key: str, policy: CachePolicy, value: Any, tags: Sequence[str]) -> None:
@@ -208,6 +210,7 @@ class TierWriter:
                 self._local.fill(ReadFence(key, NO_EPOCH), local)
             else:
                 policy.stats.writes_redis += 1
+                self._coherence.outbox.drop(ENTRY, key)
                 self._coherence.invalidate(key)
 
         await self._finish(write())
@@ -233,6 +236,8 @@ class TierWriter:
                     self._coherence.outbox.add(ENTRY, key, error)
             else:
                 policy.stats.writes_redis += len(values)
+                for key in values:
+                    self._coherence.outbox.drop(ENTRY, key)
             for key in values:
                 self._coherence.invalidate(key)
 

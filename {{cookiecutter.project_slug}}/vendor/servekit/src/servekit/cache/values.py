@@ -89,7 +89,10 @@ class Values:
     async def get_many(
         self, keys: Iterable[str], kind: type[T], *, name: str = "values"
     ) -> dict[str, T]:
-        """Return the values that are cached under the keys, in at most one round trip."""
+        """Return the values that are cached under the keys.
+
+        That is one round trip, and two where values have tags.
+        """
         if self._off():
             return {}
         policy, local = self._policy(kind, name), self._reader.local

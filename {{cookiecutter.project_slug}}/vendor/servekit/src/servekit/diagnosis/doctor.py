@@ -24,6 +24,7 @@ from servekit.diagnosis.load import TIMEOUT_SECONDS, WARM_UP_SECONDS, Load
 from servekit.diagnosis.own_service import on_cpus
 from servekit.diagnosis.readings import Window, read_scrape, window_between
 from servekit.diagnosis.report import page, summary
+from servekit.diagnosis.requests_file import without_values
 from servekit.diagnosis.source import facts
 from servekit.diagnosis.stacks import Profile
 
@@ -147,9 +148,9 @@ class Sampler:
         wanted = {
             "seconds": given.seconds,
             "rate": given.rate,
-            "base": given.base,
-            # A report is shown to others: fields and bodies may hold secrets.
-            "requests": [[each.method, each.target] for each in given.requests],
+            # A report is shown to others: values, fields and bodies may hold secrets.
+            "base": without_values(given.base),
+            "requests": [[each.method, without_values(each.target)] for each in given.requests],
         }
         told = {
             "wanted": wanted,

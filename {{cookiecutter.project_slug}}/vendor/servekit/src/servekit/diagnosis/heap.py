@@ -132,6 +132,8 @@ def read_snapshot(name: str) -> Snapshot:
         raise AdminError(f"{name} is no snapshot of a heap") from None
     if not isinstance(found, dict) or found.get("schema") != SCHEMA:
         raise AdminError(f"{name} is no snapshot of a heap that this version can read")
+    if "worker" not in found:
+        raise AdminError(f"{name} was not written by `heap --out`, which keeps all that it counted")
     return found
 
 

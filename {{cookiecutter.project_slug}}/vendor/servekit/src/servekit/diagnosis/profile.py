@@ -108,7 +108,7 @@ def read_profile(name: str) -> Taken:
         taken.profile.add(Path(name).read_text(encoding="utf-8"))
     except OSError as error:
         raise AdminError(f"{name} cannot be read: {error.strerror}") from None
-    except ValueError:
+    except (ValueError, IndexError):
         raise AdminError(f"{name} is no profile of collapsed stacks") from None
     return taken
 

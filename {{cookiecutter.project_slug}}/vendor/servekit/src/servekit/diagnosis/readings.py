@@ -150,8 +150,16 @@ class Window:
         return self.total("http_requests_shed_total")
 
     def misses(self, neighbour: str) -> bool:
-        """Return whether a breaker before `redis` or an `upstream` was not closed at the end."""
-        return self.level(BREAKERS.get(neighbour, "")) > 0
+        """Return whether a breaker before `redis` or an `upstream` was not closed at the end.
+
+        That of an upstream that nobody calls stays open, and says nothing of the others.
+        """
+        states = self.levels.get(BREAKERS.get(neighbour, ""), {})
+        called = self.deltas.get("upstream_request_duration_seconds_count", {})
+        return any(
+            state > 0 and (neighbour != "upstream" or name in called)
+            for name, state in states.items()
+        )
 
     @property
     def stalled(self) -> float:

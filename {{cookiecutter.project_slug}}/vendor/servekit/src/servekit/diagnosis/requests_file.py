@@ -86,6 +86,9 @@ def from_har(request: Any) -> Request:
         if name.lower() not in OURS and not name.startswith(":")
     )
     body = (request.get("postData") or {}).get("text") or ""
+    texts = [request["method"], body, *(part for field in kept for part in field)]
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("no text")
     return Request(request["method"], target, kept, body)
 
 
@@ -103,3 +106,9 @@ def checked(request: Request, place: str) -> Request:
         if not FIELD.fullmatch(name) or not value.isprintable():
             raise ValueError(f"{place}: {name[:30]!r} is no header field")
     return request
+
+
+def without_values(address: str) -> str:
+    """Return an address without who asks and the values of its query: those may be secrets."""
+    address = re.sub(r"//[^/?#@]*@", "//…@", address)
+    return re.sub(r"([?&][^=&]*=)[^&]+", r"\1…", address)

@@ -24,6 +24,8 @@ from starlette._exception_handler import wrap_app_handling_exceptions
 from starlette.applications import Starlette
 from starlette.middleware.exceptions import ExceptionMiddleware
 
+from servekit.foreign.originals import is_original
+
 __all__ = [
     "AppBodyLimitMiddleware",
     "AsyncExitStackMiddleware",
@@ -93,15 +95,6 @@ def exception_handlers(layer: ExceptionMiddleware) -> tuple[object, object]:
 def is_own_answer(app: object) -> bool:
     """Return whether what answers a route is just what FastAPI made, with nothing around it."""
     return is_original(app, "fastapi.routing", "request_response.<locals>.app")
-
-
-def is_original(function: object, module: str, name: str) -> bool:
-    """Return whether a function is the library's own, and nobody's who took its place."""
-    return (
-        getattr(function, "__module__", "") == module
-        and getattr(function, "__qualname__", "") == name
-        and not hasattr(function, "__wrapped__")
-    )
 
 
 def answers_are_original() -> bool:

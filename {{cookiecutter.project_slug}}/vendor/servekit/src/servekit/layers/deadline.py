@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from servekit.event_log import get_logger
 from servekit.hang_up import LATE
-from servekit.problems import about, send_problem
+from servekit.problems import about, late_cookies, send_problem
 from servekit.resilience.deadlines import Deadline, current_deadline
 from servekit.routing.template import route_template
 
@@ -62,6 +62,7 @@ class DeadlineMiddleware:
         finally:
             current_deadline.reset(token)
             watch.running.discard(request)
+            request.lift()  # tasks that it started go on with limits of their own
             if request.answer is not None:
                 task.uncancel()
                 await request.answer
@@ -99,7 +100,8 @@ class TimedRequest(Deadline):
             request_id=members["request_id"],
         )
         detail = f"The answer did not begin within {limit:g} seconds."
-        sending = send_problem(self.send, 504, detail=detail, **members)
+        headers = late_cookies(self.scope)
+        sending = send_problem(self.send, 504, detail=detail, headers=headers, **members)
         self.answer = self.task.get_loop().create_task(sending)
         self.task.cancel(LATE)
         self.lift()  # what tidies up, and tasks that outlive the request, have their own limits
@@ -128,7 +130,8 @@ class Watch:
         now = monotonic()
         for request in [request for request in self.running if request.at <= now]:
             self.running.discard(request)
-            request.expire(self.seconds)
+            if not request.task.cancelling():  # else it is ended already, and tidies up
+                request.expire(self.seconds)
         if self.running:
             self.schedule(loop)
         elif self.loop is loop:

@@ -13,7 +13,7 @@ from servekit.event_log import get_logger
 from servekit.hang_up import is_hang_up
 from servekit.layers.failures import say_why
 from servekit.layers.websocket_errors import serve_websocket
-from servekit.problems import about, send_problem, status_of, unavailable_headers
+from servekit.problems import about, late_cookies, send_problem, status_of, unavailable_headers
 from servekit.refusal_log import RefusalLog
 from servekit.routing.template import route_template
 from servekit.unsendable import nothing_was_sent
@@ -63,7 +63,7 @@ class ErrorsMiddleware:
             started = started and not nothing_was_sent(error)
             status = self.record(scope, error, started=started)
             if not started:
-                headers = unavailable_headers(status)
+                headers = [*unavailable_headers(status), *late_cookies(scope)]
                 await send_problem(send, status, headers=headers, **about(scope))
             cut = started and not complete
             unexpected = status == HTTPStatus.INTERNAL_SERVER_ERROR
@@ -79,7 +79,9 @@ class ErrorsMiddleware:
 
     def record(self, scope: Scope, error: BaseException, *, started: bool) -> int:
         """Log an exception that nobody expected, and return the status that stands for it."""
-        error.is_logged = True  # type: ignore[attr-defined] # read by servekit.logs
+        BaseException.__setattr__(
+            error, "is_logged", True
+        )  # read by servekit.logs; it may be frozen
         if isinstance(error, asyncio.CancelledError):
             log.warning("request_cancelled", route=route_template(scope))
             return 503

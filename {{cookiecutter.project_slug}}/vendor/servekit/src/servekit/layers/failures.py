@@ -21,3 +21,8 @@ def say_why(log: RefusalLog, scope: Scope, status: int, error: BaseException) ->
         reason = str(error) or str(error.__cause__ or "")
         told = {"status": status, "route": route_template(scope), "reason": reason[:REASON_MAX]}
         log.say(type(error).__name__, event="request_failed", **told)
+
+
+def mark_logged(error: BaseException) -> None:
+    """Note that an exception is in the log, for `servekit.logs`; its own class may be frozen."""
+    BaseException.__setattr__(error, "is_logged", True)

@@ -133,6 +133,11 @@ class LocalWindow:
         self._due[key] = due + self._interval
         return 0
 
+    def take_back(self, key: str) -> None:
+        """Count one request of a client less, if any is counted here."""
+        if key in self._due:
+            self._due[key] -= self._interval
+
 
 def client_key(scope: Scope) -> str:
     """Return who a request counts for: its IPv4 address, or its IPv6 network."""

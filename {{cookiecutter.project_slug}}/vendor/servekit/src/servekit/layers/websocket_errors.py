@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from servekit.event_log import get_logger
+from servekit.layers.failures import mark_logged
 from servekit.problems import about, send_problem
 from servekit.routing.template import route_template
 from servekit.scope import IN_WORKER
@@ -58,7 +59,7 @@ def is_goodbye(error: BaseException) -> bool:
 
 def record(scope: Scope, error: BaseException) -> None:
     """Log an exception once, with the route; the request's id is bound to the log."""
-    error.is_logged = True  # type: ignore[attr-defined] # read by servekit.logs
+    mark_logged(error)
     if isinstance(error, asyncio.CancelledError):
         log.warning("request_cancelled", route=route_template(scope))
     else:

@@ -19,6 +19,7 @@ LAG_SECONDS = 0.05
 UTILIZATION = 0.95
 BAD_SECONDS = 2.0
 """One long call is the watchdog's, and over before it could be sampled."""
+LATELY_SECONDS = 0.5
 PROFILE_SECONDS = 10.0
 QUIET_SECONDS = 300.0
 ENDING = ".collapsed"
@@ -63,7 +64,9 @@ class BadMinute:
     def sample(self, now: float) -> None:
         """Begin a profile if it is time; the monitor calls it ten times a second."""
         monitor = self._monitor
-        if monitor.lag_seconds < LAG_SECONDS and monitor.utilization < UTILIZATION:
+        # The lag is smoothed: after one long call it stays high, though no tick is late any more.
+        late = monitor.lag_seconds >= LAG_SECONDS and now - monitor.last_late_tick < LATELY_SECONDS
+        if not late and monitor.utilization < UTILIZATION:
             self._bad_since = 0.0
         elif not self._bad_since:
             self._bad_since = now

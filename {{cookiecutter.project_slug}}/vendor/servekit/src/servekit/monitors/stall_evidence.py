@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import selectors
 import sys
 import time
 from dataclasses import dataclass
 from inspect import CO_COROUTINE
+from pathlib import Path
 from types import FrameType
 
 from servekit.monitors.busy_clock import RunQueueWait
 from servekit.own_code import is_own, line_of
 
 STACK_FRAMES_MAX = 30
-ASYNCIO = "/asyncio/"
+ASYNCIO = f"{Path(asyncio.__file__).parent}{os.sep}"
+"""Where the loop's own code lies; others have folders of that name too."""
+
 MOSTLY = 0.5
 NEARLY = 0.8
 
@@ -94,22 +99,25 @@ def loop_frame() -> FrameType | None:
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way
     while frame is not None and frame.f_code.co_flags & CO_COROUTINE:
         frame = frame.f_back
-    return None if frame is None or ASYNCIO in frame.f_code.co_filename else frame
+    return None if frame is None or of_asyncio(frame) else frame
 
 
 def callback_frame(frame: FrameType | None, loop: FrameType | None) -> FrameType | None:
     """Return the outermost frame of what the event loop called: its end gives the loop its turn."""
     inner = frame
-    while frame is not None and frame is not loop and ASYNCIO not in frame.f_code.co_filename:
+    while frame is not None and frame is not loop and not of_asyncio(frame):
         inner, frame = frame, frame.f_back
     return inner
 
 
 def is_waiting(frame: FrameType, loop: FrameType | None) -> bool:
     """Tell whether the loop itself is innermost: it waits for something to do."""
-    return (
-        frame is loop or ASYNCIO in (file := frame.f_code.co_filename) or file == selectors.__file__
-    )
+    return frame is loop or of_asyncio(frame) or frame.f_code.co_filename == selectors.__file__
+
+
+def of_asyncio(frame: FrameType) -> bool:
+    """Tell whether a frame is the event loop's own."""
+    return frame.f_code.co_filename.startswith(ASYNCIO)
 
 
 def stack_lines(frame: FrameType | None) -> list[str]:

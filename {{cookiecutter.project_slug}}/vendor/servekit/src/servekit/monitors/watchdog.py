@@ -244,27 +244,28 @@ class Watchdog:
             cause = now.cause_since(stall.armed) if stall.stack else "many_callbacks"
         place = own_line(stall.stack)
         suppressed = self._suppressed(f"{route} {place}")
-        if suppressed is None:
-            return
-        log.warning(
-            "event_loop_blocked",
-            blocked_seconds=round(self._length(stall), 3),
-            ended=ended,
-            cause=cause,
-            location=place,
-            stack="\n".join(stall.stack),
-            task=stall.task,
-            suppressed=suppressed,
-            **({"held_seconds": round(stall.held_seconds, 3)} if stall.held_seconds else {}),
-            **stall.request,
-        )
-        if not ended:
-            self._wait_for_the_end(stall)
+        if suppressed is not None:
+            log.warning(
+                "event_loop_blocked",
+                blocked_seconds=round(self._length(stall), 3),
+                ended=ended,
+                cause=cause,
+                location=place,
+                stack="\n".join(stall.stack),
+                task=stall.task,
+                suppressed=suppressed,
+                **({"held_seconds": round(stall.held_seconds, 3)} if stall.held_seconds else {}),
+                **stall.request,
+            )
+        if not ended:  # else it would be taken for another one
+            self._wait_for_the_end(stall, tell=suppressed is not None)
 
-    def _wait_for_the_end(self, stall: Stall) -> None:
+    def _wait_for_the_end(self, stall: Stall, *, tell: bool) -> None:
         while self._monitor.last_tick == stall.last_tick:
             if self._stopped.wait(POLL_SECONDS * 5):
                 return
+        if not tell:
+            return
         log.warning(
             "event_loop_unblocked",
             blocked_seconds=round(self._length(stall), 3),

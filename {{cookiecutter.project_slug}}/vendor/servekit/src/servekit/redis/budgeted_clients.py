@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -12,6 +13,7 @@ from prometheus_client import Histogram
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.client import Pipeline
 from redis.asyncio.connection import SSLConnection
+from redis.exceptions import WatchError
 
 from servekit.foreign.redis import is_new
 from servekit.redis.command_budget import CommandBudget
@@ -25,9 +27,12 @@ class BudgetedPipeline(Pipeline):
 
     async def execute(self, raise_on_error: bool = True) -> list[Any]:
         call = super().execute
-        stack, scripts = self.command_stack, self.scripts
+        stack, scripts, watching = self.command_stack, self.scripts, self.watching
+        tries = itertools.count()
 
         async def attempt() -> list[Any]:
+            if next(tries) and watching:
+                raise WatchError("The connection that watched was lost.")
             # It is emptied by each try, also by one that failed: a second would do nothing.
             self.command_stack, self.scripts = stack, scripts
             return await call(raise_on_error)

@@ -192,7 +192,7 @@ class ResponseCacheMiddleware:
             fresh = await cached.replaced(exchange.key, exchange)
             if exchange.is_new(fresh) or usable(fresh.lifetimes, exchange.age(fresh)):
                 return fresh
-            return await exchange.run()
+            # It failed where it ran: an error, which the old answer stands for.
         except Unstorable as outcome:
             if outcome.response is None or outcome.response.status not in ERROR_STATUSES:
                 raise

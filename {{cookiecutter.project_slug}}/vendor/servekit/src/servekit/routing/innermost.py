@@ -14,6 +14,7 @@ from servekit.foreign.fastapi import (
     exception_handlers,
     wrap_app_handling_exceptions,
 )
+from servekit.foreign.originals import layers_are_original
 
 START = "http.response.start"
 
@@ -57,7 +58,11 @@ class Innermost:
 
 def innermost(layer: ASGIApp) -> ASGIApp:
     """Return FastAPI's two innermost layers as one, where `layer` is the outer of them."""
-    if type(layer) is ExceptionMiddleware and type(layer.app) is AsyncExitStackMiddleware:
+    if (
+        type(layer) is ExceptionMiddleware
+        and type(layer.app) is AsyncExitStackMiddleware
+        and layers_are_original()  # else a tool that traces is to be called
+    ):
         return Innermost(layer)
     return layer
 

@@ -43,8 +43,7 @@ class Session(SessionFields):
         self._cookie = cookie
         self._scope = scope
         self.touched = False
-        self.loads = 0
-        """How often it was asked for: a shared answer must not have been made of it."""
+        self.loads = 0  # how often it was asked for: a shared answer must not be made of it
         self._record: SessionRecord | None = None
         self._outdated = False
         self._issued = False
@@ -109,6 +108,10 @@ class Session(SessionFields):
         """Log a user in under a new id; an anonymous session's data stays, another user's goes."""
         self.require_head("nobody can be logged in")
         await self.load()
+        async with self._one_at_a_time():
+            await self._log_in(user_id, fields)
+
+    async def _log_in(self, user_id: str, fields: dict[str, Any]) -> None:
         if self._ended or self.user_id not in {None, user_id}:
             await self._end("replaced")
         before = dict(self._changes)
@@ -128,6 +131,10 @@ class Session(SessionFields):
         """
         self.require_head("the session can get no new id")
         await self.load()
+        async with self._one_at_a_time():
+            await self._rotate(fields)
+
+    async def _rotate(self, fields: dict[str, Any]) -> None:
         if self._token is None or self._record is None:
             return
         before = dict(self._changes)

@@ -42,7 +42,7 @@ ARGUMENT = re.compile(r"(invalid input for query argument \$\d+).*", re.DOTALL)
 """What asyncpg says of an argument of the wrong type, and then what it is."""
 
 DATA = "22"
-QUOTED = re.compile(r"(: )?\".*", re.DOTALL)
+QUOTED = re.compile(r"(: )?[\"»«„“].*", re.DOTALL)  # as servers of other languages do
 """What PostgreSQL says of a value that a type does not take: behind the colon stands the value."""
 
 STATEMENT_LOST = {"26000", "42P05"}
@@ -66,7 +66,9 @@ def hide_values(context: ExceptionContext) -> None:
         return QUOTED.sub("", text) if state.startswith(DATA) else text
 
     error: BaseException | None = context.sqlalchemy_exception or context.original_exception
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         if isinstance(getattr(error, "detail", None), str):
             error.detail = None  # type: ignore[attr-defined] # asyncpg's
         error.args = tuple(cut(part) if isinstance(part, str) else part for part in error.args)

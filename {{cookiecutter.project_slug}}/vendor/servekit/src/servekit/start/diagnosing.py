@@ -18,15 +18,17 @@ GROWTH_SECONDS = 30
 def add_profile(parser: argparse.ArgumentParser) -> None:
     """Give the profile its options."""
     add_port(parser)
-    parser.add_argument("--seconds", type=float, default=10, help="how long (10)")
-    parser.add_argument("--hertz", type=float, default=100, help="samples a second, at most (100)")
+    parser.add_argument("--seconds", type=positive, default=10, help="how long (10)")
+    parser.add_argument(
+        "--hertz", type=positive, default=100, help="samples a second, at most (100)"
+    )
     parser.add_argument("--worker", type=worker_or_all, default=None, help="a slot, or all")
     parser.add_argument(
         "--mode",
         choices=["wall", "cpu", "waits"],
-        default="wall",
-        help="what the loop's thread does (wall), does while it computes (cpu), or where requests "
-        "wait (waits)",
+        default=None,
+        help="what the loop's thread does (wall, if not given), does while it computes (cpu), or "
+        "where requests wait (waits)",
     )
     parser.add_argument("--from", dest="file", default="", help="draw a profile that was kept")
     parser.add_argument("--format", choices=["html", "speedscope", "collapsed"], default="html")
@@ -85,11 +87,13 @@ def profile(settings: Settings, options: argparse.Namespace) -> int:
     from servekit.diagnosis.profile import Sampling, read_profile, take_profile, write_profile
 
     if options.file:  # of which nobody has to be asked
+        if options.mode:
+            raise SystemExit("profile: --mode is for a service that runs, not for --from FILE")
         kept = options.file
         return told(lambda: write_profile(read_profile(kept), options.format, options.output))
 
     def take(client: AdminClient) -> str:
-        sampling = Sampling(options.seconds, options.hertz, options.worker, options.mode)
+        sampling = Sampling(options.seconds, options.hertz, options.worker, options.mode or "wall")
         taken = take_profile(client, sampling)
         return write_profile(taken, options.format, options.output)
 

@@ -6,7 +6,7 @@ import asyncio
 import random
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from math import inf
-from time import perf_counter
+from time import monotonic, perf_counter
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -150,11 +150,11 @@ class Upstream:
             raise UpstreamUnavailable(f"{self.name}: its URL is empty")
         if not self.breaker.allow():
             raise UpstreamUnavailable(f"{self.name} is not called now: {self.breaker.reason}")
-        sent = False
+        sent, began = False, monotonic()
         try:
             async with asyncio.timeout(limit):
                 await self._take_place()
-                sent = True
+                sent, began = True, monotonic()
                 try:
                     response = await self._tried(method, path, options)
                 finally:
@@ -165,8 +165,10 @@ class Upstream:
             self._failed(reason) if silent else self.breaker.abandoned()
             raise UpstreamTimeout(f"{self.name}: {reason}") from error
         except httpx2.TimeoutException as error:  # of a `timeout=` that the caller gave
-            self.breaker.abandoned()
-            raise UpstreamTimeout(f"{self.name}: {type(error).__name__}") from error
+            waited = monotonic() - began
+            reason = f"no answer from {self._address} in {waited:.3g} s"
+            self._failed(reason) if waited >= SILENCE_SECONDS else self.breaker.abandoned()
+            raise UpstreamTimeout(f"{self.name}: {reason}") from error
         except CALLERS_FAULT:
             self.breaker.abandoned()
             raise
