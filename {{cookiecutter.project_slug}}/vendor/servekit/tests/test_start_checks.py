@@ -124,3 +124,11 @@ def test_what_was_added_is_given(service_with, tmp_path):
     with TestClient(app) as client:
         assert client.get("/price").json() == "Upstream"
         assert client.get("/database").json() == "Database"
+
+
+@pytest.mark.parametrize("register", ["on_worker_start", "on_drain", "on_worker_exit"])
+def test_a_hook_that_nobody_would_await_is_refused(settings, register):
+    async def hook(*_: object) -> None: ...
+
+    with pytest.raises(TypeError, match=r"hook is a coroutine function, .* write a lifespan"):
+        getattr(Service(settings), register)(hook)

@@ -22,6 +22,7 @@ from servekit.configuration.settings import Settings
 from servekit.cpus import usable_cpus
 from servekit.draining import Draining
 from servekit.errors import LoadTimeout, StoreUnavailable
+from servekit.hooks import refuse_coroutine
 from servekit.install import install
 from servekit.layers.request_id import RequestIds
 from servekit.layers.request_metrics import RequestMetrics
@@ -259,17 +260,24 @@ class Service:
         return self.add(upstream)
 
     def on_worker_start(self, hook: Callable[[int], None]) -> Callable[[int], None]:
-        """Call a function first in every worker, with its slot number; also as a decorator."""
+        """Call a function first in every worker, with its slot number; also as a decorator.
+
+        Raises:
+            TypeError: It is a coroutine function: no loop runs yet. That is a lifespan's place.
+        """
+        refuse_coroutine(hook)
         self.start_hooks.append(hook)
         return hook
 
     def on_drain(self, hook: Callable[[str], None]) -> Callable[[str], None]:
         """Call a function when a worker begins to drain, with why: `stop`, `reload`, `scale`."""
+        refuse_coroutine(hook)
         self.drain_hooks.append(hook)
         return hook
 
     def on_worker_exit(self, hook: Callable[[], None]) -> Callable[[], None]:
         """Call a function last in every worker, after its parts are closed: a place to flush."""
+        refuse_coroutine(hook)
         self.exit_hooks.append(hook)
         return hook
 

@@ -85,7 +85,7 @@ class Throttle:
         except (StoreUnavailable, RedisError):
             return self._local.hit(key, time.time())
 
-    async def forgive(self, key: str, member: str) -> None:
+    async def _forgive(self, key: str, member: str) -> None:
         """Take an attempt back, wherever it was counted."""
         self._local.take_back(key)
         with suppress(StoreUnavailable, RedisError):
@@ -115,7 +115,7 @@ class Attempt:
     async def forgive(self) -> None:
         """Take back what was counted."""
         for limit in self.counted:
-            await limit.throttle.forgive(limit.key, self.member)
+            await limit.throttle._forgive(limit.key, self.member)  # noqa: SLF001 - its own module
         self.counted.clear()
 
 

@@ -128,7 +128,7 @@ def test_a_breaker_that_is_open_is_not_blamed_where_it_was_missed_in_too_few_sec
 
 @pytest.mark.parametrize("breaker", [0.0, 1.0, 2.0])
 def test_the_breaker_of_an_upstream_that_nobody_calls_hides_no_slow_one(breaker):
-    seen = {
+    seen: dict[str, dict[str, float]] = {
         "http_server_request_duration_seconds_count": {"200": 10},
         "http_server_request_duration_seconds_bucket": {"0.25": 0},
         "http_server_request_duration_seconds_sum": {"/r": 10.0},

@@ -53,8 +53,9 @@ async def test_several_upgrades_that_nobody_honours_are_answered_one_after_the_o
         client = Client(app)
         await client.ask(requests[0] + UPGRADE + b"Content-Length: x\r\n\r\n")
         assert client.wire.written.count(b"HTTP/1.1 200 OK") == 1
+        assert client.wire.written.count(b"HTTP/1.1 400 ") == 1
         assert client.wire.closed
-    assert not logs
+    assert [log["event"] for log in logs] == ["request_refused"]
 
 
 async def never(_scope, _receive, _send):

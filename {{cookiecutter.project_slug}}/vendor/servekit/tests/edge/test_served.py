@@ -96,7 +96,9 @@ async def test_a_handshake_behind_a_request_is_refused_and_the_request_answered(
     async with Served(app) as served:
         handshake = b"GET / HTTP/1.1\r\n" + HOST + HANDSHAKE + b"\r\n"
         client = await served.connect(SLOW + handshake)
-        assert (await client.rest()).endswith(b"\r\n\r\nok /slow")
+        answer, _, refusal = (await client.rest()).partition(b"\r\n\r\nok /slow")
+        assert answer.startswith(b"HTTP/1.1 200 OK")
+        assert refusal.startswith(b"HTTP/1.1 400 ")
         await served.until(lambda: served.connections.count() == 0)
 
 
@@ -169,3 +171,38 @@ async def test_a_large_answer_arrives_whole_though_the_body_was_not_read(app):
             if time.monotonic() - began < 3:  # longer than a client may linger
                 await asyncio.sleep(0.1)
         assert size > LARGE
+
+
+BAD = {
+    "a method": (b"FOO / HTTP/1.1\r\nHost: x\r\n\r\n", b"400"),
+    "no host": (b"GET / HTTP/1.1\r\n\r\n", b"400"),
+    "a large head": (b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 40_000 + b"\r\n\r\n", b"431"),
+    "a long target": (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", b"414"),
+}
+
+
+@pytest.mark.parametrize("what", list(BAD))
+async def test_a_refusal_is_sent_though_the_answer_before_has_an_empty_end_to_come(what):
+    async def app(_scope, _receive, send):
+        length = (b"content-length", b"2")
+        await send({"type": "http.response.start", "status": 200, "headers": [length]})
+        await send({"type": "http.response.body", "body": b"ok", "more_body": True})
+        await asyncio.sleep(0.3)  # as middleware does, for a turn of the loop or three
+        await send({"type": "http.response.body", "body": b""})
+
+    request, status = BAD[what]
+    async with Served(app) as served:
+        client = await served.connect(GET % b"/")
+        await client.reader.readuntil(b"\r\n\r\nok")
+        client.writer.write(request)
+        assert (await client.rest()).startswith(b"HTTP/1.1 " + status)
+
+
+@pytest.mark.parametrize("good", [1, 3])
+async def test_what_came_before_a_bad_request_is_answered_before_it(app, good):
+    async with Served(app) as served:
+        client = await served.connect(SLOW + (GET % b"/") * (good - 1) + BAD["a method"][0])
+        answers = await client.rest()
+        assert answers.count(b"HTTP/1.1 200 OK") == good
+        assert answers.count(b"HTTP/1.1 400") == 1
+        assert answers.rindex(b"HTTP/1.1 200 OK") < answers.index(b"HTTP/1.1 400")

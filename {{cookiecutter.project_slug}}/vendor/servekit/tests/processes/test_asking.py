@@ -57,3 +57,14 @@ def test_what_a_file_cannot_be_asked_is_refused(run, tmp_path):
     snapshot.write_text('{"schema": 1, "pid": 1}')
     done = run("heap", "--diff", str(snapshot), str(snapshot))
     assert "was not written by `heap --out`" in done.stderr
+
+
+@pytest.mark.parametrize("command", ASKING)
+def test_who_asks_needs_no_more_settings_than_those_of_the_admin_port(run, command):
+    """As beside a unit of systemd, whose environment has the others."""
+    done = run(*command.split(), "--on-port", "1", GREETING_LENGTH="long")
+    assert done.returncode == 1
+    assert "nothing answers at http://127.0.0.1:1:" in done.stderr
+    assert "GREETING_LENGTH" not in done.stderr
+    done = run(*command.split(), GREETING_LENGTH="long", ADMIN_PORT="no port")
+    assert done.stderr.startswith("ADMIN_PORT: ")

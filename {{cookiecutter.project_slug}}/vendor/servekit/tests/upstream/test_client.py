@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import ssl
 
 import httpx2
 import pytest
@@ -278,3 +279,22 @@ async def test_silence_past_a_callers_own_limit_opens_the_breaker_if_it_was_no_h
             for error in await asyncio.gather(*calls, return_exceptions=True):
                 assert isinstance(error, UpstreamTimeout)
             assert upstream.breaker.state == state
+
+
+@pytest.mark.parametrize("method", ["get", "post", "put", "patch", "delete"])
+async def test_each_method_has_its_name(method):
+    upstream, neighbour = make(200)
+    async with upstream:
+        answer = await getattr(upstream, method)("/a", headers={"a": "b"})
+    assert answer.status_code == 200
+    assert neighbour.requests[0].method == method.upper()
+
+
+async def test_a_workers_loop_reads_no_authorities(monkeypatch):
+    """They are read where the upstream is made: before the fork, and once."""
+    metrics = UpstreamMetrics(CollectorRegistry())
+    upstream = Upstream("x", "https://x", metrics=metrics)
+    monkeypatch.setattr(httpx2, "create_ssl_context", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(ssl, "create_default_context", lambda *_, **__: 1 / 0)
+    async with upstream:
+        assert upstream.configured

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import Secret, ValidationError
+from pydantic import ValidationError
 
 from servekit.configuration.identity import project_name
+from servekit.configuration.problems import blame, describe, one_line
 from servekit.configuration.settings import DEVELOPMENT_SECRET, Settings
 from servekit.configuration.variables import (
     field_of,
-    is_secret,
     names_of,
     read_env_files,
     secrets_in_files,
@@ -23,7 +23,7 @@ from servekit.notation.database_url import checked as checked_database, parse_da
 from servekit.notation.urls import Refused
 
 if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
+    pass
 
 SECRET_KEY_MIN_LENGTH = 32
 SECRET_KEY_MIN_DIFFERENT = 8
@@ -32,10 +32,6 @@ CLOSE_SECONDS = 5
 """What closing pools and processes may take after the drain."""
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
-RUN = 4
-"""So many characters of a secret, one after the other, are a part of it."""
-SHOWN_MAX = 80
-"""Characters of a value that are shown."""
 
 
 class SettingsError(Exception):
@@ -68,6 +64,24 @@ def load_settings(kind: type[AnySettings]) -> AnySettings:
     if settings is None or problems:
         hints = unknown_variables(kind, uvicorns=False)  # it may be what serves
         raise SettingsError([one_line(problem) for problem in [*problems, *hints]])
+    return settings
+
+
+def load_admin_settings() -> Settings:
+    """Return settings of which only those of the admin port are those of this environment.
+
+    Raises:
+        SettingsError: One of these is malformed.
+    """
+    variables = {name.upper(): value for name, value in os.environ.items()}
+    with suppress(Refused):
+        in_files = read_env_files(Settings)
+        variables = {name.upper(): value for name, value in in_files.items()} | variables
+    given, problems = read_secrets(Settings, variables)
+    settings, more = make(Settings, given, variables)
+    problems = [line for line in [*problems, *more] if line.startswith("ADMIN_")]
+    if settings is None or problems:
+        raise SettingsError([one_line(problem) for problem in problems or more])
     return settings
 
 
@@ -117,91 +131,6 @@ def malformed(kind: type[Settings], problems: list[str]) -> set[str]:
     """Return the fields that the problems are about."""
     names = {field_of(kind, problem.partition(":")[0].lower()) for problem in problems}
     return {name for name in names if name}
-
-
-def describe(kind: type[Settings], detail: ErrorDetails, variables: Mapping[str, str]) -> str:
-    """Return what pydantic says of a value in one line that holds no part of a secret."""
-    location, *inside = [str(part) for part in detail["loc"]] or [""]
-    name = field_of(kind, location)
-    if name is None:
-        return f"settings: {reason_of(detail)}"
-    variable, field = names_of(kind, name)[0], kind.model_fields[name]
-    if detail["type"] == "missing":
-        return f"{variable}: must be set"
-    raw = next((variables[each] for each in names_of(kind, name) if each in variables), "")
-    reason = reason_of(detail)
-    if is_secret(name, field):
-        if not isinstance(detail.get("ctx", {}).get("error"), Refused):
-            for secret in (raw, *texts_in(detail["input"])):
-                reason = without(secret, reason)
-        return f"{variable}: {reason}"
-    if isinstance(detail.get("ctx", {}).get("error"), Refused):
-        return f"{variable}: {reason}"
-    place = f" at {'.'.join(inside)}" if inside else ""
-    return f"{variable}: {reason}{place}{shown(raw or detail['input'])}"
-
-
-def reason_of(detail: ErrorDetails) -> str:
-    """Return what is wrong, as a part of a sentence."""
-    error = detail.get("ctx", {}).get("error")
-    text = str(error) if isinstance(error, Exception) else detail["msg"]
-    return text[:1].lower() + text[1:] if text else "is refused by its own check"
-
-
-def texts_in(value: object) -> Iterator[str]:
-    """Yield the texts that a value is or holds: of a file, or of the fields of a model."""
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, list | tuple | set | frozenset):
-        for each in value:
-            yield from texts_in(each)
-    elif isinstance(value, Secret):
-        yield str(value.get_secret_value())
-    elif value is not None:
-        yield str(value)
-
-
-def without(secret: str, reason: str) -> str:
-    """Return a reason, unless it repeats a part of the secret."""
-    folded, said = secret.casefold(), reason.casefold()
-    parts = {folded[at : at + RUN] for at in range(max(len(folded) - RUN, 0) + 1)}
-    if any(part in said for part in parts if len(part) == RUN):
-        return "is refused by its own check, whose words repeat a part of it and are not shown"
-    return reason
-
-
-def shown(value: object) -> str:
-    """Return a value for a message, without the password that an address may hold."""
-    text = re.sub(r"[^/\s'\"]*@", "***@", str(value))
-    return f" (it is {text[:SHOWN_MAX]!r}{'…' if len(text) > SHOWN_MAX else ''})"
-
-
-def blame(
-    kind: type[Settings], given: dict[str, Any], variables: Mapping[str, str], error: Exception
-) -> Iterator[str]:
-    """Yield a line for the setting whose own check raised what is no ValueError.
-
-    It is the one with whose default the error does not come.
-    """
-    for name, field in kind.model_fields.items():
-        variable = names_of(kind, name)[0]
-        if variable not in variables or field.is_required():
-            continue
-        default = field.get_default(call_default_factory=True, validated_data={})
-        try:
-            kind(**given | {name: default})
-        except ValidationError:
-            pass
-        except Exception:  # noqa: BLE001, S112 - it is another one
-            continue
-        yield f"{variable}: is refused by its own check, which raised {type(error).__name__}"
-        return
-    yield f"settings: a check of their own raised {type(error).__name__}"
-
-
-def one_line(text: str) -> str:
-    """Return a text without line ends and other characters that a terminal would act on."""
-    return "".join(each if each.isprintable() else " " for each in text)
 
 
 def unsafe(settings: Settings, ignoring: set[str] | frozenset[str] = frozenset()) -> Iterator[str]:

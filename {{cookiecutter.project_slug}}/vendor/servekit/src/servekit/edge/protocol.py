@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from servekit.foreign.uvicorn import ServerState
 
 VALID_HOST = re.compile(rb"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(:[0-9]{0,5})?")
-KNOWN_HOSTS_LIMIT, KNOWN_HOST_BYTES = 256, 262  # a name of DNS and a port
-PIPELINE_LIMIT = 64
+KNOWN_HOSTS_LIMIT, PIPELINE_LIMIT, KNOWN_HOST_BYTES = 256, 64, 262  # a name of DNS and a port
 
 log = get_logger()
 
@@ -58,7 +57,7 @@ class HttpProtocol(IgnoredUpgrades):
         self.timeouts = ConnectionTimeouts(self, options.limits)
         self.requests_begun = 0
         self.body_bytes = self.write_resumptions = self.unparsed_bytes = 0
-        self.ends_after_answer = False
+        self.refusal_after: tuple[Refusal, int | None] | None = None
         self.instant_left = INSTANT_LIMIT
         self._host_count = 0
         self._host = b""
@@ -85,7 +84,7 @@ class HttpProtocol(IgnoredUpgrades):
         super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
-        if self.refused or self.ends_after_answer:
+        if self.refused or self.refusal_after is not None:
             return
         self.unparsed_bytes += len(data)
         self.instant_left = INSTANT_LIMIT
@@ -215,7 +214,9 @@ class HttpProtocol(IgnoredUpgrades):
         self.flow.resume_reading()
         if self.pipeline:
             self.start_next(*self.pipeline.pop())
-        elif self.ends_after_answer or self.half_closed:
+        elif self.refusal_after:
+            self.refuse(*self.refusal_after)
+        elif self.half_closed:
             self.transport.close()
 
     def close_after_answer(self) -> None:
@@ -232,9 +233,8 @@ class HttpProtocol(IgnoredUpgrades):
         if self.refused or self.transport.is_closing():
             return
         if self.answering and (self.pipeline or not self.in_body):
-            # A bad request pipelined behind a good one: the good one is still answered.
-            self.ends_after_answer = True
-            self.pipeline.clear()
+            # Good ones before it are answered first: we may have no more than an empty end to send.
+            self.refusal_after = refusal, size
             return
         if self.answering:
             self.cycle.disconnected = True

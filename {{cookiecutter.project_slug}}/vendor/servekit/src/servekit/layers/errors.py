@@ -11,11 +11,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from servekit.event_log import get_logger
 from servekit.hang_up import is_hang_up
-from servekit.layers.failures import say_why
+from servekit.layers.failures import mark_logged, say_why, where
 from servekit.layers.websocket_errors import serve_websocket
 from servekit.problems import about, late_cookies, send_problem, status_of, unavailable_headers
 from servekit.refusal_log import RefusalLog
-from servekit.routing.template import route_template
 from servekit.unsendable import nothing_was_sent
 
 log = get_logger()
@@ -79,15 +78,13 @@ class ErrorsMiddleware:
 
     def record(self, scope: Scope, error: BaseException, *, started: bool) -> int:
         """Log an exception that nobody expected, and return the status that stands for it."""
-        BaseException.__setattr__(
-            error, "is_logged", True
-        )  # read by servekit.logs; it may be frozen
+        mark_logged(error)
         if isinstance(error, asyncio.CancelledError):
-            log.warning("request_cancelled", route=route_template(scope))
+            log.warning("request_cancelled", **where(scope))
             return 503
         status = status_of(error, self.statuses)
         if started or status == HTTPStatus.INTERNAL_SERVER_ERROR:
-            log.error("unhandled_exception", route=route_template(scope), exc_info=error)
+            log.error("unhandled_exception", **where(scope), exc_info=error)
         else:
             say_why(self._failures, scope, status, error)
         return status

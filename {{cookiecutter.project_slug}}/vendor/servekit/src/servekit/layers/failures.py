@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from servekit.routing.template import route_template
+from servekit.routing.template import route_template, template_by_table
 
 if TYPE_CHECKING:
     from starlette.types import Scope
@@ -21,6 +21,17 @@ def say_why(log: RefusalLog, scope: Scope, status: int, error: BaseException) ->
         reason = str(error) or str(error.__cause__ or "")
         told = {"status": status, "route": route_template(scope), "reason": reason[:REASON_MAX]}
         log.say(type(error).__name__, event="request_failed", **told)
+
+
+def where(scope: Scope) -> dict[str, str]:
+    """Return the route that a record is about, and the path where nobody knows one.
+
+    What FastAPI's included routers find for a WebSocket stays in a scope of their own.
+    """
+    route = route_template(scope)
+    if not route and scope["type"] == "websocket":
+        route = template_by_table(scope, scope.get("root_path", ""))
+    return {"route": route} if route else {"route": "", "path": scope.get("path", "")}
 
 
 def mark_logged(error: BaseException) -> None:

@@ -8,9 +8,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from servekit.event_log import get_logger
-from servekit.layers.failures import mark_logged
+from servekit.layers.failures import mark_logged, where
 from servekit.problems import about, send_problem
-from servekit.routing.template import route_template
 from servekit.scope import IN_WORKER
 
 REFUSABLE = "websocket.http.response"
@@ -61,9 +60,9 @@ def record(scope: Scope, error: BaseException) -> None:
     """Log an exception once, with the route; the request's id is bound to the log."""
     mark_logged(error)
     if isinstance(error, asyncio.CancelledError):
-        log.warning("request_cancelled", route=route_template(scope))
+        log.warning("request_cancelled", **where(scope))
     else:
-        log.error("unhandled_exception", route=route_template(scope), exc_info=error)
+        log.error("unhandled_exception", **where(scope), exc_info=error)
 
 
 async def refuse(scope: Scope, send: Send, status: int) -> None:

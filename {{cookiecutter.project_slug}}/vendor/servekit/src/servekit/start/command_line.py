@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING
 
 from servekit.admin.client import WORKERS_LIMIT
 from servekit.admin.operate import Operator
-from servekit.configuration.environment import SettingsError, load_settings, remarks
+from servekit.configuration.environment import (
+    SettingsError,
+    load_admin_settings,
+    load_settings,
+    remarks,
+)
 from servekit.configuration.spelling import example_file, spelled
 from servekit.configuration.variables import unknown_variables
 from servekit.import_string import find
@@ -24,6 +29,8 @@ if TYPE_CHECKING:
     from servekit.configuration.settings import Settings
 
 MARGIN_SECONDS = 10.0
+ASKING = frozenset({"status", "reload", "scale", "stop", "profile", "heap", "top"})
+"""Commands that need of the settings no more than where the running service is asked."""
 
 
 def run_command(application: str, settings_class: str, arguments: list[str]) -> int:
@@ -51,6 +58,8 @@ def answer(application: str, settings_class: str, options: argparse.Namespace) -
     try:
         settings = load_settings(kind)
     except SettingsError as error:
+        if options.command in ASKING:
+            return asked_by_address(options)
         for problem in error.problems:
             print(problem, file=sys.stderr)  # noqa: T201 - for people, before there are logs
         return DOCTOR_FAILED if options.command == "doctor" else 1
@@ -61,8 +70,18 @@ def answer(application: str, settings_class: str, options: argparse.Namespace) -
         return run(settings, arguments=(application, settings_class), reload=options.reload)
     if options.command == "doctor":
         return doctor(settings, options, (application, settings_class))
-    others = {"settings": tell_settings, "profile": profile, "heap": heap, "top": top}
-    return others.get(options.command, ask)(settings, options)
+    return COMMANDS.get(options.command, ask)(settings, options)
+
+
+def asked_by_address(options: argparse.Namespace) -> int:
+    """Ask the running service where its other settings are not at hand, as beside a unit's."""
+    try:
+        settings = load_admin_settings()
+    except SettingsError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)  # noqa: T201 - the answer
+        return 1
+    return COMMANDS.get(options.command, ask)(settings, options)
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -170,3 +189,7 @@ def check_settings(settings: Settings, *, connect: bool) -> int:
     if not problems:
         print("settings: ok, and everything answers" if connect else "settings: ok")  # noqa: T201 - the answer
     return 1 if problems else 0
+
+
+COMMANDS = {"settings": tell_settings, "profile": profile, "heap": heap, "top": top}
+"""What is not asked by `ask`."""

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from servekit.configuration.environment import database_fields, one_line
+from servekit.configuration.environment import database_fields
+from servekit.configuration.problems import one_line
 from servekit.configuration.variables import names_of
 from servekit.redis.clients import RedisClients
 from servekit.service import default_namespace
