@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "sessions": {"errors", "layers", "problems", "redis", "scope"},
     "sql": {"context", "lent", "notation", "own_code", "problems", "reservations", "service"},
     "upstream": {"context", "resilience"},
-    "offload": {"children", "context", "hang_up", "parent", "resilience", "signals"},
+    "offload": {"children", "context", "hang_up", "logs", "parent", "resilience", "signals"},
     "admission": {"layers", "monitors", "problems", "process_memory", "refusal_log", "routing"},
     "edge": {"foreign", "hang_up", "refusal_log", "scope", "unsendable"},
     "supervisor": {

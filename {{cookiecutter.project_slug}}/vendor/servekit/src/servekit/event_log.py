@@ -28,11 +28,14 @@ Loggers in use hold this list: it is filled anew, never replaced.
 
 
 class Stdout:
-    """Write each line with one call to file descriptor 1: no lock, no buffer, nothing to fork.
+    """Write each line with one call to standard output: no lock, no buffer, nothing to fork.
 
     A log that cannot be written never fails a request: the line is dropped. `name` is what
     a user's logger was made with.
     """
+
+    descriptor = 1
+    """Where the log goes; in a process for computation, where its parent's does."""
 
     _cut = False
     """The last line that was written has no end."""
@@ -46,7 +49,7 @@ class Stdout:
         whole = left = (b"\n" if Stdout._cut else b"") + line + b"\n"
         try:
             while left:
-                left = left[os.write(1, left) :]
+                left = left[os.write(Stdout.descriptor, left) :]
         except OSError:  # a pipe that does not wait is full, or nobody reads it
             Stdout._cut = Stdout._cut or len(left) < len(whole)
         else:

@@ -58,6 +58,14 @@ def configure_logs(level: str = "info", format: str = "auto", worker: int | None
     configure_stdlib(LEVELS[level])
 
 
+def log_form() -> tuple[str, str, int | None] | None:
+    """Return what `configure_logs` was told, as it holds now; None where nobody called it."""
+    if processors[-1] is not one_line:
+        return None
+    form = "json" if one_line.render is render_json else "console"
+    return current_level(), form, stamp.fixed.get("worker")
+
+
 def name_worker(slot: int | None) -> None:
     """Put a worker's slot number on each line from now on; all else stays as it is set."""
     stamp.fixed = {} if slot is None else {"worker": slot}

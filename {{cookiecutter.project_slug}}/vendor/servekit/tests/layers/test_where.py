@@ -17,21 +17,21 @@ from tests.asgi import http_scope
 async def test_the_route_is_the_whole_template_wherever_it_was_declared(settings, place, kind):
     app, router, inside = FastAPI(), APIRouter(prefix="/r"), FastAPI()
     Service(settings).install(app)
-    found = {
+    found: dict[str, tuple[Any, str, str]] = {
         "application": (app, "/x/{n}", "/x/1"),
         "router": (router, "/api/r/x/{n}", "/api/r/x/1"),
         "mounted": (inside, "/sub/x/{n}", "/sub/x/1"),
     }
     target, template, path = found[place]
 
-    @target.websocket("/x/{n}")
     async def socket(websocket: WebSocket, n: int) -> None:
         raise ZeroDivisionError
 
-    @target.get("/x/{n}")
     async def route(n: int) -> None:
         raise ZeroDivisionError
 
+    target.websocket("/x/{n}")(socket)
+    target.get("/x/{n}")(route)
     app.include_router(router, prefix="/api")
     app.mount("/sub", inside)
     [record] = await failures(app, kind, path)

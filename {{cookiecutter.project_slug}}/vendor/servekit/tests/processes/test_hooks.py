@@ -1,4 +1,6 @@
+import asyncio
 import signal
+import urllib.request
 
 from tests.processes.running import Service, alive, eventually
 
@@ -68,3 +70,37 @@ async def test_a_hook_that_raises_is_logged_and_stops_nothing(tmp_path):
         assert len(failures) == 4
         assert sum("drain stop failed" in failure for failure in failures) == 2
         assert sum("leave failed" in failure for failure in failures) == 2
+
+
+async def test_what_a_process_for_computation_logs_is_in_the_services_log(start_service, tmp_path):
+    (tmp_path / "logging_jobs.py").write_text(
+        "import logging, structlog\n"
+        "def say(number):\n"
+        "    logging.getLogger('jobs').info('record', extra={'number': number})\n"
+        "    structlog.get_logger().warning('event', number=number)\n"
+        "    print('printed')\n"
+        "    return number\n"
+    )
+    (tmp_path / "saying.py").write_text(
+        "import logging_jobs\n"
+        "from fastapi import FastAPI\n"
+        "from servekit import Service, Settings, main\n"
+        "from servekit.offload import ProcessesDep\n"
+        "def create_app(settings: Settings) -> FastAPI:\n"
+        "    app = FastAPI()\n"
+        "    Service(settings).install(app)\n"
+        "    @app.get('/')\n"
+        "    async def root(processes: ProcessesDep) -> int:\n"
+        "        return await processes.run(logging_jobs.say, 7)\n"
+        "    return app\n"
+        "if __name__ == '__main__':\n"
+        "    raise SystemExit(main('saying:create_app', settings='servekit:Settings'))\n"
+    )
+    service = start_service("saying", folder=tmp_path, WORKERS=1)
+    answer = await asyncio.to_thread(urllib.request.urlopen, service.url)
+    request_id = answer.headers["x-request-id"]
+    answer.close()
+    for event, level in (("record", "info"), ("event", "warning")):
+        [line] = await eventually(lambda event=event: service.events(event))
+        assert (line["number"], line["level"], line["worker"]) == (7, level, 0)
+        assert line["request_id"] == request_id

@@ -76,3 +76,17 @@ async def test_a_login_beside_the_first_save_of_a_visitor_loses_no_field(open_se
     await asyncio.gather(saved(session, "cart"), session.login("7"))
     again = await open_session(session._token).load()
     assert (again.user_id, again.get("cart")) == ("7", "cart")
+
+
+async def test_a_session_is_a_mapping_and_keeps_what_is_assigned(open_session):
+    session = await open_session().load()
+    assert (dict(session), len(session), list(session.items())) == ({}, 0, [])
+    session.update(a=1, b=[2])
+    assert session.setdefault("a", 9) == 1
+    assert session.pop("a") == 1
+    session["b"].append(3)  # of a copy, as the documents say
+    session["c"] = [*session["b"], 3]
+    await session.save()
+    assert dict(await open_session(session._token).load()) == {"b": [2], "c": [2, 3]}
+    assert session != open_session()
+    assert len({session, session, open_session()}) == 2

@@ -11,12 +11,13 @@ from pydantic import ValidationError
 
 from servekit.configuration.identity import project_name
 from servekit.configuration.problems import blame, describe, one_line
+from servekit.configuration.secret_files import secrets_in_files
 from servekit.configuration.settings import DEVELOPMENT_SECRET, Settings
 from servekit.configuration.variables import (
+    delimiter_of,
     field_of,
     names_of,
     read_env_files,
-    secrets_in_files,
     unknown_variables,
 )
 from servekit.notation.database_url import checked as checked_database, parse_database_url
@@ -91,13 +92,17 @@ def read_secrets(
     """Return the values of settings that stand in files of their own, and what is wrong there."""
     given: dict[str, Any] = {}
     problems = []
-    for name, found in secrets_in_files(kind, variables):
-        field = kind.model_fields[name]
+    for leaf, found in secrets_in_files(kind, variables):
         if isinstance(found, Refused):
             problems.append(str(found))
             continue
+        name, *inside = leaf.path
+        field = kind.model_fields[name]
         alias = field.validation_alias or field.alias
-        given[alias if isinstance(alias, str) else name] = found
+        place, key = given, alias if isinstance(alias, str) else name
+        for part in inside:
+            place, key = place.setdefault(key, {}), part
+        place[key] = found
     return given, problems
 
 
@@ -129,7 +134,10 @@ def make(
 
 def malformed(kind: type[Settings], problems: list[str]) -> set[str]:
     """Return the fields that the problems are about."""
-    names = {field_of(kind, problem.partition(":")[0].lower()) for problem in problems}
+    delimiter = delimiter_of(kind)
+    variables = [problem.partition(":")[0] for problem in problems]
+    variables += [each.partition(delimiter)[0] for each in variables if delimiter]
+    names = {field_of(kind, variable.lower()) for variable in variables}
     return {name for name in names if name}
 
 

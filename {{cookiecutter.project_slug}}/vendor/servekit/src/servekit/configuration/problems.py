@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Secret, ValidationError
 
 from servekit.configuration.settings import Settings
-from servekit.configuration.variables import field_of, is_secret, names_of
+from servekit.configuration.variables import Leaf, field_of, leaves_of, names_of
 from servekit.notation.urls import Refused
 
 if TYPE_CHECKING:
@@ -27,12 +27,14 @@ def describe(kind: type[Settings], detail: ErrorDetails, variables: Mapping[str,
     name = field_of(kind, location)
     if name is None:
         return f"settings: {reason_of(detail)}"
-    variable, field = names_of(kind, name)[0], kind.model_fields[name]
+    leaf = leaf_at(kind, name, inside)
+    inside = inside[len(leaf.path) - 1 :]
+    variable = leaf.variables[0]
     if detail["type"] == "missing":
         return f"{variable}: must be set"
-    raw = next((variables[each] for each in names_of(kind, name) if each in variables), "")
+    raw = next((variables[each] for each in leaf.variables if each in variables), "")
     reason = reason_of(detail)
-    if is_secret(name, field):
+    if leaf.is_secret:
         if not isinstance(detail.get("ctx", {}).get("error"), Refused):
             for secret in (raw, *texts_in(detail["input"])):
                 reason = without(secret, reason)
@@ -41,6 +43,14 @@ def describe(kind: type[Settings], detail: ErrorDetails, variables: Mapping[str,
         return f"{variable}: {reason}"
     place = f" at {'.'.join(inside)}" if inside else ""
     return f"{variable}: {reason}{place}{shown(raw or detail['input'])}"
+
+
+def leaf_at(kind: type[Settings], name: str, inside: list[str]) -> Leaf:
+    """Return the setting that an error is about, or the field of it."""
+    for leaf in leaves_of(kind, name):
+        if len(leaf.path) > 1 and leaf.path == (name, *inside)[: len(leaf.path)]:
+            return leaf
+    return Leaf(names_of(kind, name), (name,), kind.model_fields[name])
 
 
 def reason_of(detail: ErrorDetails) -> str:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import orjson
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from servekit.configuration.settings import Settings
-from servekit.configuration.variables import is_secret, names_of
+from servekit.configuration.variables import leaves_of
 from servekit.notation.words import BLANKS, QUOTES, is_quoted, split_words
 
 PLAIN = re.compile(r"[A-Za-z0-9_./:,@%+=\[\]*-]*")
@@ -21,10 +22,31 @@ def example_file(kind: type[Settings]) -> str:
     lines = ["# Every setting at its default. Copy to .env and uncomment what you change.", ""]
     for name, field in kind.model_fields.items():
         default = None if field.is_required() else default_of(field)
-        reason = (field.description or "").splitlines()
-        lines += [f"# {line}".rstrip() for line in reason]
-        lines += [f"# {names_of(kind, name)[0]}={as_text(default)}", ""]
+        lines += commented(field.description)
+        for leaf in leaves_of(kind, name):
+            value = value_at(default, leaf.path[1:])
+            if value is None and len(leaf.path) > 1 and not leaf.field.is_required():
+                value = default_of(leaf.field)
+            lines += commented(leaf.field.description) if len(leaf.path) > 1 else []
+            lines += [f"# {leaf.variables[0]}={as_text(value)}"]
+        lines += [""]
     return "\n".join(lines)
+
+
+def commented(text: str | None) -> list[str]:
+    """Return lines of a comment."""
+    return [f"# {line}".rstrip() for line in (text or "").splitlines()]
+
+
+def value_at(value: Any, path: Sequence[str]) -> Any:
+    """Return what lies within a value, None where nothing does."""
+    for name in path:
+        if value is None:
+            return None
+        fields = type(value).model_fields
+        by_alias = {field.validation_alias or field.alias: own for own, field in fields.items()}
+        value = getattr(value, name if name in fields else by_alias[name])
+    return value
 
 
 def default_of(field: FieldInfo) -> Any:
@@ -36,12 +58,15 @@ def spelled(settings: Settings) -> Iterator[str]:
     """Yield every setting as a line of `.env`; a secret that is set is a comment."""
     kind = type(settings)
     values = settings.model_dump(mode="json", fallback=str)
-    for name, field in kind.model_fields.items():
-        variable, value = names_of(kind, name)[0], getattr(settings, name)
-        if is_secret(name, field) and revealed(value) not in ("", None, [], {}):
-            yield f"# {variable} is set, and not shown: **********"
-        else:
-            yield f"{variable}={quoted(as_text(values.get(name, value)))}"
+    for name in kind.model_fields:
+        for leaf in leaves_of(kind, name):
+            variable, value = leaf.variables[0], value_at(getattr(settings, name), leaf.path[1:])
+            if leaf.is_secret and revealed(value) not in ("", None, [], {}):
+                yield f"# {variable} is set, and not shown: **********"
+            elif len(leaf.path) > 1:
+                yield f"{variable}={quoted(as_text(value))}"
+            else:
+                yield f"{variable}={quoted(as_text(values.get(name, value)))}"
 
 
 def revealed(value: Any) -> Any:
@@ -54,6 +79,8 @@ def as_text(value: object) -> str:
     value = revealed(value)
     if isinstance(value, list | tuple | set | frozenset):
         return list_as_text(list(value))
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json", fallback=str)
     if isinstance(value, dict):
         return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
     if isinstance(value, bool):

@@ -8,16 +8,16 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
-from pydantic import AliasChoices, AliasPath, Secret, SecretBytes, SecretStr
+from pydantic import AliasChoices, AliasPath, BaseModel, Secret, SecretBytes, SecretStr
 from pydantic.fields import FieldInfo
 
 from servekit.configuration.settings import Settings
 from servekit.notation.urls import Refused
-from servekit.notation.words import BLANKS, is_model, unquoted
+from servekit.notation.words import is_model
 
 SECRET_WORDS = {
     *("auth", "credential", "credentials", "dsn", "key", "keys"),
@@ -65,6 +65,56 @@ def names_of(kind: type[Settings], name: str) -> list[str]:
     found = [str(one.path[0]) if isinstance(one, AliasPath) else one for one in choices if one]
     prefix = kind.model_config.get("env_prefix") or ""
     return [each.upper() for each in found or [prefix + name]]
+
+
+class Leaf(NamedTuple):
+    """A value that variables spell: a setting, or a field within one that is a model."""
+
+    variables: list[str]
+    path: tuple[str, ...]
+    field: FieldInfo
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether it must not be shown."""
+        return is_secret(self.path[-1], self.field)
+
+
+def leaves_of(kind: type[Settings], name: str) -> list[Leaf]:
+    """Return what a setting is made of; itself, unless it is a model whose fields have variables.
+
+    These are there where a class says `env_nested_delimiter`, as in `PAYMENT__API_KEY`.
+    """
+    field = kind.model_fields[name]
+    delimiter = delimiter_of(kind)
+    top = Leaf(names_of(kind, name), (name,), field)
+    return list(_within(top, delimiter)) if delimiter else [top]
+
+
+def _within(leaf: Leaf, delimiter: str) -> Iterator[Leaf]:
+    model = model_of(leaf.field.annotation)
+    if model is None:
+        yield leaf
+        return
+    for name, field in model.model_fields.items():
+        alias = field.validation_alias or field.alias
+        given = alias if isinstance(alias, str) else name
+        own = [f"{each}{delimiter}{given.upper()}" for each in leaf.variables]
+        yield from _within(Leaf(own, (*leaf.path, given), field), delimiter)
+
+
+def model_of(annotation: Any) -> type[BaseModel] | None:
+    """Return the model that a type is, or may be beside None."""
+    if is_model(annotation):
+        found: type[BaseModel] = annotation
+        return found
+    others = [each for each in get_args(annotation) if each is not type(None)]
+    return model_of(others[0]) if len(others) == 1 else None
+
+
+def delimiter_of(kind: type[Settings]) -> str:
+    """Return what stands between a setting and a field of it, if fields have variables."""
+    return (kind.model_config.get("env_nested_delimiter") or "").upper()
 
 
 def field_of(kind: type[Settings], location: str) -> str | None:
@@ -158,52 +208,19 @@ def read_file(file: Path, encoding: str = "utf-8") -> str:
     return text
 
 
-def secrets_in_files(
-    kind: type[Settings], variables: Mapping[str, str]
-) -> Iterator[tuple[str, str | Refused]]:
-    """Yield the secrets that `NAME_FILE` names a file of, with what it holds or why it cannot.
-
-    `variables` are those of the environment and of `.env`, in capitals.
-    """
-    for name, field in kind.model_fields.items():
-        own = names_of(kind, name)
-        pointer = f"{own[0]}{FILE}"
-        path = variables.get(pointer, "").strip(BLANKS)
-        if not path or not is_secret(name, field) or field_of(kind, pointer.lower()):
-            continue
-        try:
-            yield name, secret_in(Path(unquoted(path)), pointer, own, variables)
-        except Refused as refusal:
-            yield name, refusal
-
-
-def secret_in(path: Path, pointer: str, own: list[str], variables: Mapping[str, str]) -> str:
-    """Return what a file holds for a setting."""
-    if any(variables.get(each, "").strip(BLANKS) for each in own):
-        raise Refused(f"{pointer}: is set, and so is {own[0]}: leave one of them out")
-    try:
-        if not path.exists():
-            raise Refused(f"{pointer}: names a file that is not there")
-    except OSError as error:  # its text holds the path, which may be the secret itself
-        reason = error.strerror
-        raise Refused(f"{pointer}: names a file that cannot be used: {reason}") from None
-    try:
-        text = read_file(path).strip(BLANKS)
-    except Refused as refusal:
-        reason = str(refusal).partition(": ")[2]
-        raise Refused(f"{pointer}: names a file that cannot be used: {reason}") from None
-    if not text:
-        raise Refused(f"{pointer}: names a file that is empty")
-    return text
-
-
 def variables_of(kind: type[Settings], given: Iterable[str]) -> list[str]:
     """Return the variables among those given that settings are read from, nested ones too."""
-    known = known_names(kind)
-    delimiter = (kind.model_config.get("env_nested_delimiter") or "").upper()
+    known, delimiter = known_names(kind), delimiter_of(kind)
+    models = {
+        each
+        for name, field in kind.model_fields.items()
+        if model_of(field.annotation)
+        for each in names_of(kind, name)
+    }
 
     def is_read(name: str) -> bool:
-        return name in known or bool(delimiter and name.partition(delimiter)[0] in known)
+        group = name.partition(delimiter)[0] if delimiter else ""
+        return name in known or group in known - models  # such as a table of any names
 
     return [name for name in given if is_read(name.upper())]
 
@@ -259,9 +276,10 @@ def meant_by(name: str, known: set[str], likeness: float) -> str | None:
 def known_names(kind: type[Settings]) -> set[str]:
     """Return the variables that are read, those included that name a file of a secret."""
     known = set()
-    for name, field in kind.model_fields.items():
-        own = names_of(kind, name)
-        known.update(own)
-        if is_secret(name, field):
-            known.update(f"{each}{FILE}" for each in own[:1])
+    for name in kind.model_fields:
+        known.update(names_of(kind, name))
+        for leaf in leaves_of(kind, name):
+            known.update(leaf.variables)
+            if leaf.is_secret:
+                known.add(f"{leaf.variables[0]}{FILE}")
     return known

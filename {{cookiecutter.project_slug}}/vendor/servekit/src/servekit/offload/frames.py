@@ -36,6 +36,8 @@ class Startup(NamedTuple):
     preload: tuple[str, ...]
     initializer: Any
     nice: int
+    log: tuple[str, str, int | None] | None = None
+    """Level, form and worker of the log, where the service has one."""
 
 
 def pack(message: Any) -> bytes:

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from servekit.context import NotOpen
 from servekit.event_log import get_logger
+from servekit.logs import log_form
 from servekit.offload.calls import pack_call
 from servekit.offload.capacity import PoolCapacity
 from servekit.offload.errors import OffloadTimeout
@@ -63,7 +64,8 @@ class Processes:
         self._recycle_rss_bytes = recycle_rss_bytes
         self._idle_seconds = idle_seconds
         self._shrinking: asyncio.TimerHandle | None = None
-        self._startup = pack(Startup(tuple(preload), initializer, nice))
+        self._startup = Startup(tuple(preload), initializer, nice)
+        pack(self._startup)  # refuses now what cannot be sent
         self._pool = pool
         self._metrics = OffloadMetrics(pool, registry)
         self._capacity = PoolCapacity(
@@ -98,6 +100,9 @@ class Processes:
         await asyncio.gather(*unfinished, return_exceptions=True)
         await asyncio.gather(*(process.end(kill=True) for process in list(self._processes)))
         await asyncio.gather(*self._ends, return_exceptions=True)
+
+    def _framed_startup(self) -> bytes:
+        return pack(self._startup._replace(log=log_form()))
 
     @property
     def busy(self) -> int:
@@ -261,7 +266,7 @@ class Processes:
         pause = BACKOFF_SECONDS_MIN
         while True:
             try:
-                process = await OffloadProcess.start(self._startup, self._ended)
+                process = await OffloadProcess.start(self._framed_startup(), self._ended)
             except Exception as error:  # noqa: BLE001 - without a process callers would only wait
                 reason = str(error)
             else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from typing import Any
 
 import orjson
@@ -19,8 +19,11 @@ TOO_LATE = (
 )
 
 
-class SessionFields:
-    """Fields as JSON texts, like a dict of values, and those that nobody has written yet."""
+class SessionFields(MutableMapping[str, Any]):
+    """Fields as JSON texts, a mapping of values, and those that nobody has written yet."""
+
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__  # a session is itself, whatever it holds
 
     def __init__(self) -> None:
         self.begun = False
@@ -61,6 +64,13 @@ class SessionFields:
     def __iter__(self) -> Iterator[str]:
         self.require_loaded()
         return iter(list(self._data))
+
+    def __len__(self) -> int:
+        self.require_loaded()
+        return len(self._data)
+
+    def __bool__(self) -> bool:
+        return True
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return a field's value or `default`."""

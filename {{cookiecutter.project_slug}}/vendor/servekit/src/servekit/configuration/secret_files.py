@@ -1,0 +1,50 @@
+"""Secrets that stand in files of their own, as Docker's and Swarm's do: `NAME_FILE` says where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from servekit.configuration.settings import Settings
+from servekit.configuration.variables import FILE, Leaf, field_of, leaves_of, read_file
+from servekit.notation.urls import Refused
+from servekit.notation.words import BLANKS, unquoted
+
+
+def secrets_in_files(
+    kind: type[Settings], variables: Mapping[str, str]
+) -> Iterator[tuple[Leaf, str | Refused]]:
+    """Yield the secrets that `NAME_FILE` names a file of, with what it holds or why it cannot.
+
+    `variables` are those of the environment and of `.env`, in capitals.
+    """
+    for name in kind.model_fields:
+        for leaf in leaves_of(kind, name):
+            pointer = f"{leaf.variables[0]}{FILE}"
+            path = variables.get(pointer, "").strip(BLANKS)
+            if not path or not leaf.is_secret or field_of(kind, pointer.lower()):
+                continue
+            try:
+                yield leaf, secret_in(Path(unquoted(path)), pointer, leaf.variables, variables)
+            except Refused as refusal:
+                yield leaf, refusal
+
+
+def secret_in(path: Path, pointer: str, own: list[str], variables: Mapping[str, str]) -> str:
+    """Return what a file holds for a setting."""
+    if any(variables.get(each, "").strip(BLANKS) for each in own):
+        raise Refused(f"{pointer}: is set, and so is {own[0]}: leave one of them out")
+    try:
+        if not path.exists():
+            raise Refused(f"{pointer}: names a file that is not there")
+    except OSError as error:  # its text holds the path, which may be the secret itself
+        reason = error.strerror
+        raise Refused(f"{pointer}: names a file that cannot be used: {reason}") from None
+    try:
+        text = read_file(path).strip(BLANKS)
+    except Refused as refusal:
+        reason = str(refusal).partition(": ")[2]
+        raise Refused(f"{pointer}: names a file that cannot be used: {reason}") from None
+    if not text:
+        raise Refused(f"{pointer}: names a file that is empty")
+    return text

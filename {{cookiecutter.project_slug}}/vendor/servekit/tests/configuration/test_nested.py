@@ -1,0 +1,102 @@
+"""Settings that are models, each field of which has a variable of its own."""
+
+import pytest
+from pydantic import BaseModel, Field, HttpUrl, SecretStr
+from pydantic_settings import SettingsConfigDict
+
+from servekit import Settings, SettingsError
+from servekit.configuration.environment import load_settings
+from servekit.configuration.spelling import example_file, spelled
+from servekit.configuration.variables import unknown_variables
+
+
+class Limits(BaseModel):
+    calls: int = 3
+
+
+class Payment(BaseModel):
+    url: HttpUrl = HttpUrl("http://127.0.0.1:1/")
+    api_key: SecretStr = SecretStr("")
+    retries: int = Field(default=2, le=5, description="How often a call is made again.")
+    limits: Limits = Limits()
+
+
+class Own(Settings):
+    model_config = SettingsConfigDict(env_nested_delimiter="__")
+
+    payment: Payment = Payment()
+    maybe: Payment | None = None
+    table: dict[str, str] = {}
+
+
+@pytest.fixture(autouse=True)
+def folder(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def problems(monkeypatch, **variables):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(Own)
+    return caught.value.problems
+
+
+@pytest.mark.parametrize("group", ["payment", "maybe"])
+def test_a_nested_secret_comes_from_a_file_too(folder, monkeypatch, group):
+    (folder / "key").write_text("sk_live\n")
+    monkeypatch.setenv(f"{group.upper()}__API_KEY_FILE", "key")
+    monkeypatch.setenv(f"{group.upper()}__RETRIES", "4")
+    monkeypatch.setenv(f"{group.upper()}__LIMITS__CALLS", "9")
+    found = getattr(load_settings(Own), group)
+    assert found.api_key.get_secret_value() == "sk_live"
+    assert (found.retries, found.limits.calls) == (4, 9)
+
+
+def test_a_file_that_is_not_there_or_beside_the_variable_is_refused(monkeypatch):
+    [line] = problems(monkeypatch, PAYMENT__API_KEY_FILE="none")
+    assert line == "PAYMENT__API_KEY_FILE: names a file that is not there"
+    [line] = problems(monkeypatch, PAYMENT__API_KEY="x")
+    assert line.startswith("PAYMENT__API_KEY_FILE: is set, and so is PAYMENT__API_KEY")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("PAYMENT__RETRIES", "9", "less than or equal to 5"),
+        ("PAYMENT__URL", "x", "valid URL"),
+        ("MAYBE__LIMITS__CALLS", "many", "valid integer"),
+    ],
+)
+def test_what_is_wrong_within_a_setting_is_told_by_its_own_variable(
+    monkeypatch, variable, value, said
+):
+    [line] = problems(monkeypatch, **{variable: value})
+    assert line.startswith(f"{variable}: ")
+    assert said in line
+
+
+def test_a_misspelt_field_is_told_with_the_right_name(folder, monkeypatch):
+    (folder / ".env").write_text("PAYMENT__RETRYS=4\nTABLE__ANY=thing\n")
+    assert load_settings(Own).table == {"any": "thing"}
+    [line] = unknown_variables(Own)
+    assert line.startswith("PAYMENT__RETRYS: ")
+    assert "PAYMENT__RETRIES" in line
+
+
+def test_the_example_file_and_what_is_printed_can_be_read_again(folder, monkeypatch):
+    text = example_file(Own)
+    assert "# PAYMENT__RETRIES=2" in text
+    assert "# MAYBE__LIMITS__CALLS=3" in text
+    assert "# How often a call is made again." in text
+    own = [line.removeprefix("# ") for line in text.splitlines() if "PAYMENT__" in line]
+    (folder / ".env").write_text("\n".join(own))
+    assert load_settings(Own).payment == Payment()
+    monkeypatch.setenv("PAYMENT__API_KEY", "sk_live")
+    monkeypatch.setenv("PAYMENT__RETRIES", "5")
+    lines = [line for line in spelled(load_settings(Own)) if "PAYMENT__" in line]
+    assert "PAYMENT__RETRIES=5" in lines
+    assert "# PAYMENT__URL is set, and not shown: **********" in lines  # it may hold a password
+    assert "sk_live" not in str(lines)
+    assert "# PAYMENT__API_KEY is set, and not shown: **********" in lines
