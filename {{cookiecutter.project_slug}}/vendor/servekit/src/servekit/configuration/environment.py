@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -22,9 +22,6 @@ from servekit.configuration.variables import (
 )
 from servekit.notation.database_url import checked as checked_database, parse_database_url
 from servekit.notation.urls import Refused
-
-if TYPE_CHECKING:
-    pass
 
 SECRET_KEY_MIN_LENGTH = 32
 SECRET_KEY_MIN_DIFFERENT = 8
