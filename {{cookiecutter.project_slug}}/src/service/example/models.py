@@ -89,7 +89,7 @@ class Overview(BaseModel):
 class PriceHistory(Body):
     """Prices of consecutive days."""
 
-    prices: Annotated[list[Price], Field(min_length=2, max_length=1000)]
+    prices: Annotated[list[Price], Field(min_length=2, max_length=2000)]
 
 
 class PriceTrendReport(BaseModel):

@@ -26,7 +26,7 @@ class Trend(NamedTuple):
 def price_trend(prices: list[float]) -> Trend:
     """Return the Theil-Sen line of daily prices, which a quarter of wild ones cannot bend.
 
-    It compares each price with every other: 1,000 prices are half a million pairs. Raises
+    It compares each price with every other: 2,000 prices are 2 million pairs. Raises
     `statistics.StatisticsError` for less than two.
     """
     pairs = combinations(enumerate(prices), 2)

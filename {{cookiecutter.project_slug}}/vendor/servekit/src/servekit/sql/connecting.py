@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import ssl
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -141,13 +140,13 @@ def prepare_sqlite(connection: Any, _record: object) -> None:
 
 def write_ahead(connection: Any, cursor: Any) -> None:
     """Keep a log of what is written; SQLite itself waits for no one who is about to do the same."""
-    until = time.monotonic() + LOCK_SECONDS
+    tries = int(LOCK_SECONDS / POLL_SECONDS)
     while True:
         try:
             cursor.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as error:
-            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-            if not busy or time.monotonic() >= until:
+            tries -= 1  # not by the clock: who stood still has tried nothing meanwhile
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or not tries:
                 raise
             connection.run_async(lambda _: asyncio.sleep(POLL_SECONDS))
         else:
