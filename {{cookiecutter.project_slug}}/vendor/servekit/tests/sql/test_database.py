@@ -2,13 +2,16 @@
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import sqlite3
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -172,6 +175,26 @@ async def test_a_new_sqlite_waits_no_longer_than_for_any_lock(tmp_path, monkeypa
         async with asyncio.timeout(patience(5)):
             with pytest.raises(OperationalError, match="database is locked"):
                 await Database(f"sqlite:///{path}", metadata).__aenter__()
+
+
+def test_who_stood_still_has_not_waited_for_a_new_sqlite(tmp_path, monkeypatch):
+    monkeypatch.setattr(connecting, "LOCK_SECONDS", 0.1)
+    path = tmp_path / "test.db"
+    with written_by_another(path) as other:
+        connection = sqlite3.connect(path, timeout=0)
+        pauses = itertools.count()
+
+        def pause(_: object) -> None:
+            match next(pauses):
+                case 0:
+                    time.sleep(0.3)  # as a process that is stopped
+                case 1:
+                    other.execute("COMMIT")
+
+        paused = SimpleNamespace(run_async=pause)
+        connecting.write_ahead(paused, connection.cursor())
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        connection.close()
 
 
 @both_databases
