@@ -2,12 +2,20 @@
 
 import asyncio
 import copy
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from servekit import Service
+from servekit.draining import Draining
 from servekit.layers.compression import CompressionMiddleware
+from servekit.layers.cors import AllowedOrigins, CorsMiddleware
+from servekit.layers.draining import DrainingMiddleware
+from servekit.layers.request_id import RequestIdMiddleware
+from servekit.layers.security_headers import SecurityHeadersMiddleware, default_security_headers
 from tests.asgi import call, http_scope
 
 HEADS = {
@@ -20,8 +28,31 @@ HEADS = {
 }
 
 
+def begun():
+    draining = Draining()
+    draining.begin()
+    return draining
+
+
+LAYERS: dict[str, Callable[..., ASGIApp]] = {
+    "request id": RequestIdMiddleware,
+    "security headers": partial(SecurityHeadersMiddleware, headers=default_security_headers()),
+    "compression": CompressionMiddleware,
+    "CORS": partial(CorsMiddleware, origins=AllowedOrigins(["https://a.example"])),
+    "draining": partial(DrainingMiddleware, draining=begun()),
+}
+
+
+def installed(raw, settings):
+    app = FastAPI()
+    Service(settings).install(app)
+    app.mount("/raw", raw)
+    return app
+
+
 @pytest.mark.parametrize("kind", list(HEADS))
-async def test_no_layer_writes_into_a_message(kind, settings):
+@pytest.mark.parametrize("layer", [*LAYERS, "all of a service"])
+async def test_no_layer_writes_into_a_message(layer, kind, settings):
     headers = HEADS[kind]
     size = int(dict(headers).get(b"content-length", b"3000"))
     start = {"type": "http.response.start", "status": 200, "headers": headers}
@@ -32,13 +63,12 @@ async def test_no_layer_writes_into_a_message(kind, settings):
         await send(start)
         await send(body)
 
-    app = FastAPI()
-    Service(settings).install(app)
-    app.mount("/raw", raw)
-    answers = [await call(app, "/raw/", headers=[("accept-encoding", "gzip")]) for _ in range(2)]
+    app = LAYERS[layer](raw) if layer in LAYERS else installed(raw, settings)
+    asked = [("accept-encoding", "gzip"), ("origin", "https://a.example")]
+    answers = [await call(app, "/raw/", headers=asked) for _ in range(2)]
     assert (start, body) == before
-    ids = [dict(each.headers)[b"x-request-id"] for each in answers]
-    assert ids[0] != ids[1]
+    if "request id" in layer:
+        assert answers[0].headers != answers[1].headers
 
 
 async def test_a_head_that_waited_is_not_sent_after_the_handler_failed():

@@ -130,7 +130,7 @@ class LargeAnswer:
             self._timer.cancel()
             if message.get("more_body", False):
                 await self._stream()
-        await self._encode(message)
+        await self._encode({**message})  # the library writes into what it takes
         if not message.get("more_body", False):
             self._encode = self._send  # the library's would hold this for ever, and this it
 
