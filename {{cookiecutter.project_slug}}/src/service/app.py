@@ -8,7 +8,7 @@ from servekit.sql import Database
 from service import about
 from service.accounts import routes as accounts
 from service.accounts.tables import metadata
-from service.accounts.users import Users
+from service.accounts.users import Users, password_threads
 from service.example.install import install as install_example
 from service.settings import Settings
 
@@ -21,6 +21,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or settings_for_other_server(Settings)
     service = Service(settings)
     database = service.add(Database(settings.database_url.get_secret_value(), metadata))
+    threads = service.add(password_threads(service.registry))
     identity = read_identity("service")
     app = FastAPI(
         title=identity.name,
@@ -34,7 +35,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     service.install(app)
     app.include_router(about.router)
-    app.state.users = Users(database=database, threads=service.threads)
+    app.state.users = Users(database=database, threads=threads)
     app.include_router(accounts.router)
     install_example(app, service, settings)
     return app

@@ -1,16 +1,21 @@
 import asyncio
+import contextlib
+import threading
 import time
+from collections.abc import AsyncIterator
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from servekit.testing import both_databases
 from service.accounts import passwords, users as module
-from service.accounts.users import UsernameTakenError, Users
+from service.accounts.users import UsernameTakenError, Users, password_threads
 
 
 @pytest.fixture
-def users(database, service) -> Users:
-    return Users(database=database, threads=service.threads)
+async def users(database) -> AsyncIterator[Users]:
+    async with password_threads(CollectorRegistry()) as threads:
+        yield Users(database=database, threads=threads)
 
 
 @both_databases
@@ -68,3 +73,19 @@ async def test_few_passwords_are_hashed_at_once_whoever_asks(users, monkeypatch)
     monkeypatch.setattr(module, "hash_password", hashing)
     await asyncio.gather(*(users.create(f"user{number}", "secret") for number in range(8)))
     assert most == module.HASHES_AT_ONCE
+
+
+async def test_who_gives_up_leaves_no_room_while_his_password_is_still_hashed(users, monkeypatch):
+    begun, end = [], threading.Event()
+
+    def hashing(password: str) -> str:
+        begun.append(password)
+        end.wait(30)
+        return passwords.unmatched_hash()
+
+    monkeypatch.setattr(module, "hash_password", hashing)
+    for number in range(4):
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(users.create(f"user{number}", str(number)), 0.1)
+    assert begun == ["0", "1"]
+    end.set()

@@ -1,10 +1,9 @@
 """Users and their passwords."""
 
-import asyncio
-from collections.abc import Callable
-from typing import Annotated, TypeVar, TypeVarTuple, cast
+from typing import Annotated, cast
 
 from fastapi import Depends, Request
+from prometheus_client import CollectorRegistry
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
@@ -16,26 +15,31 @@ from service.accounts.tables import users
 
 UNMATCHED_HASH = unmatched_hash()
 HASHES_AT_ONCE = 2  # in a worker: each takes 16 MiB and a CPU, and anybody may ask for one
-
-T = TypeVar("T")
-Args = TypeVarTuple("Args")
+HASHES_WAITING = 30  # a few seconds' worth; who comes then is asked to come again
 
 
 class UsernameTakenError(Exception):
     """Another user has this name."""
 
 
+def password_threads(registry: CollectorRegistry) -> Threads:
+    """Return the few threads that passwords are hashed in, off the event loop.
+
+    Who gives up waiting does not stop his thread: it keeps its place until it ends.
+    """
+    return Threads(registry=registry, size=HASHES_AT_ONCE, queue=HASHES_WAITING, pool="passwords")
+
+
 class Users:
-    """Users in `database`; passwords are hashed in `threads`, off the event loop, few at once."""
+    """Users in `database`; passwords are hashed in `threads`."""
 
     def __init__(self, *, database: Database, threads: Threads) -> None:
         self._database = database
         self._threads = threads
-        self._hashes = asyncio.Semaphore(HASHES_AT_ONCE)
 
     async def create(self, username: str, password: str) -> User:
         """Store a new user; raise `UsernameTakenError`."""
-        hashed = await self._in_turn(hash_password, password)
+        hashed = await self._threads.run(hash_password, password)
         statement = insert(users).values(username=username, password_hash=hashed)
         try:
             async with self._database.engine.begin() as connection:
@@ -53,12 +57,8 @@ class Users:
         async with self._database.engine.connect() as connection:
             row = (await connection.execute(query)).first()
         hashed = row.password_hash if row else UNMATCHED_HASH
-        matches = await self._in_turn(verify_password, password, hashed)
+        matches = await self._threads.run(verify_password, password, hashed)
         return User(id=row.id, username=row.username) if row and matches else None
-
-    async def _in_turn(self, function: Callable[[*Args], T], *args: *Args) -> T:
-        async with self._hashes:
-            return await self._threads.run(function, *args)
 
 
 async def get_users(request: Request) -> Users:

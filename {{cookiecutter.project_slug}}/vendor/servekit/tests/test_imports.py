@@ -22,7 +22,7 @@ MAY_IMPORT = {
     },
     "routing": {"foreign", "scope"},
     "foreign": set(),
-    "monitors": {"awaits", "cpus", "lent", "own_code", "process_memory", "syntax"},
+    "monitors": {"awaits", "background", "cpus", "lent", "own_code", "process_memory", "syntax"},
     "layers": {
         "draining", "errors", "foreign", "hang_up", "notation", "problems", "redis",
         "refusal_log", "remembered", "resilience", "routing", "scope", "unsendable",
@@ -34,16 +34,19 @@ MAY_IMPORT = {
     "sessions": {"errors", "layers", "problems", "redis", "scope"},
     "sql": {"context", "lent", "notation", "own_code", "problems", "reservations", "service"},
     "upstream": {"context", "resilience"},
-    "offload": {"children", "context", "hang_up", "logs", "parent", "resilience", "signals"},
+    "offload": {
+        "children", "context", "hang_up", "interpreter", "logs", "parent", "resilience", "signals",
+    },
     "admission": {"layers", "monitors", "problems", "process_memory", "refusal_log", "routing"},
     "edge": {"foreign", "hang_up", "refusal_log", "scope", "unsendable"},
     "supervisor": {
-        "background", "draining", "edge", "import_string", "own_code", "parent",
+        "background", "draining", "edge", "import_string", "interpreter", "own_code", "parent",
         "process_memory", "resilience", "tuning",
     },
     "worker": {
         "awaits", "background", "children", "draining", "edge", "foreign", "import_string",
-        "own_code", "parent", "process_memory", "resilience", "signals", "supervisor", "tuning",
+        "interpreter", "own_code", "parent", "process_memory", "resilience", "signals",
+        "supervisor", "tuning",
     },
     "admin": {"edge", "supervisor"},
     "console": {"admin", "background", "log_lines", "logs", "notation", "supervisor"},

@@ -32,7 +32,7 @@ async def test_neither_monitors_nor_pools_make_a_blocking_call_on_the_loop():
             assert await threads.run(jobs.add, 1, 2) == 3
             await asyncio.to_thread(generate_latest, registry)
             await asyncio.sleep(0.15)
-            assert memory._task is not None
-            assert not memory._task.done()
+            [logging] = memory._background._tasks
+            assert not logging.done()
     finally:
         guard.deactivate()

@@ -1,10 +1,11 @@
 import http.server
 import re
+import socket
 import threading
 
 import pytest
 
-from servekit.admin.client import AdminClient, AdminError, table
+from servekit.admin.client import AdminClient, AdminError, NobodyAnswersError, table
 
 WORKER = {
     "slot": 0,
@@ -33,3 +34,21 @@ def test_another_program_on_the_port_is_said_to_be_one():
     with pytest.raises(AdminError, match="is no admin port"):
         AdminClient("127.0.0.1", server.server_port).workers()
     server.server_close()
+
+
+def test_nobody_is_there_where_a_connection_is_refused_and_not_where_no_answer_comes(tmp_path):
+    def gone(host: str, port: int) -> bool:
+        with pytest.raises(NobodyAnswersError) as raised:
+            AdminClient(host, port).workers()
+        return raised.value.gone
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+
+        def hang_up() -> None:
+            silent.accept()[0].close()
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        assert not gone("127.0.0.1", port)
+    assert gone("127.0.0.1", port)
+    assert gone(f"unix:{tmp_path}/no.sock", 0)

@@ -5,7 +5,7 @@ from typing import Any, cast
 import pytest
 
 from servekit.admin import operate
-from servekit.admin.client import AdminClient
+from servekit.admin.client import AdminClient, AdminError, NobodyAnswersError
 from servekit.admin.operate import NotReachedError, Operator
 
 SECONDS = 90.0
@@ -71,3 +71,33 @@ def test_it_gives_up_when_none_got_ready_for_as_long_as_one_may_take(operator, m
     with pytest.raises(NotReachedError, match="not every worker runs the new code after"):
         operator(client).reload()
     assert client.now == pytest.approx(most * 60 + SECONDS, abs=3)
+
+
+class Stopping(Client):
+    """A service that ends after a minute, and answers badly before that."""
+
+    def __init__(self, ends=True):
+        super().__init__(0)
+        self.ends = ends
+
+    def stop(self) -> None: ...
+
+    def workers(self) -> list[dict[str, Any]]:
+        if self.ends and self.now > 60:
+            raise NobodyAnswersError("connection refused", gone=True)
+        if self.now > 40:
+            raise NobodyAnswersError("timed out")
+        if self.now > 20:
+            raise AdminError("503")
+        return []
+
+
+def test_a_stop_waits_until_nobody_is_there_any_more(operator):
+    client = Stopping()
+    assert operator(client).stop() == "stopped"
+    assert client.now > 60
+
+
+def test_a_service_that_only_answers_badly_has_not_ended(operator):
+    with pytest.raises(NotReachedError, match="it has not ended after"):
+        operator(Stopping(ends=False)).stop()

@@ -2,9 +2,11 @@
 
 import contextvars
 
+import pytest
 from structlog.testing import capture_logs
 
-from servekit.edge.protocol import KNOWN_HOST_BYTES, KNOWN_HOSTS_LIMIT, HttpProtocol
+from servekit.edge.hosts import KNOWN_HOST_BYTES, KNOWN_HOSTS_LIMIT
+from servekit.edge.protocol import HttpProtocol
 from servekit.edge.refusals import LARGE_HEAD
 from tests.asgi import answers
 from tests.edge.wire import Client
@@ -62,30 +64,31 @@ async def never(_scope, _receive, _send):
     raise AssertionError("refused before")
 
 
-async def test_a_fault_of_ours_while_reading_is_a_500_with_its_trace(monkeypatch):
+@pytest.mark.parametrize("fault", [KeyError("of ours"), ValueError("of ours")])
+async def test_a_fault_of_ours_while_reading_is_a_500_with_its_trace(monkeypatch, fault):
     def fail(_self, _version):
-        raise KeyError("of ours")
+        raise fault
 
     monkeypatch.setattr(HttpProtocol, "_begin_request", fail)
     with capture_logs() as logs:
         answer = await Client(never).ask(GET)
     assert answer.startswith(b"HTTP/1.1 500 ")
     [failed] = [log for log in logs if log["event"] == "connection_failed"]
-    assert isinstance(failed["exc_info"], KeyError)
+    assert failed["exc_info"] is fault
 
 
 async def test_refusals_are_counted_and_one_of_many_is_logged():
-    counted: list[int] = []
+    counted: list[tuple[int, str]] = []
     with capture_logs() as logs:
         for _ in range(3):
             client = Client(never)
             refusals = client.protocol.options.refusals
-            refusals._count = counted.append
+            refusals._count = lambda *refusal: counted.append(refusal)
             answer = await client.ask(b"GET /\x80 HTTP/1.1\r\nHost: a\r\n\r\n")
             assert answer.startswith(b"HTTP/1.1 400 ")
         for _ in range(3):
             refusals.answer(LARGE_HEAD)
-    assert counted == [400, 400, 400, 431, 431, 431]
+    assert counted == [(400, "malformed")] * 3 + [(431, "large_head")] * 3
     assert [log["status"] for log in logs if log["event"] == "request_refused"][-1] == 431
     assert len([log for log in logs if log.get("status") == 431]) == 1
 
@@ -99,3 +102,34 @@ async def test_hosts_that_clients_make_up_are_remembered_in_few_bytes():
     assert b"h%d" % number in known
     assert len(known) <= KNOWN_HOSTS_LIMIT
     assert max(map(len, known)) <= KNOWN_HOST_BYTES
+
+
+ABSOLUTE = {
+    b"GET http://good.example/a HTTP/1.1\r\nHost: evil.example\r\n": b"good.example",
+    b"GET HTTP://good.example:8080?a HTTP/1.1\r\nHost: x\r\nA: b\r\n": b"good.example:8080",
+    b"GET http://[::1]:80/ HTTP/1.1\r\nhOST: x\r\n": b"[::1]:80",
+    b"GET http://good.example HTTP/1.0\r\n": b"good.example",
+    b"POST http://good.example/ HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\n": b"good.example",
+    b"GET /http://other.example/ HTTP/1.1\r\nHost: x\r\n": b"x",
+    b"OPTIONS * HTTP/1.1\r\nHost: x\r\n": b"x",
+}
+
+
+@pytest.mark.parametrize("head", ABSOLUTE)
+async def test_the_host_of_an_absolute_target_is_the_one_that_counts(head):
+    hosts = []
+
+    async def app(scope, receive, send):
+        hosts.append([value for name, value in scope["headers"] if name == b"host"])
+        await answers(200)(scope, receive, send)
+
+    assert (await Client(app).ask(head + b"\r\n")).startswith(b"HTTP/1.1 200 ")
+    assert hosts == [[ABSOLUTE[head]]]
+
+
+@pytest.mark.parametrize(
+    "target", [b"http:///a", b"http://user@a/", b"http://a b/", b"http://a:x/", b"http://"]
+)
+async def test_an_absolute_target_without_a_host_that_can_be_one_is_refused(target):
+    answer = await Client(never).ask(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % target)
+    assert answer.startswith(b"HTTP/1.1 400 ")

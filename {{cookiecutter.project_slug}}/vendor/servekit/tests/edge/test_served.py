@@ -2,10 +2,12 @@
 
 import asyncio
 import time
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
 
+from servekit.worker.application import new_event_loop
 from tests.edge.served import SECURITY, Served
 
 HOST = b"Host: x\r\n"
@@ -206,3 +208,43 @@ async def test_what_came_before_a_bad_request_is_answered_before_it(app, good):
         assert answers.count(b"HTTP/1.1 200 OK") == good
         assert answers.count(b"HTTP/1.1 400") == 1
         assert answers.rindex(b"HTTP/1.1 200 OK") < answers.index(b"HTTP/1.1 400")
+
+
+LOOPS: dict[str, Any] = {"asyncio": asyncio.SelectorEventLoop, "ours": new_event_loop}
+user: ContextVar[str] = ContextVar("user", default="nobody")
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_no_request_of_a_connection_sees_the_context_of_one_before(loop):
+    found = []
+
+    async def app(scope, receive, send):
+        found.append(user.get())
+        user.set("the one before")
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
+            return
+        while (await receive()).get("more_body"):  # noqa: ASYNC110 - and nothing else
+            await asyncio.sleep(0)  # so much comes that reading pauses, and goes on in here
+        await answer(send)
+
+    async def ask():
+        async with Served(app) as served:
+            head = b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % LARGE
+            client = await served.connect(head + b"x" * LARGE)
+            for request in (GET % b"/", b"GET / HTTP/1.1\r\n" + HOST + HANDSHAKE + b"\r\n"):
+                await client.reader.readuntil(b"\r\n\r\nok")
+                client.writer.write(request)
+            await client.rest()
+
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        runner.run(ask())
+    assert found == ["nobody"] * 3
+
+
+async def test_a_drain_closes_idle_connections_and_waits_for_nothing(app):
+    async with Served(app) as served:
+        idle = await served.connect(GET % b"/")
+        await idle.reader.readuntil(b"ok /")
+        assert await served.connections.finish(5)
+        assert await idle.rest() == b""

@@ -234,3 +234,23 @@ async def test_a_request_that_ends_already_is_not_ended_again():
         await request
     assert tidied
     assert not sent
+
+
+async def test_an_error_with_one_late_request_leaves_none_without_its_504(monkeypatch):
+    def fail(*_: object, **__: object) -> None:
+        monkeypatch.undo()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("servekit.layers.deadline.log.warning", fail)
+    errors: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+
+    async def slow(_scope, _receive, _send):
+        await asyncio.sleep(10)
+
+    app = DeadlineMiddleware(slow, **SOON)
+    async with asyncio.timeout(5):
+        answers = await asyncio.gather(*(call(app) for _ in range(3)))
+        answers.append(await call(app))
+    assert [answer.status for answer in answers] == [504] * 4
+    assert [type(error["exception"]) for error in errors] == [ZeroDivisionError]

@@ -5,6 +5,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from structlog.testing import capture_logs
 
+from servekit import background
 from servekit.monitors.memory_monitor import MemoryMonitor
 from servekit.testing import patience
 
@@ -61,3 +62,21 @@ async def test_proportional_memory_is_read_at_most_every_10_seconds(monkeypatch)
     generate_latest(registry)
     assert len(reads) <= 2
     assert reads
+
+
+async def test_a_record_that_fails_is_not_the_last(monkeypatch):
+    monkeypatch.setattr(background, "AGAIN_SECONDS", 0.01)
+    monitor = MemoryMonitor(registry=CollectorRegistry(), log_seconds=0.01)
+    tries = []
+
+    def fail() -> None:
+        tries.append(1)
+        if len(tries) < 3:
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(monitor, "log_memory", fail)
+    with capture_logs() as logs:
+        async with monitor, asyncio.timeout(patience(5)):
+            while len(tries) < 3:  # noqa: ASYNC110 - called in a thread, which gives no event
+                await asyncio.sleep(0.01)
+    assert [record["event"] for record in logs] == ["background_task_failed"] * 2

@@ -3,6 +3,7 @@
 Quickly, as many a test starts one: what takes long to import is imported where it is used.
 """
 
+import atexit
 import os
 import signal
 import sys
@@ -94,3 +95,11 @@ def mark():
 
 def marked():
     return os.environ.get("OFFLOAD_MARK"), "sqlite3" in sys.modules
+
+
+def flags():
+    return [sys.flags.optimize, sys._xoptions.get("faulthandler"), sys.warnoptions]
+
+
+def note_exit(path):
+    atexit.register(Path(path).write_text, "ended in order")

@@ -23,9 +23,10 @@ class Service:
     """The process, its log so far, and its two ports."""
 
     def __init__(
-        self, program: str = "echo", *, environment=None, within=(), **config: Any
+        self, program: str = "echo", *, environment=None, within=(), flags=(), **config: Any
     ) -> None:
         self.within = within
+        self.flags = flags
         self.config = {"program": f"{PROGRAMS}.{program}:program", "workers": 2, **config}
         self.environment = environment or {}
         self.log: list[dict[str, Any]] = []
@@ -36,7 +37,7 @@ class Service:
         with contextlib.ExitStack() as stack:
             group = stack.enter_context(process_group())
             self.process = await asyncio.create_subprocess_exec(
-                *(*self.within, sys.executable, "-m", "tests.processes.serve"),
+                *(*self.within, sys.executable, *self.flags, "-m", "tests.processes.serve"),
                 json.dumps(self.config),
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,

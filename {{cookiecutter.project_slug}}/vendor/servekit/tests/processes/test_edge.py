@@ -2,6 +2,7 @@ import asyncio
 import json
 import socket
 import time
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
@@ -68,6 +69,7 @@ async def test_a_malformed_or_ambiguous_request_is_answered_400_and_closed(servi
         assert headers["content-type"] == "application/problem+json"
         assert headers["connection"] == "close"
         assert headers["x-content-type-options"] == "nosniff"
+        assert parsedate_to_datetime(headers["date"])
         assert json.loads(body)["status"] == 400
         assert await connection.closed() == b""
 

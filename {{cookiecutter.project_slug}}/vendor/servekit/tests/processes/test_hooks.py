@@ -1,6 +1,9 @@
 import asyncio
+import re
 import signal
 import urllib.request
+
+import pytest
 
 from tests.processes.running import Service, alive, eventually
 
@@ -8,11 +11,17 @@ from tests.processes.running import Service, alive, eventually
 class Hooked(Service):
     """A service whose workers write down each call of a hook."""
 
-    def __init__(self, folder, **environment):
+    def __init__(self, folder, *, start_method="fork", limits=(), **environment):
         self.file = folder / "hooks"
         self.file.touch()
         environment = {"HOOKS_FILE": str(self.file), **environment}
-        super().__init__("hooked", environment=environment, idle_seconds=0.1)
+        super().__init__(
+            "hooked",
+            environment=environment,
+            idle_seconds=0.1,
+            start_method=start_method,
+            limits=dict(limits),
+        )
 
     def calls(self, pid: int) -> list[str]:
         """Return what a worker's hooks were called with, in order."""
@@ -56,7 +65,7 @@ async def test_scaling_down_calls_the_hooks_of_the_worker_that_goes(tmp_path):
 
 
 async def test_a_hook_that_raises_is_logged_and_stops_nothing(tmp_path):
-    async with Hooked(tmp_path, HOOKS_RAISE="1") as service:
+    async with Hooked(tmp_path, HOOKS_RAISE="drain leave") as service:
         await service.started()
         pids = await service.pids()
         async with service.connection() as connection:
@@ -70,6 +79,33 @@ async def test_a_hook_that_raises_is_logged_and_stops_nothing(tmp_path):
         assert len(failures) == 4
         assert sum("drain stop failed" in failure for failure in failures) == 2
         assert sum("leave failed" in failure for failure in failures) == 2
+
+
+async def test_the_last_hook_is_called_however_a_worker_ends(tmp_path):
+    broken = tmp_path / "broken"
+    broken.touch()
+    async with Hooked(tmp_path, BROKEN_FILE=str(broken)) as service:
+        assert await service.exit_code() == 1
+        lines = [line.split(" ", 1)[1] for line in service.file.read_text().splitlines()]
+        assert sorted(lines) == ["enter 0", "enter 1", "leave", "leave"]
+    endless = Hooked(tmp_path, SHUTDOWN_SECONDS="60", limits={"close_seconds": 0.5})
+    async with endless as service:
+        await service.started()
+        pids = await service.pids()
+        service.process.send_signal(signal.SIGTERM)
+        await service.exit_code()
+        assert len(service.events("shutdown_timed_out")) == 2
+        assert all(service.calls(pid)[1:] == ["drain stop", "leave"] for pid in pids)
+
+
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+async def test_a_hook_that_fails_a_start_is_its_reason(tmp_path, start_method):
+    async with Hooked(tmp_path, start_method=start_method, HOOKS_RAISE="enter") as service:
+        assert await service.exit_code() == 1
+        [told] = service.events("start_failed")
+        assert re.fullmatch(r"RuntimeError: enter \d failed \(.*hooked\.py:\d+\)", told["reason"])
+        assert "in note" in told["trace"]
+        assert not service.other_output
 
 
 async def test_what_a_process_for_computation_logs_is_in_the_services_log(start_service, tmp_path):

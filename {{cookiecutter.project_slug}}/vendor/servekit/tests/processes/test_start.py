@@ -3,6 +3,8 @@ import os
 import re
 import signal
 
+import pytest
+
 from tests.processes.running import Service, alive, children, eventually
 
 
@@ -63,3 +65,25 @@ async def test_a_stop_while_the_code_is_loaded_leaves_nothing_behind(tmp_path):
         service.process.send_signal(signal.SIGTERM)
         assert await service.exit_code() == 0
         assert not alive(zygote)
+
+
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+async def test_workers_run_under_the_flags_of_python_that_the_service_was_started_with(
+    start_method,
+):
+    flags = ["-O", "-X", "faulthandler", "-W", "ignore::UserWarning"]
+    async with Service(flags=flags, start_method=start_method) as starting:
+        service = await starting.started()
+        async with service.connection() as connection:
+            assert await connection.get("/flags") == "1 True ['ignore::UserWarning']"
+
+
+async def test_a_reason_of_megabytes_is_told_up_to_a_bound(tmp_path):
+    file = tmp_path / "version"
+    for version in ("verbose", "unloadable verbose"):
+        file.write_text(version)
+        async with Service("versioned", environment={"VERSION_FILE": str(file)}) as service:
+            assert await service.exit_code() == 1
+            [told] = service.events("start_failed")
+            assert "RuntimeError: this version" in told["reason"][:200]
+            assert 2**15 < len(told["reason"]) < 2**17

@@ -1,11 +1,21 @@
 """What a reload reads again, and how long it waits."""
 
+import sys
+from typing import Any
+
 from structlog.testing import capture_logs
 
 from servekit import Settings
 from servekit.configuration.environment import load_settings
 from servekit.start import launch
-from servekit.start.launch import RELOAD_DRAIN_SECONDS, Doubts, renewed, supervisor_config
+from servekit.start.launch import (
+    IDLE_SECONDS,
+    RELOAD_DRAIN_SECONDS,
+    Doubts,
+    renewed,
+    supervisor_config,
+)
+from servekit.supervisor.program import SupervisorConfig
 
 LOG_FORM = "info", "auto"
 
@@ -61,3 +71,29 @@ def test_a_redis_that_is_named_while_an_embedded_one_runs_needs_a_restart(tmp_pa
         renewed(settings, config, Doubts(LOG_FORM))
     [said] = [log["settings"] for log in logs if log["event"] == "restart_needed"]
     assert said == ["REDIS_URL"]
+
+
+def test_at_a_terminal_in_development_nobody_is_killed_at_a_breakpoint(monkeypatch):
+    def config(**settings: Any) -> SupervisorConfig:
+        return supervisor_config(Settings(**settings), "a:b", ())
+
+    assert (config().hang_seconds, config().start_seconds) == (10, 60)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    assert (config().hang_seconds, config().start_seconds) == (0, 3600)
+    assert config(worker_start_seconds=5).start_seconds == 5
+    production = config(
+        environment="production",
+        secret_key="x" * 40,
+        redis_url="redis://h",
+        allowed_hosts=["a.example"],
+    )
+    assert (production.hang_seconds, production.start_seconds) == (10, 60)
+
+
+def test_a_save_replaces_one_worker_at_once(monkeypatch):
+    monkeypatch.setattr(launch, "usable_cpus", lambda: 12)
+    config = supervisor_config(Settings(), "a:b", (), reload=True)
+    assert (config.workers, config.idle_seconds) == (1, 0)
+    assert supervisor_config(Settings(workers=3), "a:b", (), reload=True).workers == 3
+    config = supervisor_config(Settings(), "a:b", ())
+    assert (config.workers, config.idle_seconds) == (12, IDLE_SECONDS)

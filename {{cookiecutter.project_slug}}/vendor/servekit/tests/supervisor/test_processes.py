@@ -5,14 +5,17 @@ import errno
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 from unittest.mock import Mock
 
 import pytest
+from structlog.testing import capture_logs
 
 from servekit.supervisor import events
 from servekit.supervisor.channel import encode
-from servekit.supervisor.launch import StartError
+from servekit.supervisor.launch import ChildSpawner, StartError
 from servekit.supervisor.processes import Processes
 from servekit.supervisor.program import SupervisorConfig
 from servekit.testing import patience
@@ -184,3 +187,33 @@ class FakeSignals:
 
     def signal(self, *_):
         pass
+
+
+MALFORMED = ['{"status": 3}', "[]", "3", "nonsense", '{"event": "exited"}', "\\xff"]
+SAYING = """
+import os, socket, sys, time
+control = socket.socket(fileno=int(sys.argv[1]))
+control.sendall(b'{"event": "loaded", "pid": %d}\\n' % os.getpid() + sys.argv[2].encode() + b"\\n")
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("line", MALFORMED)
+async def test_a_zygote_that_is_not_understood_is_ended_and_its_code_loaded_anew(
+    processes, monkeypatch, line
+):
+    processes, told = processes
+
+    def start(_self, _module, fds, **_):
+        command = [sys.executable, "-c", SAYING, str(fds[0]), line]
+        return subprocess.Popen(command, pass_fds=fds)
+
+    monkeypatch.setattr(ChildSpawner, "start", start)
+    with capture_logs() as logs:
+        processes.carry_out(events.Load(1))
+        assert await told.until(events.LauncherLost) == events.LauncherLost(1)
+        async with asyncio.timeout(patience(5)):
+            while processes.reaper._waiting:
+                processes.reaper.reap()
+                await asyncio.sleep(0.01)
+    assert "zygote_not_understood" in [record["event"] for record in logs]

@@ -39,7 +39,11 @@ class AdminError(Exception):
 
 
 class NobodyAnswersError(AdminError):
-    """There is no service at the address."""
+    """No service answers at the address; `gone` says that none is there, and not just no answer."""
+
+    def __init__(self, reason: str, *, gone: bool = False) -> None:
+        super().__init__(reason)
+        self.gone = gone
 
 
 class AdminClient:
@@ -122,7 +126,7 @@ class AdminClient:
             while line := response.readline():
                 yield json.loads(line)
         except OSError as error:
-            raise NobodyAnswersError(self._silence(error)) from None
+            raise self._silence(error) from None
         except (http.client.HTTPException, ValueError):
             raise AdminError(f"what answers at {self.address} is no admin port") from None
         finally:
@@ -149,7 +153,7 @@ class AdminClient:
             response = connection.getresponse()
             status, answer = response.status, response.read()
         except OSError as error:
-            raise NobodyAnswersError(self._silence(error)) from None
+            raise self._silence(error) from None
         except http.client.HTTPException:
             raise AdminError(f"what answers at {self.address} is no admin port") from None
         finally:
@@ -158,10 +162,13 @@ class AdminClient:
             raise AdminError(self._refusal(path, status, answer))
         return answer
 
-    def _silence(self, error: OSError) -> str:
+    def _silence(self, error: OSError) -> NobodyAnswersError:
         """Return that nobody answers, and what may be wrong, in a line."""
         doubt = "is the service running, and are ADMIN_HOST and ADMIN_PORT its own?"
-        return f"nothing answers at {self.address}: {error} ({doubt})"
+        gone = isinstance(error, (ConnectionRefusedError, FileNotFoundError))
+        return NobodyAnswersError(
+            f"nothing answers at {self.address}: {error} ({doubt})", gone=gone
+        )
 
     def _refusal(self, path: str, status: int, answer: bytes) -> str:
         """Return what an answer that is none says, in a line."""

@@ -6,7 +6,7 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-from servekit.admin.client import AdminClient, AdminError, table
+from servekit.admin.client import AdminClient, AdminError, NobodyAnswersError, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,14 +64,16 @@ class Operator:
         return self._until(done, f"ready: {count}", f"{count} workers are not ready", ready)
 
     def stop(self) -> str:
-        """Have the service drain and end, until nothing answers any more."""
+        """Have the service drain and end, until nobody is there any more."""
         self._client.stop()
 
         def done() -> bool:
             try:
                 self._client.workers()
+            except NobodyAnswersError as error:
+                return error.gone
             except AdminError:
-                return True
+                return False  # it answers badly, but it does
             return False
 
         return self._until(done, "stopped", "it has not ended")

@@ -1,5 +1,6 @@
 """The settings of every service: variable, default, unit and reason; a service adds its own."""
 
+import sys
 from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
@@ -94,17 +95,14 @@ class Settings(BaseSettings):
     workers: int = Field(default=0, ge=0, le=512)
     """Worker processes; 0 means one for every CPU that affinity and the cgroup quota allow."""
 
-    worker_start_method: Literal["fork", "spawn"] = "fork"
-    """`fork` shares the imported application's memory; `spawn` where forking is unsafe (macOS)."""
+    worker_start_method: Literal["fork", "spawn"] = "spawn" if sys.platform == "darwin" else "fork"
+    """`fork` shares the application's memory; `spawn`, macOS' default, where forking is unsafe."""
 
     worker_start_seconds: float = Field(default=60, gt=0, le=3600)
-    """Time a new worker has to become ready, warm cache included, before it is replaced."""
+    """Time a new worker has to become ready; at a terminal in development an hour, unless set."""
 
     worker_hang_seconds: float = Field(default=10, ge=0, le=3600)
-    """Silence of a worker's event loop after which its stacks are dumped and it is replaced.
-
-    0 switches that off, as a debugger in the worker or a terminal in development does.
-    """
+    """Silence of its loop after which a worker is replaced; not in development at a terminal."""
 
     worker_recycle_requests: int = Field(default=0, ge=0, le=MOST)
     """Requests after which a worker is replaced, with 10 % jitter; a net under slow leaks."""

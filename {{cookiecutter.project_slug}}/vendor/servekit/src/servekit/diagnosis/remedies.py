@@ -177,7 +177,7 @@ FIXES = {
     ),
     "offload_full": (
         "Raise OFFLOAD_THREADS to calls a second times seconds a call, per worker, if they wait;\n"
-        "OFFLOAD_PROCESSES up to the CPUs, if they compute."
+        "OFFLOAD_PROCESSES up to the CPUs, if they compute; a pool of your own has its `size=`."
     ),
     "uneven_workers": (
         "Let clients or the proxy open more connections, and close them after a while: a worker\n"

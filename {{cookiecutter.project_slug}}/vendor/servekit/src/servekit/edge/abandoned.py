@@ -17,6 +17,8 @@ from servekit.foreign.uvicorn import HttpToolsProtocol, RequestResponseCycle
 from servekit.hang_up import HUNG_UP, READS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from servekit.edge.cycle import CheckedCycle
 
 HALF_CLOSED_SECONDS = 1.0
@@ -38,15 +40,16 @@ class AbandonedReads(HttpToolsProtocol):
         super().connection_made(transport)
         self._context = contextvars.copy_context()
 
+    def in_own_context(self, function: Callable[[], None]) -> None:
+        """Call in the context of the connection: that of a request before may be around us."""
+        self._context.copy().run(function)
+
     def start_request(self, cycle: RequestResponseCycle, app: Any) -> None:
-        task = self.loop.create_task(cycle.run_asgi(app))
+        """Start a request, in the connection's context as well."""
+        task = self.loop.create_task(cycle.run_asgi(app), context=self._context.copy())
         self._running = (cycle, task)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
-
-    def start_next(self, cycle: RequestResponseCycle, app: Any) -> None:
-        """Start what waited for the request before, in whose context this is called."""
-        self._context.copy().run(self.start_request, cycle, app)
 
     @property
     def answering(self) -> bool:

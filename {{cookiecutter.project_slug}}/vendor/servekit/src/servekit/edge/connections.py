@@ -132,5 +132,6 @@ def _has_unread_data(connection: HttpProtocol) -> bool:
         contextlib.suppress(OSError, ValueError),
         socket.fromfd(handle.fileno(), handle.family, handle.type) as copy,
     ):
-        return bool(copy.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        copy.setblocking(False)
+        return bool(copy.recv(1, socket.MSG_PEEK))
     return False

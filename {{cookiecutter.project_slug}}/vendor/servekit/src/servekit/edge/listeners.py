@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import errno
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,7 @@ class Listener:
         self._limit = limit
         self._open_connections = open_connections
         self._loop = asyncio.get_running_loop()
+        self._context = contextvars.copy_context()
         self._opening = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._resume_timer: asyncio.TimerHandle | None = None
@@ -95,7 +97,8 @@ class Listener:
     def _resume_accepting(self) -> None:
         self._resume_timer = None
         if self.accepting:
-            self._loop.add_reader(self._listener, self._readable)
+            # Not in that of the request that made room: every new connection would have it.
+            self._context.run(self._loop.add_reader, self._listener, self._readable)
 
     def _pause_accepting(self) -> None:
         self._loop.remove_reader(self._listener)

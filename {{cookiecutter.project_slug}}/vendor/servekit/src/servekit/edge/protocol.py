@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import unquote
 
 import httptools
@@ -12,6 +11,7 @@ import httptools
 from servekit.edge import refusals
 from servekit.edge.addresses import plain
 from servekit.edge.cycle import ResponseTransport
+from servekit.edge.hosts import host_of_target, is_host, replace_host
 from servekit.edge.instant import INSTANT_LIMIT, answer_instantly
 from servekit.edge.limits import head_bytes
 from servekit.edge.refusals import Refusal, with_headers
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from servekit.edge.options import ProtocolOptions
     from servekit.foreign.uvicorn import ServerState
 
-VALID_HOST = re.compile(rb"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(:[0-9]{0,5})?")
-KNOWN_HOSTS_LIMIT, PIPELINE_LIMIT, KNOWN_HOST_BYTES = 256, 64, 262  # a name of DNS and a port
+PIPELINE_LIMIT = 64
 
 log = get_logger()
 
@@ -51,16 +50,14 @@ class HttpProtocol(IgnoredUpgrades):
         listener: Listener,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self.options = options
-        self.limits = options.limits
+        self.options, self.limits = options, options.limits
         self.listener = listener
         self.timeouts = ConnectionTimeouts(self, options.limits)
         self.requests_begun = 0
         self.body_bytes = self.write_resumptions = self.unparsed_bytes = 0
         self.refusal_after: tuple[Refusal, int | None] | None = None
         self.instant_left = INSTANT_LIMIT
-        self._host_count = 0
-        self._host = b""
+        self._host, self._host_count = b"", 0
         self._failed_with: tuple[Refusal, int | None] = (refusals.MALFORMED, None)
 
     # What the transport calls
@@ -152,6 +149,10 @@ class HttpProtocol(IgnoredUpgrades):
 
     def _begin_request(self, version: str) -> None:
         """Complete the scope and start its task; a WebSocket handshake is uvicorn's matter."""
+        if self.url[:1] != b"/" and (host := host_of_target(self.url)) is not None:
+            self._host = host
+            self._check_host()
+            replace_host(self.headers, host)
         scope: Any = self.scope
         scope["method"] = self.parser.get_method().decode("ascii")
         if version != "1.1":
@@ -165,7 +166,10 @@ class HttpProtocol(IgnoredUpgrades):
             self.ignoring_upgrade = scope["method"] != "CONNECT"
         target = httptools.parse_url(self.url)
         raw_path = target.path or b"/"  # of `http://host?query` too
-        path = raw_path.decode("ascii")
+        try:
+            path = raw_path.decode("ascii")
+        except UnicodeDecodeError:
+            self._fail(refusals.MALFORMED)
         scope["path"] = unquote(path) if "%" in path else path
         scope["raw_path"] = raw_path
         scope["query_string"] = target.query or b""
@@ -213,7 +217,7 @@ class HttpProtocol(IgnoredUpgrades):
             return
         self.flow.resume_reading()
         if self.pipeline:
-            self.start_next(*self.pipeline.pop())
+            self.start_request(*self.pipeline.pop())
         elif self.refusal_after:
             self.refuse(*self.refusal_after)
         elif self.half_closed:
@@ -243,7 +247,7 @@ class HttpProtocol(IgnoredUpgrades):
             if self.cycle.response_started:
                 self.transport.close()
                 return
-        more = self.options.headers_for(self.headers or ())
+        more = [*self.server_state.default_headers, *self.options.headers_for(self.headers or ())]
         self.transport.write(with_headers(self.options.refusals.answer(refusal, size), more))
         self.linger()
 
@@ -254,13 +258,13 @@ class HttpProtocol(IgnoredUpgrades):
             self.transport.write_eof()
         self.flow.resume_reading()
 
-    def _fail(self, refusal: Refusal, size: int | None = None) -> None:
+    def _fail(self, refusal: Refusal, size: int | None = None) -> NoReturn:
         """Stop the parser from inside one of its callbacks."""
         self._failed_with = refusal, size
         raise httptools.HttpParserError
 
     def _refuse_unparsed(self, error: httptools.HttpParserError) -> None:
-        cause, wrong = error.__context__, (ValueError, httptools.HttpParserError)
+        cause, wrong = error.__context__, httptools.HttpParserError
         if isinstance(error, httptools.HttpParserCallbackError) and not isinstance(cause, wrong):
             log.error("connection_failed", exc_info=cause)
             self._failed_with = refusals.FAULT, None
@@ -278,12 +282,8 @@ class HttpProtocol(IgnoredUpgrades):
             self._fail(refusals.BAD_VERSION)
 
     def _check_host(self) -> None:
-        if not VALID_HOST.fullmatch(self._host):
+        if not is_host(self._host, self.options.known_hosts):
             self._fail(refusals.BAD_HOST)
-        if len(self._host) <= KNOWN_HOST_BYTES:
-            if len(self.options.known_hosts) >= KNOWN_HOSTS_LIMIT:
-                self.options.known_hosts.clear()
-            self.options.known_hosts.add(self._host)
 
     def _upgrade(self, data: bytes, error: httptools.HttpParserUpgrade) -> bytes:
         if self.ignoring_upgrade:
@@ -292,7 +292,7 @@ class HttpProtocol(IgnoredUpgrades):
             except httptools.HttpParserError as wrong:
                 self._refuse_unparsed(wrong)
         elif asks_for_websocket(self):
-            self.handle_websocket_upgrade()
+            self.in_own_context(self.handle_websocket_upgrade)
             self.listener.connection_closed()
         elif self.cycle is not None:
             # The parser stops at any upgrade; the request itself is answered as if it had none.

@@ -14,35 +14,57 @@ if TYPE_CHECKING:
 
 
 class Refusal(NamedTuple):
-    """Why a connection refuses a request; `field` is the limit that `setting` sets."""
+    """Why a connection refuses a request, for the metric and in words.
+
+    `field` is the limit that `setting` sets.
+    """
 
     status: int
+    reason: str
     cause: str
     setting: str = ""
     field: str = ""
     unit: str = ""
 
 
-MALFORMED = Refusal(400, "the request is malformed")
-BAD_HOST = Refusal(400, "Host is missing, repeated or malformed")
-BAD_VERSION = Refusal(400, "the request is not HTTP/1.1, nor well-formed HTTP/1.0")
-TOO_MANY_AHEAD = Refusal(400, "too many requests were sent ahead of their answers")
+MALFORMED = Refusal(400, "malformed", "the request is malformed")
+BAD_HOST = Refusal(400, "host", "Host is missing, repeated or malformed")
+BAD_VERSION = Refusal(400, "version", "the request is not HTTP/1.1, nor well-formed HTTP/1.0")
+TOO_MANY_AHEAD = Refusal(400, "pipeline", "too many requests were sent ahead of their answers")
 BAD_HANDSHAKE = Refusal(
-    400, "a WebSocket handshake has no body, and is not sent ahead of another request's answer"
+    400,
+    "handshake",
+    "a WebSocket handshake has no body, and is not sent ahead of another request's answer",
 )
 SLOW_HEAD = Refusal(
-    408, "the head did not come in time", "TIMEOUT_HEADER_SECONDS", "header_seconds", "seconds"
+    408,
+    "slow_head",
+    "the head did not come in time",
+    "TIMEOUT_HEADER_SECONDS",
+    "header_seconds",
+    "seconds",
 )
 SLOW_BODY = Refusal(
-    408, "the body stopped coming", "TIMEOUT_BODY_SECONDS", "body_seconds", "seconds"
+    408, "slow_body", "the body stopped coming", "TIMEOUT_BODY_SECONDS", "body_seconds", "seconds"
 )
 CROWDED_OUT = Refusal(
-    408, "others waited for its connection", "LIMIT_CONNECTIONS", "connections", "connections"
+    408,
+    "crowded_out",
+    "others waited for its connection",
+    "LIMIT_CONNECTIONS",
+    "connections",
+    "connections",
 )
-LONG_TARGET = Refusal(414, "the target is too long", "LIMIT_URI_BYTES", "uri_bytes", "bytes")
-LARGE_HEAD = Refusal(431, "the head is too large", "LIMIT_HEADER_BYTES", "header_bytes", "bytes")
-MANY_FIELDS = Refusal(431, "too many fields", "LIMIT_HEADER_COUNT", "header_count", "fields")
-FAULT = Refusal(500, "reading the request failed: a fault of ours")
+LONG_TARGET = Refusal(
+    414, "long_target", "the target is too long", "LIMIT_URI_BYTES", "uri_bytes", "bytes"
+)
+LARGE_HEAD = Refusal(
+    431, "large_head", "the head is too large", "LIMIT_HEADER_BYTES", "header_bytes", "bytes"
+)
+MANY_FIELDS = Refusal(
+    431, "many_fields", "too many fields", "LIMIT_HEADER_COUNT", "header_count", "fields"
+)
+FAULT = Refusal(500, "fault", "reading the request failed: a fault of ours")
 
 REFUSALS = (
     *(MALFORMED, BAD_HOST, BAD_VERSION, TOO_MANY_AHEAD, BAD_HANDSHAKE, SLOW_HEAD),
@@ -56,7 +78,7 @@ class Refusals:
     def __init__(
         self,
         headers: Sequence[tuple[bytes, bytes]],
-        count: Callable[[int], None] = lambda _: None,
+        count: Callable[[int, str], None] = lambda *_: None,
         limits: ConnectionLimits | None = None,
     ) -> None:
         limits = limits or ConnectionLimits()
@@ -67,7 +89,7 @@ class Refusals:
 
     def answer(self, refusal: Refusal, size: int | None = None) -> bytes:
         """Return a whole answer, up to the date; the caller gives it. `size` is what came."""
-        self._count(refusal.status)
+        self._count(refusal.status, refusal.reason)
         found = {"setting": refusal.setting, "limit": self._limits[refusal], "size": size}
         fields: dict[str, Any] = {name: each for name, each in found.items() if each}
         self._log.say(refusal.cause, status=refusal.status, **fields)

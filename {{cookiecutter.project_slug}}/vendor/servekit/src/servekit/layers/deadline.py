@@ -88,10 +88,16 @@ class TimedRequest(Deadline):
     def expire(self, usual_seconds: float) -> None:
         """Cancel the handler and answer in its place."""
         members, limit = about(self.scope), round(self.at - self.began, 3)
-        own = limit != usual_seconds
+        own, route = limit != usual_seconds, route_template(self.scope)
+        detail = f"The answer did not begin within {limit:g} seconds."
+        headers = late_cookies(self.scope)
+        sending = send_problem(self.send, 504, detail=detail, headers=headers, **members)
+        self.answer = self.task.get_loop().create_task(sending)
+        self.task.cancel(LATE)
+        self.lift()  # what tidies up, and tasks that outlive the request, have their own limits
         log.warning(
             "request_deadline_exceeded",
-            route=route_template(self.scope),
+            route=route,
             seconds=round(monotonic() - self.began, 3),
             cause="the answer did not begin in time",
             setting="deadline() of the route" if own else "TIMEOUT_REQUEST_SECONDS",
@@ -99,12 +105,6 @@ class TimedRequest(Deadline):
             limit=limit,
             request_id=members["request_id"],
         )
-        detail = f"The answer did not begin within {limit:g} seconds."
-        headers = late_cookies(self.scope)
-        sending = send_problem(self.send, 504, detail=detail, headers=headers, **members)
-        self.answer = self.task.get_loop().create_task(sending)
-        self.task.cancel(LATE)
-        self.lift()  # what tidies up, and tasks that outlive the request, have their own limits
 
 
 class Watch:
@@ -128,14 +128,16 @@ class Watch:
     def look(self, loop: asyncio.AbstractEventLoop) -> None:
         """Expire what is late; stop when nothing is waiting."""
         now = monotonic()
-        for request in [request for request in self.running if request.at <= now]:
-            self.running.discard(request)
-            if not request.task.cancelling():  # else it is ended already, and tidies up
-                request.expire(self.seconds)
-        if self.running:
-            self.schedule(loop)
-        elif self.loop is loop:
-            self.loop = None
+        try:
+            for request in [request for request in self.running if request.at <= now]:
+                self.running.discard(request)
+                if not request.task.cancelling():  # else it is ended already, and tidies up
+                    request.expire(self.seconds)
+        finally:  # whatever fails with one, the others are looked at
+            if self.running:
+                self.schedule(loop)
+            elif self.loop is loop:
+                self.loop = None
 
 
 def deadline(seconds: float) -> Callable[[], Awaitable[None]]:

@@ -37,7 +37,7 @@ class RequestMetrics(Collector):
     def __init__(self) -> None:
         self.active = 0
         self.total = 0
-        self.refused: Counter[int] = Counter()
+        self.refused: Counter[tuple[int, str]] = Counter()
         self.series: dict[tuple[str, str, int], Series] = {}
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -51,9 +51,9 @@ class RequestMetrics(Collector):
         series.buckets[bisect_left(BOUNDS, seconds)] += 1
         series.seconds += seconds
 
-    def count_refusal(self, status: int) -> None:
+    def count_refusal(self, status: int, reason: str) -> None:
         """Count a request that its connection refused: no layer has seen it."""
-        self.refused[status] += 1
+        self.refused[status, reason] += 1
 
     def by_duration(self) -> dict[str, int]:
         """Return how many requests there were, by the upper bound of their time."""
@@ -85,8 +85,8 @@ class RequestMetrics(Collector):
         refused = CounterMetricFamily(
             "http_server_refused_requests",
             "Requests that could not be read or came too slowly, refused before any layer.",
-            labels=("status",),
+            labels=("status", "reason"),
         )
-        for status, count in sorted(self.refused.items()):
-            refused.add_metric((str(status),), count)
+        for (status, reason), count in sorted(self.refused.items()):
+            refused.add_metric((str(status), reason), count)
         yield refused

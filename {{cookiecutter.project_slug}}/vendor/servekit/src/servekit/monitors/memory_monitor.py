@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import sys
 import time
@@ -15,6 +14,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from servekit.background import Background
 from servekit.event_log import get_logger
 from servekit.process_memory import pss_bytes, rss_bytes
 
@@ -36,13 +36,13 @@ class MemoryMonitor(Collector):
         self._log_seconds = log_seconds
         self._clock = clock
         self._pss = (0, -PSS_SECONDS)
-        self._task: asyncio.Task[None] | None = None
+        self._background = Background()
         registry.register(self)
         ProcessCollector(registry=registry)
 
     async def __aenter__(self) -> Self:
         if self._log_seconds > 0:
-            self._task = asyncio.create_task(self._log_for_ever(), name="memory-monitor")
+            self._background.keep(self._log_for_ever)
         return self
 
     async def __aexit__(
@@ -51,10 +51,7 @@ class MemoryMonitor(Collector):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await self._background.cancel()
 
     async def _log_for_ever(self) -> None:
         while True:

@@ -13,12 +13,15 @@ from collections.abc import Callable
 from typing import Any, Self, cast
 
 from servekit import signals
+from servekit.interpreter import own_flags
 from servekit.offload.errors import OffloadCrashed, RemoteTraceback
 from servekit.offload.frames import FrameReader, Outcome, unpack
 
 START_SECONDS = 30.0
 REAP_SECONDS = 1.0
 REAP_PAUSE_SECONDS = 0.002
+DEAF = {"-E", "-I"}
+"""Flags under which Python would not hear of its path."""
 
 
 class OffloadProcess(asyncio.Protocol):
@@ -56,6 +59,11 @@ class OffloadProcess(asyncio.Protocol):
         channel.setblocking(False)
         loop = asyncio.get_running_loop()
         self._transport, _ = await loop.create_unix_connection(lambda: self, sock=channel)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a call runs, or something of its start."""
+        return self._answer is not None and not self._answer.done()
 
     @property
     def pid(self) -> int:
@@ -157,7 +165,9 @@ async def _spawned(channel: socket.socket) -> subprocess.Popen[bytes]:
 def _spawn(channel: socket.socket) -> subprocess.Popen[bytes]:
     # -P with our own path: the worker imports what we can import, and nothing from its folder.
     path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)  # noqa: PTH100 - text
-    command = [sys.executable, "-P", "-m", "servekit.offload.worker", str(channel.fileno())]
+    flags = [flag for flag in own_flags() if flag not in DEAF]
+    program = ("-P", "-m", "servekit.offload.worker", str(channel.fileno()))
+    command = [sys.executable, *flags, *program]
     with channel, signals.held():  # until it can ignore them
         return subprocess.Popen(
             command,

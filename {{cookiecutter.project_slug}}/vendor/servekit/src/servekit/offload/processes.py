@@ -98,7 +98,8 @@ class Processes:
         for task in unfinished:
             task.cancel()
         await asyncio.gather(*unfinished, return_exceptions=True)
-        await asyncio.gather(*(process.end(kill=True) for process in list(self._processes)))
+        ends = [process.end(kill=process.busy) for process in self._processes]
+        await asyncio.gather(*ends)
         await asyncio.gather(*self._ends, return_exceptions=True)
 
     def _framed_startup(self) -> bytes:

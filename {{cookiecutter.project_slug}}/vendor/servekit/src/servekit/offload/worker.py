@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,7 @@ from servekit.offload.frames import (
 from servekit.parent import wait_for_other_end
 
 RECEIVE_BYTES = 1 << 18
+END_SECONDS = 0.5
 
 
 def main(fd: int) -> None:
@@ -135,6 +137,7 @@ def _rss_bytes() -> int:
 def _exit_when_closed(fd: int) -> None:
     # A parent that was killed must not leave a long computation behind.
     wait_for_other_end(fd)
+    time.sleep(END_SECONDS)  # one that waits for calls ends by itself, with its `atexit`
     end_children()
     os._exit(0)
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 PROGRAM = "servekit.start.program:load"
 """What workers run: a function of no arguments."""
 
+START_SECONDS_AT_TERMINAL = 3600.0
 IDLE_SECONDS = 1.0
 """Time that idle connections of a replaced worker stay."""
 
@@ -227,12 +228,13 @@ def supervisor_config(
     """
     drain_seconds = settings.timeout_drain_seconds
     at_terminal = not settings.production and sys.stdin is not None and sys.stdin.isatty()
+    patient = at_terminal and "worker_start_seconds" not in settings.model_fields_set
     return SupervisorConfig(
         program=program,
         arguments=arguments,
         workers=settings.workers or (1 if reload else usable_cpus()),
         start_method=settings.worker_start_method,
-        start_seconds=settings.worker_start_seconds,
+        start_seconds=START_SECONDS_AT_TERMINAL if patient else settings.worker_start_seconds,
         hang_seconds=0 if at_terminal else settings.worker_hang_seconds,
         rss_limits={
             "WORKER_RECYCLE_RSS_MIB": settings.worker_recycle_rss_mib * 2**20,

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
 
 from servekit.event_log import get_logger
+from servekit.interpreter import own_flags
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,11 +68,8 @@ class ChildSpawner:
     def start(self, module: str, fds: list[int], **details: object) -> subprocess.Popen[bytes]:
         """Start a Python module as a child that inherits the sockets and these descriptors."""
         environment = os.environ | {"SERVEKIT_BOOT": json.dumps(self._message | details)}
-        # As multiprocessing does: -X, -O and -W hold for workers too.
-        flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001
-        return subprocess.Popen(
-            [sys.executable, *flags, "-m", module], pass_fds=[*self._fds, *fds], env=environment
-        )
+        command = [sys.executable, *own_flags(), "-m", module]
+        return subprocess.Popen(command, pass_fds=[*self._fds, *fds], env=environment)
 
 
 class ZygoteLauncher:
@@ -176,8 +174,12 @@ class ZygoteLauncher:
                     self._on_exit(message["pid"], message["status"])
                 else:
                     replies.put_nowait(message)
-        except (OSError, ValueError) as error:
-            log.warning("zygote_not_understood", pid=self.pid, reason=str(error))
+        except OSError:
+            pass  # reset: it is dead
+        except Exception as error:  # noqa: BLE001 - nobody knows what such a zygote does
+            reason = f"{type(error).__name__}: {error}"
+            log.error("zygote_not_understood", pid=self.pid, reason=reason)  # noqa: TRY400 - the trace is ours, the fault is not
+            self._kill()
         finally:
             writer.close()
         log.warning("zygote_died", pid=self.pid)

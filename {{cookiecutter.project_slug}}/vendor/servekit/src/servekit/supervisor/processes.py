@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from typing import TYPE_CHECKING, Any
 
 from servekit.background import Background
@@ -17,7 +16,7 @@ from servekit.supervisor.launch import (
     StartError,
     ZygoteLauncher,
 )
-from servekit.supervisor.program import reason_of
+from servekit.supervisor.program import failure_of
 from servekit.supervisor.worker_process import CommandError, WorkerProcess
 
 if TYPE_CHECKING:
@@ -190,4 +189,4 @@ def told(error: Exception) -> tuple[str, str]:
     """Return why something failed in one line, and the trace."""
     if isinstance(error, StartError):
         return str(error), error.trace
-    return reason_of(error), "".join(traceback.format_exception(error))
+    return failure_of(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 Command = Callable[[dict[str, Any]], Awaitable[bytes]]
 Headers = Sequence[tuple[bytes, bytes]]
 Status = Callable[[], dict[str, float | int | None]]
+
+REASON_CHARACTERS_MAX = 2**16
+TRACE_CHARACTERS_MAX = 2**18
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +55,7 @@ class Program:
     """Called last in every worker, after the application's shutdown."""
     headers_for: Callable[[Headers], Headers] = lambda _request: ()
     """What those answers carry besides for the header fields of a request, as far as it came."""
-    count_refusal: Callable[[int], None] = lambda _status: None
+    count_refusal: Callable[[int, str], None] = lambda _status, _reason: None
     """Called with the status of each answer that a connection gives by itself."""
     instant: Instant = field(default_factory=NeverInstant)
     """What answers requests before the application sees them."""
@@ -126,8 +130,9 @@ class Assignment:
             limits=WorkerLimits(**boot["limits"]),
         )
 
-    def report_failure(self, reason: str, trace: str) -> None:
+    def report_failure(self, error: BaseException) -> None:
         """Tell the supervisor why this worker cannot start, before there is a loop."""
+        reason, trace = failure_of(error)
         with socket.socket(fileno=self.channel) as channel:
             channel.sendall(encode({"event": "failed", "reason": reason, "trace": trace}))
 
@@ -144,9 +149,16 @@ def load_program(import_string: str, arguments: Sequence[str] = ()) -> Program:
     return program
 
 
+def failure_of(error: BaseException) -> tuple[str, str]:
+    """Return why something failed, as people read it, and the end of the trace."""
+    trace = "".join(traceback.format_exception(error))
+    return reason_of(error), trace[-TRACE_CHARACTERS_MAX:]
+
+
 def reason_of(error: BaseException) -> str:
     """Return an error as people read it: its first line ends with where in own code it was."""
     text = (error.msg if isinstance(error, SyntaxError) else str(error)).strip() or "no message"
+    text = text[:REASON_CHARACTERS_MAX]  # a driver may quote megabytes
     if isinstance(error, SystemExit):
         return text
     place = place_of_error(error)

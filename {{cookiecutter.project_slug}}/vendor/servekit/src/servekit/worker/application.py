@@ -24,6 +24,7 @@ from servekit.foreign.uvicorn import (
     renew_default_headers,
 )
 from servekit.own_code import place_of_error
+from servekit.supervisor.program import REASON_CHARACTERS_MAX, TRACE_CHARACTERS_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,8 +63,9 @@ class StartFailedError(Exception):
     """The application's start-up failed; `trace` holds what it raised, `place` where."""
 
     def __init__(self, trace: str, place: str = "") -> None:
-        self.trace = trace.strip()
-        reason = first_line(self.trace) or "no message"
+        text = trace.strip()
+        self.trace = text[-TRACE_CHARACTERS_MAX:]
+        reason = first_line(text)[:REASON_CHARACTERS_MAX] or "no message"
         super().__init__(f"{reason} ({place})" if place else reason)
 
 

@@ -8,12 +8,11 @@ import signal
 import sys
 import threading
 import time
-import traceback
 
 from servekit import signals
 from servekit.children import end_at_once, end_children, end_within
 from servekit.parent import wait_for_other_end
-from servekit.supervisor.program import Assignment, load_program, reason_of
+from servekit.supervisor.program import Assignment, load_program
 from servekit.tuning import tune
 from servekit.worker.application import import_early
 from servekit.worker.worker import run_worker
@@ -35,7 +34,7 @@ def main() -> None:
         program = load_program(boot["program"], boot["arguments"])
         import_early(program.asgi)
     except BaseException as error:  # noqa: BLE001 - whatever stops the import is the reason to report
-        assignment.report_failure(reason_of(error), traceback.format_exc())
+        assignment.report_failure(error)
         end_within(ORPHAN_SECONDS)
         end_children()
         sys.exit(1)

@@ -10,8 +10,6 @@ import json
 import os
 import signal
 import socket
-import sys
-import traceback
 from typing import TYPE_CHECKING, Any
 
 from servekit import signals
@@ -30,7 +28,9 @@ from servekit.edge.timeouts import SWEEP_SECONDS
 from servekit.event_log import get_logger
 from servekit.foreign.uvicorn import RequestResponseCycle
 from servekit.foreign.versions import fast_ways
+from servekit.interpreter import has_debugger
 from servekit.supervisor.channel import Channel
+from servekit.supervisor.program import failure_of
 from servekit.worker.application import Application, StartFailedError, new_event_loop
 from servekit.worker.stacks import OLDEST, all_stacks, running_requests
 
@@ -53,12 +53,16 @@ def run_worker(program: Program, assignment: Assignment) -> int:
     faulthandler.register(signal.SIGUSR1, file=assignment.stacks, all_threads=True)
     signals.release()
     os.environ["WORKER_SLOT"] = str(assignment.slot)
-    program.enter_worker(assignment.slot)
-    if assignment.log_level:
-        program.set_log_level(assignment.log_level)
-    loop = new_event_loop()
-    asyncio.set_event_loop(loop)
     try:
+        try:
+            program.enter_worker(assignment.slot)
+            if assignment.log_level:
+                program.set_log_level(assignment.log_level)
+            loop = new_event_loop()
+        except BaseException as error:  # noqa: BLE001 - whatever a hook raises is the reason
+            assignment.report_failure(error)
+            return 1
+        asyncio.set_event_loop(loop)
         # The loop stays open: the process ends right after, and a stuck thread must not hold it.
         return loop.run_until_complete(Worker(program, assignment).run())
     finally:
@@ -104,6 +108,16 @@ class Worker:
 
     async def run(self) -> int:
         """Start, serve, drain, close; the exit code is 0 unless the application failed."""
+        try:
+            code, failed = await self._serve()
+        finally:
+            self._run_hook(self._program.leave_worker)
+        if failed is not None:
+            await self._report_failed_start(failed)  # the supervisor kills who says so
+        return code
+
+    async def _serve(self) -> tuple[int, BaseException | None]:
+        """Return the exit code, and why the start failed if it did."""
         self._loop = asyncio.get_running_loop()
         self._channel = await Channel.open(socket.socket(fileno=self._assignment.channel))
         self._drain_requested: asyncio.Future[dict[str, Any]] = self._loop.create_future()
@@ -116,11 +130,11 @@ class Worker:
         both: list[asyncio.Future[Any]] = [start, self._drain_requested]
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         if not start.done():
-            return 0
-        if start.exception() is not None:
-            return await self._report_failed_start(start.exception())
+            return 0, None
+        if (error := start.exception()) is not None:
+            return 1, error
         await self._drain(await self._drain_requested)
-        return await self._close()
+        return await self._close(), None
 
     async def _start(self) -> None:
         await self._application.start()
@@ -150,14 +164,12 @@ class Worker:
             listener=listener,
         )
 
-    async def _report_failed_start(self, error: BaseException | None) -> int:
-        reason = str(error) if isinstance(error, StartFailedError) else repr(error)
-        trace = "".join(traceback.format_exception(error))
+    async def _report_failed_start(self, error: BaseException) -> None:
+        reason, trace = failure_of(error)
         if isinstance(error, StartFailedError):
-            trace = error.trace
+            reason, trace = str(error), error.trace
         self._channel.send({"event": "failed", "reason": reason, "trace": trace})
         await self._channel.flush()
-        return 1
 
     # Every second, and every half
 
@@ -272,7 +284,6 @@ class Worker:
                 "shutdown_timed_out", seconds=self._limits.close_seconds
             )
             return 1
-        self._run_hook(self._program.leave_worker)
         log.info("worker_stopped", requests=self._connections.requests_total)
         await self._channel.flush()
         return 0
@@ -289,8 +300,3 @@ class Worker:
         oldest = self._connections.oldest(self._loop.time(), OLDEST)
         running = running_requests(oldest, self._application.state.tasks, self._program.route_of)
         return json.dumps({**self._program.vitals(), "running": running}).encode()
-
-
-def has_debugger() -> bool:
-    """Whether a debugger follows this process: its event loop may stand still for long."""
-    return sys.gettrace() is not None or "pydevd" in sys.modules

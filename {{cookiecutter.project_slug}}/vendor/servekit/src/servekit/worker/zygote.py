@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from servekit import signals
 from servekit.children import end_at_once, end_children, end_within
 from servekit.event_log import get_logger
-from servekit.supervisor.program import Assignment, Program, load_program, reason_of
+from servekit.interpreter import has_debugger
+from servekit.supervisor.program import Assignment, Program, failure_of, load_program
 from servekit.tuning import tune
 from servekit.worker.application import import_early
 from servekit.worker.shared_connections import open_sockets, refusal
-from servekit.worker.worker import has_debugger, run_worker
+from servekit.worker.worker import run_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +30,6 @@ ORPHAN_SECONDS = 3.0
 END_SECONDS = 3.0
 """For what the application's import left to do at the end, such as threads that never end."""
 
-TRACE_CHARACTERS_MAX = 2**18
 FDS_OF_A_WORKER = 2  # its control channel, and the pipe that takes its stacks
 
 log = get_logger()
@@ -47,8 +47,7 @@ def main() -> None:
         program = load_program(boot["program"], boot["arguments"])
         import_early(program.asgi)
     except BaseException as error:  # noqa: BLE001 - whatever stops the import is the reason to report
-        trace = traceback.format_exc()[-TRACE_CHARACTERS_MAX:]
-        give_up(control, reason_of(error), trace)
+        give_up(control, *failure_of(error))
     if threading.active_count() > 1:
         log.warning(
             "threads_before_fork", threads=[thread.name for thread in threading.enumerate()]

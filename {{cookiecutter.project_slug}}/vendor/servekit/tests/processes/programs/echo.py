@@ -3,6 +3,7 @@
 import asyncio
 import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -80,6 +81,7 @@ async def lifespan(receive, send):
     fail_while_broken()
     await send({"type": "lifespan.startup.complete"})
     await receive()
+    await asyncio.sleep(float(os.environ.get("SHUTDOWN_SECONDS", "0")))
     if "SHUTDOWN_FILE" in os.environ:
         note_end(Path(os.environ["SHUTDOWN_FILE"]))
     await send({"type": "lifespan.shutdown.complete"})
@@ -111,6 +113,10 @@ async def content(action, receive):
         return start_orphan()
     if action == "large":
         return b"x" * 50_000_000
+    if action == "flags":
+        return (
+            f"{sys.flags.optimize} {sys._xoptions.get('faulthandler')} {sys.warnoptions}".encode()
+        )
     return str(await body_size(receive) if action == "body" else os.getpid()).encode()
 
 

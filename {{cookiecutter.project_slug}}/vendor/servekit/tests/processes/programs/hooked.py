@@ -21,5 +21,5 @@ def program() -> Program:
 def note(text: str) -> None:
     with Path(os.environ["HOOKS_FILE"]).open("a") as lines:
         lines.write(f"{os.getpid()} {text}\n")
-    if "HOOKS_RAISE" in os.environ and not text.startswith("enter"):
+    if text.split(maxsplit=1)[0] in os.environ.get("HOOKS_RAISE", "").split():
         raise RuntimeError(f"{text} failed")

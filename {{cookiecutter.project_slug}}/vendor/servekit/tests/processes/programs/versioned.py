@@ -20,6 +20,8 @@ def program() -> Program:
             await receive()
             if VERSION == "broken":
                 raise RuntimeError("this version cannot start")
+            if VERSION == "verbose":
+                raise RuntimeError("this version cannot start" + "!" * 6 * 2**20)
             await send({"type": "lifespan.startup.complete"})
             await receive()
             await send({"type": "lifespan.shutdown.complete"})
@@ -32,6 +34,8 @@ def program() -> Program:
 
     if VERSION == "endless":
         time.sleep(60)
+    if VERSION == "unloadable verbose":
+        raise RuntimeError("this version cannot be loaded" + "!" * 6 * 2**20)
     if VERSION == "unloadable":
         raise RuntimeError("this version cannot be loaded")
     return Program(asgi=app, draining=draining)
