@@ -193,6 +193,10 @@ class Excluding(BaseModel):
     hidden: int = Field(default=1, exclude=True)
 
 
+class ExcludingSome(BaseModel):
+    hidden: int = Field(default=5, exclude_if=lambda value: value == 0)
+
+
 class Guarded(BaseModel):
     password: SecretStr | None = None
 
@@ -219,7 +223,10 @@ class Computed:
 
 LOSSY: dict[str, list[Any]] = {
     "asterisks": [SecretStr, SecretBytes, Guarded, list[Guarded], dict[str, SecretStr] | None],
-    "'hidden' is excluded": [Excluding, Tree, tuple[Excluding, ...]],
+    "'hidden' is excluded": [
+        *(Excluding, Tree, ExcludingSome),
+        tuple[Excluding, ...],
+    ],
     "not read back": [Starting],
     "cannot be cached": [Opaque, Cache, Iterator[int], Callable[[], int], type[int]],
 }

@@ -6,7 +6,7 @@ import httpx2
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, WebSocket
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import Mount
+from starlette.routing import Host, Mount
 from structlog.testing import capture_logs
 
 from servekit import Service, Settings, allow_cross_site
@@ -184,3 +184,25 @@ async def test_a_method_that_no_route_declares_is_answered_as_fastapi_does(
     headers = [("host", "localhost")]
     ours = await call(entrance(with_service(app())), path, method, headers=headers)
     assert ours.status == plain.status
+
+
+@pytest.mark.parametrize("rule", ["route", "CORS"])
+@pytest.mark.parametrize("at", ["mount", "host", "host in a mount"])
+async def test_what_lets_other_sites_in_counts_wherever_its_application_is_put(
+    with_service, rule, at
+):
+    inner, app = FastAPI(), FastAPI()
+    if rule == "CORS":
+        inner.add_middleware(CORSMiddleware, allow_origins=[APP], allow_credentials=True)
+    rules = [Depends(allow_cross_site(APP))] if rule == "route" else []
+
+    @inner.post("/write", dependencies=rules)
+    async def write() -> str:
+        return "written"
+
+    place = Mount("/in", inner) if at == "mount" else Host("localhost", inner)
+    app.router.routes.append(Mount("/in", routes=[place]) if at == "host in a mount" else place)
+    path = "/write" if at == "host" else "/in/write"
+    service = with_service(app)
+    assert (await post(service, path)).text == '"written"'
+    assert (await post(service, path, origin=EVIL)).status_code == 403

@@ -103,3 +103,8 @@ def flags():
 
 def note_exit(path):
     atexit.register(Path(path).write_text, "ended in order")
+
+
+def fail_later(seconds, text):
+    time.sleep(seconds)
+    raise KeyError(text)

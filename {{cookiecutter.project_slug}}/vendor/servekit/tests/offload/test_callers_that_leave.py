@@ -7,6 +7,7 @@ import signal
 
 import pytest
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from servekit.offload.kill_budget import KillBudget
 from servekit.offload.processes import Processes
@@ -114,3 +115,19 @@ async def test_a_pool_closes_in_the_middle_of_work_that_nobody_waits_for(tmp_pat
         first = await left.leave(tmp_path / "pid", jobs.touch_then_spin, 60)
     assert gone(first)
     assert left.pool.busy == 0
+
+
+async def test_an_error_that_nobody_waits_for_is_a_record():
+    async with Left() as left:
+        with capture_logs() as lines:
+            call = asyncio.create_task(left.pool.run(jobs.fail_later, 0.2, "late"))
+            await asyncio.sleep(0.05)
+            call.cancel()
+            async with asyncio.timeout(patience(5)):
+                while not lines:  # noqa: ASYNC110 - another process gives no event
+                    await asyncio.sleep(0.01)
+        assert await left.pool.run(jobs.add, 1, 2) == 3
+    [line] = lines
+    assert line["event"] == "abandoned_process_failed"
+    assert isinstance(line["exc_info"], KeyError)
+    assert "in fail_later" in str(line["exc_info"].__cause__)

@@ -7,6 +7,8 @@ import time
 
 import pytest
 from prometheus_client import CollectorRegistry
+from structlog.contextvars import bound_contextvars, merge_contextvars
+from structlog.testing import capture_logs
 
 from servekit.offload.capacity import QUEUE_MIN
 from servekit.offload.errors import OffloadError, OffloadRejected, OffloadTimeout
@@ -160,3 +162,22 @@ async def test_the_deadline_of_the_request_limits_the_call():
             await threads.run(stop.wait, 10)
         assert time.monotonic() - started < patience(2)
         stop.set()
+
+
+async def test_an_error_that_nobody_waits_for_is_a_record_of_its_request():
+    error = ValueError("late")
+
+    def fail() -> None:
+        time.sleep(0.1)
+        raise error
+
+    async with Threads(registry=CollectorRegistry()) as threads:
+        with capture_logs(processors=[merge_contextvars]) as lines:
+            with bound_contextvars(request_id="r1"), pytest.raises(OffloadTimeout):
+                await threads.run(fail, timeout_seconds=0.02)
+            async with asyncio.timeout(patience(5)):
+                while not lines:  # noqa: ASYNC110 - a thread gives no event
+                    await asyncio.sleep(0.01)
+    [line] = lines
+    assert (line["event"], line["exc_info"]) == ("abandoned_thread_failed", error)
+    assert line["request_id"] == "r1"

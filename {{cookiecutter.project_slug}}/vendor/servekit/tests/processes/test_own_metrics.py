@@ -3,8 +3,11 @@
 import urllib.request
 
 import httpx2
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from structlog.testing import capture_logs
 
+from servekit.start.program import AllMetrics
 from servekit.testing import patience
 from tests.supervisor.test_exposition import check
 
@@ -62,3 +65,17 @@ def test_a_counter_of_a_module_is_counted_over_all_workers(start_service, tmp_pa
     assert sum(value for value, _ in made.values()) == asked
     assert {own for _, own in made.values()} == {"own"}
     assert set(made) == {"0", "1"}
+
+
+def test_a_metric_that_has_a_name_of_ours_is_told_once():
+    own = CollectorRegistry()
+    Counter("servekit_told", "Ours.", registry=own).inc()
+    theirs = Counter("servekit_told", "A user's.", registry=REGISTRY)
+    try:
+        with capture_logs() as logs:
+            for _ in range(3):
+                text = generate_latest(AllMetrics(own)).decode()
+    finally:
+        REGISTRY.unregister(theirs)
+    assert "# HELP servekit_told_total Ours.\n" in text
+    assert [(log["event"], log["metric"]) for log in logs] == [("metric_hidden", "servekit_told")]

@@ -1,17 +1,22 @@
 """Middleware of the application's own runs for every request, and sees it as it came."""
 
 import asyncio
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any
+from typing import Annotated, Any, cast
 
+import opentelemetry.baggage
+import opentelemetry.context
+import opentelemetry.trace
 import pytest
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import Cookie, Depends, FastAPI, Request, Response
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.sessions import SessionMiddleware
 from structlog.testing import capture_logs
 
 from servekit import Service
 from servekit.cache import cache_response
+from servekit.response_cache.boundary import FOR_LOGS, span_alone
 from servekit.sessions import SessionDep
 from servekit.sessions.layer import load_session
 from tests.response_cache.around import KEPT, AccessLog, client_of, is_hit, not_cached
@@ -122,6 +127,63 @@ async def test_a_context_variable_that_a_middleware_sets_is_in_no_key(app: FastA
     assert [entry["reason"] for entry in not_cached(logs)] == [
         "The context variable 'tenant', which a middleware sets, is not in its key"
     ]
+
+
+def of(name: str, **options: Any) -> ContextVar[Any]:
+    return ContextVar(name, **options)
+
+
+def baggage(user: str) -> object:
+    return opentelemetry.baggage.set_baggage("user", user)
+
+
+OF_USERS: dict[str, tuple[ContextVar[Any], Callable[[str], object], Callable[[Any], object]]] = {
+    **{
+        name: (of(name, default=""), str, str)
+        for name in ("user", "current_context", *sorted(FOR_LOGS))
+    },
+    "request_id without default": (of("request_id"), str, str),
+    "structlog's": (of("structlog_user", default=...), str, str),
+    "OpenTelemetry's": (
+        of("current_context", default=opentelemetry.context.Context()),
+        baggage,
+        lambda context: opentelemetry.baggage.get_baggage("user", context),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OF_USERS)
+async def test_no_page_says_what_a_context_variable_held_for_another(app: FastAPI, name: str):
+    variable, write, read = OF_USERS[name]
+
+    @app.middleware("http")
+    async def set_user(request: Request, call_next: Any) -> Any:
+        variable.set(write(request.headers["x-user"]))
+        return await call_next(request)
+
+    @app.get("/page", dependencies=[KEPT])
+    async def page() -> str:
+        return f"page of {read(variable.get())}"
+
+    async with client_of(app) as client:
+        for user in ("alice", "bob", "alice"):
+            # In a context of its own, as servers have it.
+            asked = client.get("/page", headers={"x-user": user})
+            answer = await asyncio.create_task(asked)
+            assert "page of" in answer.text
+            assert not {"alice", "bob"} - {user} & set(answer.text.strip('"').split())
+    kept = name in FOR_LOGS or name.endswith("'s")
+    assert is_hit(answer) is kept
+
+
+async def test_a_run_for_all_keeps_the_span_that_it_belongs_to():
+    span = opentelemetry.trace.NonRecordingSpan(
+        opentelemetry.trace.SpanContext(1, 2, is_remote=False)
+    )
+    context = opentelemetry.trace.set_span_in_context(span, cast("Any", baggage("alice")))
+    alone = span_alone(context)
+    assert opentelemetry.trace.get_current_span(alone) is span
+    assert opentelemetry.baggage.get_all(alone) == {}
 
 
 async def test_a_dependency_of_all_routes_may_read_more_than_the_key_and_nothing_is_kept(settings):
@@ -247,3 +309,28 @@ async def test_what_a_route_leaves_in_the_state_a_middleware_finds_when_it_ran(a
             assert (await client.get("/page")).json() == 3
 
     assert found == [3, None]
+
+
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("vary", ["cookie of its own", "vary="])
+@pytest.mark.parametrize("first", [True, False])
+async def test_the_length_of_a_page_that_depends_on_cookies_tells_other_sites_nothing(
+    app: FastAPI, own, vary, first
+):
+    """BREACH: a guess in the URL stands beside what the cookie stands for."""
+    if own:
+        app.add_middleware(CORSMiddleware, allow_origins=["https://a.test"])
+    kept = cache_response(ttl_seconds=60, vary=("cookie",) if vary == "vary=" else ())
+
+    @app.get("/page", dependencies=[Depends(kept)])
+    async def page(q: str, user: Annotated[str, Cookie()] = "") -> str:
+        return f"{q} {user}" * 500
+
+    async with client_of(app) as client:
+        asked = {"cookie": "user=secret", "accept-encoding": "gzip"}
+        sites = ["cross-site", "same-origin"]
+        for site in sites if first else reversed(sites):
+            headers = asked | {"sec-fetch-site": site}
+            answer = await client.get("/page?q=sec", headers=headers)
+            if site == "cross-site":
+                assert "content-encoding" not in answer.headers

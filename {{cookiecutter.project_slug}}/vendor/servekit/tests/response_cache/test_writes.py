@@ -9,6 +9,7 @@ from fastapi import Depends, FastAPI, HTTPException, Response
 
 from servekit.layers.deadline import DeadlineMiddleware, deadline
 from servekit.layers.errors import ErrorsMiddleware
+from servekit.layers.root_path import RootPathMiddleware
 from servekit.response_cache.layer import cache_response
 from tests.asgi import call
 from tests.response_cache.origin import caching, is_hit, worker
@@ -190,3 +191,41 @@ async def test_all_spellings_of_a_path_end_together(redis_url, kind, spellings, 
             texts = [(await client.get(f"{prefix}/p/{other}")).json() for other in spellings]
             assert texts == ["new"] * len(spellings)
             await client.cache.delete_pattern("http:*")
+
+
+PREFIXES = ["", "/shop", "/other"]
+
+
+@pytest.mark.parametrize("mounted", [False, True])
+async def test_a_write_ends_the_pages_that_were_read_behind_any_prefix(redis_url, mounted):
+    app = inner = FastAPI()
+    stored = ["old"]
+
+    @inner.get("/p/{key}", dependencies=[Depends(cache_response(ttl_seconds=60))])
+    async def page(key: int) -> str:
+        return f"{stored[0]} {key}"
+
+    @inner.put("/p/{key}")
+    async def write(key: int) -> None: ...
+
+    if mounted:
+        app = FastAPI()
+        app.mount("/in", inner)
+    path = "/in/p/7" if mounted else "/p/7"
+    async with caching(redis_url, app) as (layer, _):
+        front = RootPathMiddleware(layer, hops=1)
+
+        async def ask(prefix: str, method: str = "GET") -> bytes:
+            headers = [("x-forwarded-prefix", prefix)] if prefix else []
+            answer = await call(front, path, method=method, headers=headers)
+            assert answer.status == 200
+            return answer.body
+
+        for writer in PREFIXES:
+            stored[0] = "old"
+            assert {await ask(prefix) for prefix in PREFIXES} == {b'"old 7"'}
+            stored[0] = "new"
+            await ask(writer, "PUT")
+            assert {await ask(prefix) for prefix in PREFIXES} == {b'"new 7"'}
+            stored[0] = "old"
+            await ask("", "PUT")

@@ -10,6 +10,9 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import PlainTextResponse
 from hypothesis import HealthCheck, given, settings as hypothesis_settings, strategies as st
 from starlette.applications import Starlette
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import BaseRoute, Host, Mount, Route, Router
 
 from servekit import Service, Settings, critical
@@ -129,6 +132,9 @@ def with_limits() -> FastAPI:
             max_body_size=2 * LIMIT,
         )
     )
+    app.mount("/wrapped", CORSMiddleware(GZipMiddleware(inner)))
+    app.mount("/wrapping", GZipMiddleware(RequestBodyLimitMiddleware(inner, 2 * LIMIT)))
+    app.routes.append(Host("wrapped.test", CORSMiddleware(inner)))
     return app
 
 
@@ -144,13 +150,19 @@ def with_limits() -> FastAPI:
         ("PUT", "/inner/router/plain", 2 * LIMIT),
         ("PUT", "/mount/plain", LIMIT),
         ("PUT", "/limiting/plain", 2 * LIMIT),
+        ("PUT", "/wrapped/own", 2 * LIMIT),
+        ("PATCH", "/wrapped/own", LIMIT),
+        ("PUT", "/wrapped/limited/plain", 2 * LIMIT),
+        ("PUT", "/wrapping/plain", 2 * LIMIT),
+        ("PUT", "http://wrapped.test/limited/plain", 2 * LIMIT),
     ],
 )
 async def test_a_limit_of_bodies_holds_where_it_is_given_and_the_services_elsewhere(
     method, path, limit
 ):
     app = with_limits()
-    new_service(limit_body_bytes=LIMIT).install(app)
+    hosts = ["localhost", "wrapped.test"]
+    new_service(limit_body_bytes=LIMIT, allowed_hosts=hosts).install(app)
     async with client(app) as ask:
         for size, status in ((limit, 200), (limit + 1, 413)):
             answer = await ask.request(method, path, content=b"x" * size)

@@ -159,6 +159,8 @@ def _own_losses(schema: Mapping[str, Any]) -> Iterator[str]:
     for name, field in (*named, *((each.get("name"), each) for each in _dicts(fields))):
         if field.get("serialization_exclude") is True:
             yield f"its field {name!r} is excluded from what is written"
+        if field.get("serialization_exclude_if") is not None:
+            yield f"its field {name!r} is excluded from what is written if exclude_if says so"
         if field.get("init_only") or field.get("init") is False:
             yield f"its field {name!r} is not read back: it is written by __init__ alone"
     function = schema.get("function")

@@ -21,3 +21,11 @@ def length_tells(scope: Scope, start: Message) -> bool:
     if b"cookie" not in vary:
         return False
     return header_value(scope["headers"], b"sec-fetch-site") not in OWN_PAGES
+
+
+def is_kept_by_cookies(scope: Scope) -> bool:
+    """Return whether an answer is made for a cache further out that has cookies in its key.
+
+    That says `Vary: Cookie` itself, and gives the same to whoever made the browser ask.
+    """
+    return "route" in scope and b"cookie" in getattr(scope["route"], "vary", ())

@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette_compress import CompressMiddleware, add_compress_type
 
-from servekit.layers.breach import length_tells
+from servekit.layers.breach import is_kept_by_cookies, length_tells
 from servekit.layers.http_headers import Headers, header_value, replace_header
 
 MORE_TYPES = ("application/problem+json", "text/csv", "application/jsonl", "application/x-ndjson")
@@ -43,7 +43,7 @@ class CompressionMiddleware:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or is_kept_by_cookies(scope):
             await self.app(scope, receive, send)
             return
         encode: Send | None = None

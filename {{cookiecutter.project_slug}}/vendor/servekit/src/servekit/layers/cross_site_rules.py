@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import Mount
+from starlette.routing import Host, Mount
 from starlette.types import Scope
 
 from servekit.routing.routes import Entry, Routes, read_routes
@@ -73,7 +73,7 @@ class CrossSiteRules:
             if entry is None:
                 return
             yield entry
-            if not isinstance(entry.route, Mount):
+            if not isinstance(entry.route, Mount | Host):
                 return
             scope = {**scope, **entry.matches(scope)[1]}
             app = entry.route.app

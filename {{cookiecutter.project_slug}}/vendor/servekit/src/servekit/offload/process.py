@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, Self, cast
 
 from servekit import signals
+from servekit.event_log import get_logger
 from servekit.interpreter import own_flags
 from servekit.offload.errors import OffloadCrashed, RemoteTraceback
 from servekit.offload.frames import FrameReader, Outcome, unpack
@@ -22,6 +23,8 @@ REAP_SECONDS = 1.0
 REAP_PAUSE_SECONDS = 0.002
 DEAF = {"-E", "-I"}
 """Flags under which Python would not hear of its path."""
+
+log = get_logger()
 
 
 class OffloadProcess(asyncio.Protocol):
@@ -83,7 +86,7 @@ class OffloadProcess(asyncio.Protocol):
         return outcome.value
 
     async def finish(self, seconds: float) -> None:
-        """Wait for the end of a call whose caller is gone, and drop what came of it.
+        """Wait for the end of a call whose caller is gone; an error that it raised is logged.
 
         Raises:
             TimeoutError: It takes longer.
@@ -91,7 +94,10 @@ class OffloadProcess(asyncio.Protocol):
         """
         if self._answer is not None:
             async with asyncio.timeout(seconds):
-                await self._answer
+                outcome: Outcome = unpack(await self._answer)
+            if outcome.error is not None:
+                outcome.error.__cause__ = RemoteTraceback(outcome.trace)
+                log.error("abandoned_process_failed", exc_info=outcome.error)
 
     async def end(self, *, kill: bool) -> None:
         """End the process, at once if `kill`, else when it sees its socket closed; reap it."""

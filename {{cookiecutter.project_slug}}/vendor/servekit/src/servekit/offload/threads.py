@@ -15,6 +15,7 @@ from typing import Any, Self, TypeVar, TypeVarTuple
 from prometheus_client import CollectorRegistry
 
 from servekit.context import NotOpen
+from servekit.event_log import get_logger
 from servekit.offload.capacity import PoolCapacity
 from servekit.offload.errors import OffloadError, OffloadTimeout
 from servekit.offload.metrics import OffloadMetrics
@@ -25,6 +26,8 @@ T = TypeVar("T")
 Args = TypeVarTuple("Args")
 
 CLOSE_SECONDS = 0.5
+
+log = get_logger()
 
 
 class Threads:
@@ -166,13 +169,18 @@ class _Call:
             substitute = OffloadError(f"The function raised {type(error).__name__}.")
             substitute.__cause__ = error
             error = substitute
+        seconds = time.monotonic() - started
         with contextlib.suppress(RuntimeError):  # the loop is closed, the call long abandoned
-            self._loop.call_soon_threadsafe(self._end, result, error, time.monotonic() - started)
+            self._loop.call_soon_threadsafe(
+                self._end, result, error, seconds, context=self._context
+            )
 
     def _end(self, result: Any, error: BaseException | None, seconds: float) -> None:
         self._release(seconds)
-        if self.future.done():
-            return  # abandoned
+        if self.future.done():  # abandoned
+            if error is not None:
+                log.error("abandoned_thread_failed", exc_info=error)
+            return
         if error is None:
             self.future.set_result(result)
         else:

@@ -7,7 +7,8 @@ route is in no key: the cache knows it by what there was before.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextvars import Context, copy_context
+from contextlib import suppress
+from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.httpsredirect import HTTPSRedirectMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import Scope
+from structlog.contextvars import STRUCTLOG_KEY_PREFIX
 
 BOUNDARY_KEY = "servekit.boundary"
 LETS_EVERYBODY_IN = (
@@ -32,10 +34,9 @@ OF_PAGE = frozenset(
 )
 """Keys of a scope that may change on the way to a route: by the page, not by who asks."""
 
-FOR_LOGS = frozenset({"correlation_id", "request_id", "trace_id", "span_id", "current_context"})
-"""Context variables that say which request this is, for logs and traces, and not who asks."""
+FOR_LOGS = frozenset({"correlation_id", "request_id", "trace_id", "span_id"})
+"""Context variables that say which request this is, for logs: a run for all has none of them."""
 OF_RUNTIME = frozenset({"decimal_context", "current_async_library_cvar"})
-FOR_LOGS |= OF_RUNTIME
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +62,50 @@ class Boundary:
         return {key: value for key, value in self.state.items() if state.get(key, self) is value}
 
     def changed_variable(self) -> str | None:
-        """Return the name of a context variable that was set since, if any was.
+        """Return the name of a context variable that was set since and cannot be hidden, if any.
 
         Nobody is heard who reads one, so that a route may have is enough.
         """
-        before = self.context
-        for variable, value in copy_context().items():
-            if before.get(variable, before) is not value and shapes_answers(variable.name):
+        for variable, value in self._changed():
+            try:
+                self._shared(variable, value)
+            except LookupError:
                 return variable.name
         return None
 
+    def hide_variables(self) -> None:
+        """Let what runs in this context, for all, see what was there before middleware set more."""
+        for variable, value in self._changed():
+            with suppress(LookupError):  # not where this is called
+                variable.set(self._shared(variable, value))
 
-def shapes_answers(variable: str) -> bool:
-    """Return whether a context variable may be read for what an answer says."""
-    return variable not in FOR_LOGS and not variable.startswith("structlog_")
+    def _changed(self) -> list[tuple[ContextVar[Any], Any]]:
+        before = self.context
+        return [
+            (variable, value)
+            for variable, value in copy_context().items()
+            if before.get(variable, before) is not value and variable.name not in OF_RUNTIME
+        ]
+
+    def _shared(self, variable: ContextVar[Any], value: Any) -> Any:
+        """Return what a run for all may see of a variable.
+
+        Raises:
+            LookupError: It may shape answers, or there is no value that says nothing.
+        """
+        if type(value).__module__.startswith("opentelemetry."):
+            return span_alone(value)
+        is_structlogs = variable.name.startswith(STRUCTLOG_KEY_PREFIX)
+        if not is_structlogs and variable.name not in FOR_LOGS:
+            raise LookupError
+        if variable in self.context:
+            return self.context[variable]
+        return ... if is_structlogs else Context().run(variable.get)  # the default
+
+
+def span_alone(context: Any) -> Any:
+    """Return a context of OpenTelemetry's with its span, and without baggage and the like."""
+    from opentelemetry import trace  # it is there: the context is its
+    from opentelemetry.context import Context as OpenTelemetryContext
+
+    return trace.set_span_in_context(trace.get_current_span(context), OpenTelemetryContext())

@@ -171,6 +171,8 @@ class Exchange:
         return self._judge(capture)
 
     async def _call(self, scope: Scope, capture: Capture) -> None:
+        if (boundary := self.scope.get(BOUNDARY_KEY)) is not None:
+            boundary.hide_variables()  # in the context of this task
         await self.app(scope, NoBody(), capture)
 
     def _judge(self, capture: Capture) -> StoredResponse:

@@ -56,18 +56,23 @@ class CacheableRoute:
         return getattr(self.entry.route, name)
 
     def place(self, scope: Scope) -> tuple[str, dict[str, str]]:
-        """Return the request's path and its parameters, in one spelling: `/p/07` is `/p/7`."""
+        """Return the request's path and its parameters, in one spelling: `/p/07` is `/p/7`.
+
+        Behind whichever prefix it was asked for: a write ends the pages of all.
+        """
+        entered = scope.get("app_root_path", scope.get("root_path", ""))
         for mount in self.outer:
             scope = {**scope, **mount.matches(scope)[1]}
         rest = route_path(scope)
+        mounted_at = scope.get("root_path", "").removeprefix(entered)
         match = self.entry.regex.match(rest) if self.entry.regex is not None else None
         if match is None:
-            return scope["path"], {}
+            return mounted_at + rest, {}
         params = {name: self._spelled(name, text) for name, text in match.groupdict().items()}
         path = self.entry.template
         for name, text in params.items():
             path = path.replace(f"{{{name}}}", text)
-        return f"{scope.get('root_path', '')}{path}", params
+        return mounted_at + path, params
 
     def _spelled(self, name: str, text: str) -> str:
         value = self.entry.convertors[name].convert(text)

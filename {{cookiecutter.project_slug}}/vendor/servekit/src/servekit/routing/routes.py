@@ -203,7 +203,7 @@ def no_match(_: str) -> None:
 
 
 def read_routes(app: Starlette | Mount | Host) -> Routes:
-    """Return the routes of an application, or of what is mounted, by public means."""
+    """Return the routes of an application, or of what has routes, by public means."""
     return Routes(
         Entry(context.original_route, context, context.matches)
         for context in iter_route_contexts(app.routes)
@@ -218,24 +218,37 @@ def mounted_routes(route: BaseRoute) -> Callable[[], Routes] | None:
 
     def read() -> Routes:
         nonlocal table, seen
-        if (now := list(route.routes or ())) != seen:
-            table, seen = read_routes(route), now
+        mounted = mounted_application(route)
+        if (now := list(getattr(mounted, "routes", None) or ())) != seen:
+            table, seen = read_routes(mounted), now
         return table
 
     return read
 
 
 def mounted_application(route: Any) -> Any:
-    """Return what a mount or a host holds, without the middleware of the mount."""
-    return getattr(route, "_base_app", route.app)
+    """Return what a mount or a host holds, without what was put around that, if it can be seen."""
+    *_, innermost = wrappers(route)
+    return innermost
+
+
+def wrappers(route: Any) -> Iterator[Any]:
+    """Yield what is mounted, from the outermost middleware to what has routes."""
+    inner = route.app
+    while inner is not None:
+        yield inner
+        inner = None if hasattr(inner, "routes") else getattr(inner, "app", None)
 
 
 def limits_bodies(route: BaseRoute) -> bool:
     """Return whether a mount, or the application that it holds, limits bodies itself."""
     if not isinstance(route, Mount | Host):
         return False
-    limited = isinstance(route.app, RequestBodyLimitMiddleware)
-    return limited or getattr(mounted_application(route), "max_body_size", None) is not None
+    return any(
+        isinstance(each, RequestBodyLimitMiddleware)
+        or getattr(each, "max_body_size", None) is not None
+        for each in wrappers(route)
+    )
 
 
 def route_path(scope: Scope) -> str:

@@ -117,6 +117,12 @@ def reseed() -> None:
         generators.seed()
 
 
+OF_THE_PROCESS = ("process_", "python_")
+"""What prometheus_client's default registry measures by itself, as ours does."""
+HIDDEN: set[str] = set()
+"""Metrics of the code's own that were told to have a name of ours."""
+
+
 class AllMetrics:
     """The service's metrics, and those that its code made as usual; a name of ours is ours."""
 
@@ -131,6 +137,9 @@ class AllMetrics:
         for family in REGISTRY.collect():
             if family.name not in names:
                 yield family
+            elif not family.name.startswith(OF_THE_PROCESS) and family.name not in HIDDEN:
+                HIDDEN.add(family.name)
+                log.warning("metric_hidden", metric=family.name)
 
 
 def call_each(hooks: Iterable[Callable[..., None]], *arguments: str) -> None:

@@ -112,7 +112,7 @@ class Worker:
             code, failed = await self._serve()
         finally:
             self._run_hook(self._program.leave_worker)
-        if failed is not None:
+        if failed:
             await self._report_failed_start(failed)  # the supervisor kills who says so
         return code
 
@@ -280,9 +280,7 @@ class Worker:
             async with asyncio.timeout(self._limits.close_seconds):
                 await self._application.stop()
         except TimeoutError:
-            log.error(  # noqa: TRY400 - a trace of our own waiting tells nothing
-                "shutdown_timed_out", seconds=self._limits.close_seconds
-            )
+            log.error("shutdown_timed_out", seconds=self._limits.close_seconds)  # noqa: TRY400 - ours
             return 1
         log.info("worker_stopped", requests=self._connections.requests_total)
         await self._channel.flush()
