@@ -1,6 +1,7 @@
 """What compose starts is confined, waits for its stores, and is reached by this machine only."""
 
 import os
+import re
 import subprocess
 
 import pytest
@@ -136,6 +137,8 @@ OF_THE_CONTAINER = {
     "DATABASE_URL": "postgresql://service@postgres:5432/service",
     "GRACE_PERIOD_SECONDS": 35,
 }
+FILES = {f"{name}_FILE" for name in ("SECRET_KEY", "REDIS_URL", "DATABASE_URL", "ADMIN_TOKEN")}
+"""What a developer's file may name, of his machine; a name beside its file is refused."""
 
 
 def test_settings_of_ones_own_reach_the_container_from_a_file_that_may_be_missing(services):
@@ -150,7 +153,12 @@ def test_what_a_developer_has_in_the_file_changes_nothing_that_the_container_dec
     merged = file | services["service"]["environment"]
     assert {name: merged[name] for name in OF_THE_CONTAINER} == OF_THE_CONTAINER
     assert merged["GREETING"] == merged["RATES_URL"] == "of the developer"
+    secrets = [name for name in services["service"]["environment"] if f"{name}_FILE" in FILES]
+    assert len(secrets) == len(FILES)
     for name, value in services["service"]["environment"].items():
+        if name in FILES:
+            assert value == ""
+            continue
         assert value == OF_THE_CONTAINER.get(name, value)
         assert name in OF_THE_CONTAINER or str(value).startswith("${")
     page = (project / "docs" / "deployment.md").read_text()
@@ -186,7 +194,7 @@ def up(project, tmp_path):
         done = make(project, "up", PATH=f"{tmp_path}:{os.environ['PATH']}", **variables)
         assert done.returncode == 0, done.stderr
         lines = dotenv.read_text().splitlines() if dotenv.exists() else []
-        given = dict(line.split("=", 1) for line in lines)
+        given = dict(line.split("=", 1) for line in lines if "=" in line)
         return said.read_text().splitlines()[0].partition("|")[0], given
 
     yield up
@@ -202,6 +210,41 @@ def test_secrets_are_added_to_what_stands_in_the_file(up):
     assert up(SECRET_KEY="of the shell")[1] == {}
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("export SECRET_KEY=kept", " SECRET_KEY = kept", "SECRET_KEY='kept' # of the team"),
+        *("SECRET_KEY=\nSECRET_KEY=kept", 'export  SECRET_KEY="kept"'),
+    ],
+)
+def test_a_secret_that_stands_in_the_file_in_any_dialect_is_kept(project, up, line):
+    up(f"{line}\n")
+    assert (project / ".env").read_text() == f"{line}\n"
+
+
+def test_a_secret_that_stands_in_a_file_of_its_own_is_taken_from_there(project, up, tmp_path):
+    (tmp_path / "key").write_text("k" * 40)
+    line = f"SECRET_KEY_FILE={tmp_path / 'key'}\n"
+    up(line)
+    assert (project / ".env").read_text() == line
+
+
+@pytest.mark.parametrize(
+    ("text", "hops"),
+    [
+        ("export COMPOSE_PROFILES=caddy\n", "1"),
+        ("COMPOSE_PROFILES=caddy # a front\n", "1"),
+        ("COMPOSE_PROFILES=grafana, caddy\n", "1"),
+        ("COMPOSE_PROFILES=caddy\nexport TRUSTED_PROXY_HOPS=2\n", ""),
+        ("COMPOSE_PROFILES=caddy\nTRUSTED_PROXY_HOPS = 2\n", ""),
+        ("# COMPOSE_PROFILES=caddy\n", ""),
+        ("NO_COMPOSE_PROFILES=caddy\n", ""),
+    ],
+)
+def test_a_profile_that_stands_in_the_file_in_any_dialect_counts(up, text, hops):
+    assert up(f"SECRET_KEY=kept\n{text}")[0] == hops
+
+
 @pytest.mark.parametrize("where", ["shell", "file"])
 def test_profiles_count_wherever_they_are_chosen(up, where):
     def chosen(profiles: str, text: str = "") -> tuple[str, dict[str, str]]:
@@ -213,3 +256,14 @@ def test_profiles_count_wherever_they_are_chosen(up, where):
     assert (hops, len(given["ADMIN_TOKEN"])) == ("1", 64)
     assert chosen("prometheus")[0] == ""
     assert chosen("caddy", "TRUSTED_PROXY_HOPS=2\n")[0] == ""  # compose reads it there
+
+
+def test_what_compose_reads_from_the_file_is_no_unknown_setting(project):
+    text = (project / "compose.yaml").read_text()
+    names = set(re.findall(r"\$\{([A-Z_]+)", text))
+    source = (project / "src" / "service" / "settings.py").read_text()
+    [others] = re.findall(r"of_others\b.*frozenset\(\{(.*)\}\)", source)
+    of_images = {name for name in names if name.startswith("POSTGRES_")}
+    assert names - settings_defaults(project).keys() - of_images == {
+        name.strip('" ') for name in others.split(",")
+    }

@@ -53,8 +53,8 @@ MAY_IMPORT = {
     "diagnosis": {"admin", "notation", "own_code", "syntax"},
     "start": {
         "admin", "configuration", "console", "cpus", "diagnosis", "edge", "import_string",
-        "background", "install", "layers", "logs", "monitors", "notation", "own_code", "redis",
-        "routing", "service", "sql", "supervisor",
+        "background", "errors", "install", "layers", "logs", "monitors", "notation", "own_code",
+        "redis", "routing", "service", "sql", "supervisor",
     },
     "testing": {
         "configuration", "cpus", "log_lines", "logs", "redis", "service", "sessions", "sql",

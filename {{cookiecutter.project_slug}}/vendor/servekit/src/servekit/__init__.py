@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from servekit.layers.cross_site_rules import allow_cross_site as allow_cross_site
     from servekit.layers.deadline import deadline as deadline
     from servekit.notation.database_url import DatabaseUrl as DatabaseUrl
+    from servekit.notation.http_url import BaseUrl as BaseUrl
     from servekit.resilience.deadlines import remaining as remaining
     from servekit.service import Service as Service
     from servekit.start.entry import main as main
@@ -33,6 +34,7 @@ __version__ = "0.1.0"
 
 # Where each name lives: imported when it is asked for, as a supervisor needs few of them.
 HOMES = {
+    "BaseUrl": "notation.http_url",
     "DatabaseUrl": "notation.database_url",
     "Service": "service",
     "ServiceDep": "dependencies",
@@ -53,6 +55,7 @@ HOMES = {
 }
 
 __all__ = [
+    "BaseUrl",
     "DatabaseUrl",
     "Service",
     "ServiceDep",

@@ -19,6 +19,9 @@ class WorkerBusy(raw.ConnectionError):
     """The call waited too long in this worker, while Redis answered others: no fault of Redis."""
 
 
+OF_A_CLUSTER = (raw.AskError, raw.MovedError, raw.ClusterCrossSlotError)
+"""What a Redis Cluster says to a client that takes it for one server."""
+
 UNAVAILABLE: tuple[type[BaseException], ...] = (
     raw.ConnectionError,
     raw.NoPermissionError,
@@ -28,6 +31,7 @@ UNAVAILABLE: tuple[type[BaseException], ...] = (
     raw.RedisClusterException,
     raw.TryAgainError,
     raw.OutOfMemoryError,
+    *OF_A_CLUSTER,
     OSError,
     TimeoutError,
 )
@@ -40,9 +44,12 @@ REFUSALS = (
     "DENIED",
     "MISCONF",
     "NOREPLICAS",
+    "Only 0th database",
     "SELECT is not allowed",
     "unknown command",
     "unknown subcommand",
+    "unsupported command",
+    *("max daily request limit", "max requests limit"),  # of those who sell requests
 )
 """How the answers of a server begin that does not let this service do its work, for now or ever."""
 
@@ -55,6 +62,8 @@ def is_refusal(error: raw.ResponseError) -> bool:
 def reason_of(error: BaseException) -> str:
     """Return why a store failed, in the words of whoever said it; a timeout has none."""
     for each in chain(error):
+        if isinstance(each, OF_A_CLUSTER):
+            return "the server is one of a Redis Cluster: write REDIS_URL as redis[s]+cluster://"
         if text := str(each).strip():
             return text
     if isinstance(error, TimeoutError | raw.TimeoutError):

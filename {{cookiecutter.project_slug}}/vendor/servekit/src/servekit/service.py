@@ -35,6 +35,8 @@ from servekit.monitors.gc_monitor import GcMonitor
 from servekit.monitors.loop_monitor import LoopMonitor
 from servekit.monitors.memory_monitor import MemoryMonitor
 from servekit.monitors.watchdog import Watchdog
+from servekit.notation.http_url import read_base_url
+from servekit.notation.urls import Refused
 from servekit.offload.errors import OffloadCrashed, OffloadRejected, OffloadTimeout
 from servekit.offload.processes import Processes
 from servekit.offload.route_threads import RouteThreads
@@ -244,10 +246,10 @@ class Service:
         """
         if name in self.upstreams:
             raise ValueError(f"There is an upstream {name!r} already.")
-        if url and not url.startswith(("http://", "https://")):
-            raise ValueError(
-                f"The upstream {name!r} needs an http:// or https:// URL, not {url!r}."
-            )
+        try:
+            url = read_base_url(url)
+        except Refused as refusal:
+            raise ValueError(f"The URL of the upstream {name!r}: {refusal}.") from None
         settings = self.settings
         self.upstreams[name] = upstream = Upstream(
             name,

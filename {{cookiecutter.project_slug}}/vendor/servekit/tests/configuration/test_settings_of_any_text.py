@@ -25,7 +25,7 @@ from pydantic import (
     field_validator,
 )
 
-from servekit import DatabaseUrl, Service, Settings, SettingsError
+from servekit import BaseUrl, DatabaseUrl, Service, Settings, SettingsError
 from servekit.configuration.environment import load_settings, remarks
 from servekit.configuration.spelling import spelled
 from servekit.install import entrance
@@ -81,6 +81,8 @@ class Own(Settings):
     stripe_key: int = 0
     echoed: Annotated[SecretStr, AfterValidator(echo_secret)] = SecretStr("")
     raising: str = "x"
+    rates_url: BaseUrl = ""
+    callback: str = ""
     renamed: str = Field(default="", validation_alias="OTHER_NAME", max_length=5)
 
     @field_validator("raising")
@@ -92,6 +94,8 @@ class Own(Settings):
 NAMES = sorted({name.upper() for name in Own.model_fields} - {"RENAMED"} | {"OTHER_NAME"})
 SECRET = ["REDIS_URL", "DATABASE_URL", "SECRET_KEY", "ADMIN_TOKEN", "WAREHOUSE", "MAILER"]
 SECRET += ["TOKENS", "KEYS_OF", "PEPPER", "STRIPE_KEY", "ECHOED", "SITE"]
+PLACES = ["HOST", "ADMIN_HOST", "ALLOWED_HOSTS", "CORS_ORIGINS", "CRITICAL_PATHS", "RATES_URL"]
+PLACES += ["OTEL_EXPORTER_OTLP_ENDPOINT", "CALLBACK"]
 
 characters = st.characters(codec="utf-8", exclude_characters="\0") | st.sampled_from("\udc80\udcff")
 anything = st.text(characters, max_size=60)
@@ -237,3 +241,15 @@ async def test_a_connection_for_each_pool_can_be_made_of_every_url_that_is_accep
             manager = getattr(made.connection_pool, "sentinel_manager", None)
             for sentinel in manager.sentinels if manager else ():
                 sentinel.connection_pool.make_connection()
+
+
+@pytest.mark.parametrize("name", PLACES)
+@pytest.mark.parametrize("address", ["https://bob:{}@h.example", "https://bob:{}@h:port/x?y"])
+def test_no_password_in_an_address_is_repeated_or_shown(name, address):
+    with only({name: address.format("hunter2")}):
+        try:
+            said = "\n".join(spelled(load_settings(Own)))
+        except SettingsError as refused:
+            said = "\n".join(refused.problems)
+    assert name in said
+    assert "hunter2" not in said

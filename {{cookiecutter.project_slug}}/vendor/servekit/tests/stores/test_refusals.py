@@ -1,7 +1,10 @@
 """A Redis that refuses by its rules is one that is away: 503 or a worker's own copy, never 500."""
 
+from typing import Any, cast
+
 import pytest
 import structlog
+from redis.exceptions import AskError, ClusterCrossSlotError, MovedError
 
 import redis
 from servekit.cache.cache import Cache
@@ -74,3 +77,21 @@ async def test_a_mistake_in_a_command_is_still_raised_as_it_is(server):
         await clients.cache.set("text", "x")
         with pytest.raises(redis.ResponseError, match="wrong kind"):
             await clients.cache.lpush("text", "y")
+
+
+OF_A_CLUSTER = {
+    "MOVED 3999 127.0.0.1:6381": MovedError("3999 127.0.0.1:6381"),
+    "ASK 3999 127.0.0.1:6381": AskError("3999 127.0.0.1:6381"),
+    "CROSSSLOT": ClusterCrossSlotError("Keys in request don't hash to the same slot"),
+}
+
+
+@pytest.mark.parametrize("name", OF_A_CLUSTER)
+async def test_a_cluster_that_is_taken_for_one_server_is_unavailable_with_the_remedy(server, name):
+    async with patient_clients(f"unix://{server.path}") as clients:
+
+        async def fail() -> None:
+            raise OF_A_CLUSTER[name]
+
+        with pytest.raises(StoreUnavailable, match=r"redis\[s\]\+cluster://"):
+            await cast("Any", clients.sessions).budget.run(fail)

@@ -41,14 +41,6 @@ def read_token(given: SecretStr) -> SecretStr:
     return given
 
 
-def read_collector(given: str) -> str:
-    """Return the URL of a collector of traces."""
-    url = unquoted(given)
-    if url and not url.lower().startswith(("http://", "https://")):
-        raise Refused("must begin with http:// or https://, as in http://collector:4318")
-    return url
-
-
 def read_listened(given: str) -> str:
     """Return comma-separated addresses to listen on, of which there is one."""
     words = split_words(given)
@@ -57,7 +49,6 @@ def read_listened(given: str) -> str:
     return ",".join(listen_host(word) for word in words)
 
 
-CollectorUrl = Annotated[str, AfterValidator(read_collector)]
 HeaderToken = Annotated[SecretStr, AfterValidator(read_token)]
 HostNames = Annotated[list[str], AfterValidator(lambda given: read_all(given, allowed_host))]
 ListenHost = Annotated[

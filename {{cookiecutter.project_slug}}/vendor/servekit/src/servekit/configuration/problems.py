@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ from pydantic import Secret, ValidationError
 
 from servekit.configuration.settings import Settings
 from servekit.configuration.variables import Leaf, field_of, leaves_of, names_of
-from servekit.notation.urls import Refused
+from servekit.notation.urls import Refused, without_login
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -84,7 +83,7 @@ def without(secret: str, reason: str) -> str:
 
 def shown(value: object) -> str:
     """Return a value for a message, without the password that an address may hold."""
-    text = re.sub(r"[^/\s'\"]*@", "***@", str(value))
+    text = without_login(str(value))
     return f" (it is {text[:SHOWN_MAX]!r}{'…' if len(text) > SHOWN_MAX else ''})"
 
 

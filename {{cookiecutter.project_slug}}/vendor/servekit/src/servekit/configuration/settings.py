@@ -1,13 +1,12 @@
 """The settings of every service: variable, default, unit and reason; a service adds its own."""
 
 import sys
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from servekit.configuration.forms import (
-    CollectorUrl,
     HeaderToken,
     HostNames,
     ListenHost,
@@ -18,6 +17,7 @@ from servekit.configuration.forms import (
     RootPath,
     SigningKeys,
 )
+from servekit.notation.http_url import BaseUrl
 from servekit.notation.words import decode, split_words
 
 HANG_SECONDS_MIN = 4
@@ -54,6 +54,8 @@ class Settings(BaseSettings):
         if 0 < seconds < HANG_SECONDS_MIN:
             raise ValueError(f"0, or at least {HANG_SECONDS_MIN}: a heartbeat comes every second")
         return seconds
+
+    of_others: ClassVar[frozenset[str]] = frozenset()  # variables that others read from `.env`
 
     # Where it runs
 
@@ -277,7 +279,7 @@ class Settings(BaseSettings):
     profile_folder: str = ""
     """Where they are kept; empty: a folder of the service's in the system's temporary one."""
 
-    otel_exporter_otlp_endpoint: CollectorUrl = ""
+    otel_exporter_otlp_endpoint: BaseUrl = ""
     """Collector for OpenTelemetry traces; empty keeps tracing off and off the hot path."""
 
     @property

@@ -255,7 +255,7 @@ def unknown_variables(
             if given.isdisjoint(own):
                 lines.append(f"{name}: is uvicorn's and does nothing here{hint}")
             continue
-        if variables_of(kind, [name]) or OF_OTHERS.match(upper):
+        if variables_of(kind, [name]) or OF_OTHERS.match(upper) or upper in kind.of_others:
             continue
         meant = meant_by(upper, known, MISSPELLING_AT_HOME if name in in_dotenv else MISSPELLING)
         if meant:

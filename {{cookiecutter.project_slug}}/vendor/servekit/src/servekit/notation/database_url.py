@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, SecretStr
 
+from servekit.notation.tls_files import check_authorities, check_certificate, is_folder, readable
 from servekit.notation.urls import (
     ENCODE,
     Address,
@@ -58,7 +58,11 @@ def parse_database_url(url: str) -> DatabaseAddress:
         raise Refused(f"{BEGINS}; this one does not")
     if driver not in {"", drivers[backend]}:
         raise Refused(f"names a driver other than {drivers[backend]}: write {backend}://")
-    return sqlite_address(rest) if backend == "sqlite" else postgresql_address(split_url(url))
+    return (
+        sqlite_address(rest)
+        if backend == "sqlite"
+        else postgresql_address(split_url(url, refuse_plus))
+    )
 
 
 def sqlite_address(rest: str) -> DatabaseAddress:
@@ -70,7 +74,7 @@ def sqlite_address(rest: str) -> DatabaseAddress:
         )
     if "?" in path or path.startswith("file:"):
         raise Refused("has options, and SQLite's URL here takes none: leave them out")
-    if any(character < " " for character in path) or Path(path).is_dir():
+    if any(character < " " for character in path) or is_folder(path):
         raise Refused("names no file")
     return DatabaseAddress("sqlite", path)
 
@@ -120,7 +124,16 @@ def checked_tls(tls: dict[str, str]) -> dict[str, str]:
         raise Refused(f"has {min(files)} without sslmode=require, verify-ca or verify-full")
     if "sslkey" in tls and "sslcert" not in tls:
         raise Refused("has sslkey without sslcert")
+    authority = tls.get("sslrootcert")
+    check_authorities("sslrootcert", None if authority == "system" else authority)
+    names = ("sslcert", "sslkey")
+    check_certificate(names, tls.get("sslcert"), tls.get("sslkey"), tls.get("sslpassword"))
     return tls
+
+
+def refuse_plus(_: str) -> str:
+    """Refuse what is a blank to some drivers and a plus to libpq."""
+    raise Refused("has an option with `+`: write a plus as %2B, a blank as %20")
 
 
 class Words:
@@ -175,14 +188,15 @@ def set_ssl_mode(words: Words, name: str, text: str) -> None:
     """Note how much TLS is asked for; `ssl=true` is how other drivers say require."""
     if name == "ssl" and text.lower() not in SSL_MODES:
         text = "require" if read_switch(name, text) else "disable"
-    words.tls["sslmode"] = one_of(name, text, SSL_MODES)
+    mode = one_of(name, text, SSL_MODES)
+    if words.tls.get("sslmode", mode) != mode:
+        raise Refused("has ssl and sslmode that contradict each other: leave ssl out")
+    words.tls["sslmode"] = mode
 
 
 def set_file(words: Words, name: str, text: str) -> None:
     """Note a file of TLS, which must be there; `system` are the authorities of this machine."""
-    if text != "system" and not Path(text).is_file():
-        raise Refused(f"has {name} that names no file")
-    words.tls[name] = text
+    words.tls[name] = text if text == "system" else readable(name, text)
 
 
 def set_tls_text(words: Words, name: str, text: str) -> None:

@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv6Address
 
-from servekit.notation.urls import Refused, read_host, read_port
+from servekit.notation.urls import Refused, decoded, read_host, read_port, without_login
 from servekit.notation.words import unquoted
 
 SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://(.*)", re.IGNORECASE)
 DEFAULT_PORTS = {"http": 80, "https": 443}
 ROOT_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*")
-PREFIX = re.compile(r"/[A-Za-z0-9/._~!$&'()+,;=:@%-]*")
+PREFIX = re.compile(r"/[^\s?#{}*<>\"\\^`|\x00-\x1f\x7f]*")
 
 
 def read_all(words: Iterable[str], read: Callable[[str], Iterator[str]]) -> list[str]:
@@ -40,7 +40,7 @@ def allowed_host(text: str) -> Iterator[str]:
         host = without_port(place.removeprefix("*").removeprefix(".") if wild else place)
     except Refused:
         example = "shop.example.com, *.example.com or [::1]"
-        raise Refused(f"{text!r} is no host name: write it as {example}") from None
+        raise Refused(f"{without_login(text)!r} is no host name: write it as {example}") from None
     if place.startswith("."):
         yield host
     yield f"*.{host}" if wild else host
@@ -49,14 +49,14 @@ def allowed_host(text: str) -> Iterator[str]:
 def without_port(place: str) -> str:
     """Return the host of `host` or `host:port`, an IPv6 address in brackets."""
     if is_ipv6(place):
-        return f"[{place.lower()}]"
+        return f"[{IPv6Address(place).compressed}]"
     host, bracket, port = place.rpartition("]") if place.startswith("[") else (place, "", "")
     if bracket:
         if not is_ipv6(host[1:]):
             raise Refused("is no address")
         if port and port != ":":
             read_port(port.removeprefix(":"))
-        return f"{host.lower()}]"
+        return f"[{IPv6Address(host[1:]).compressed}]"
     host, _, port = place.partition(":")
     if port:
         read_port(port)
@@ -83,15 +83,18 @@ def origin(text: str) -> Iterator[str]:
         return
     match = SCHEME.fullmatch(text)
     if match is None:
-        raise Refused(f"{text!r} has no scheme: write https://{text.removeprefix('//')}")
+        bare = without_login(text)
+        raise Refused(f"{bare!r} has no scheme: write https://{bare.removeprefix('//')}")
     scheme, place = match[1].lower(), match[2].rstrip("/")
     if "*" in place:
-        raise Refused(f"{text!r} has a wildcard: name each origin, as in https://app.example.com")
+        raise Refused(
+            f"{without_login(text)!r} has a wildcard: name each origin, as in https://app.example.com"
+        )
     try:
         host = without_port(place)
     except Refused:
         example = "https://app.example.com: a scheme, a host and perhaps a port"
-        raise Refused(f"{text!r} is no origin: write it as {example}") from None
+        raise Refused(f"{without_login(text)!r} is no origin: write it as {example}") from None
     _, colon, port = place.rpartition("]")[2].rpartition(":")
     number = int(port) if colon and port else None
     other = number is not None and number != DEFAULT_PORTS.get(scheme)
@@ -99,7 +102,7 @@ def origin(text: str) -> Iterator[str]:
 
 
 def path_prefix(text: str) -> Iterator[str]:
-    """Yield the beginning of a path; the slash may be left out, and `*` may end it.
+    """Yield the beginning of a path, decoded; the slash may be left out, and `*` may end it.
 
     Raises:
         Refused: No path begins so.
@@ -108,8 +111,8 @@ def path_prefix(text: str) -> Iterator[str]:
     prefix = prefix if prefix.startswith("/") else f"/{prefix}"
     if SCHEME.fullmatch(text) or not PREFIX.fullmatch(prefix) or prefix.startswith("//"):
         example = "/orders; a prefix is plain text, without host, `?`, `{` and `*`"
-        raise Refused(f"{text!r} is no beginning of a path: write it as {example}")
-    yield prefix
+        raise Refused(f"{without_login(text)!r} is no beginning of a path: write it as {example}")
+    yield decoded(prefix)  # as requests are compared
 
 
 def root_path(text: str) -> str:
@@ -146,5 +149,7 @@ def listen_host(text: str) -> str:
         read_host(bare)
     except Refused:
         example = "0.0.0.0, :: or unix:/run/service.sock; a port has a setting of its own"
-        raise Refused(f"{text!r} is no address to listen on: write it as {example}") from None
+        raise Refused(
+            f"{without_login(text)!r} is no address to listen on: write it as {example}"
+        ) from None
     return bare

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import unquote
 
 HOST = re.compile(r"(?=.{1,253}$)(?!-)[a-z0-9_-]{1,63}(\.(?!-)[a-z0-9_-]{1,63})*\.?", re.IGNORECASE)
 IPV6 = re.compile(r"[0-9a-f:.]*:[0-9a-f:.]*(%[a-z0-9]+)?", re.IGNORECASE)
 OPTION = re.compile(r"[a-z][a-z0-9_.-]{0,40}", re.IGNORECASE)
+READ_IN_TWO_WAYS = re.compile("[ßẞς\u200c\u200d]")
+"""Characters that Python's IDNA of 2003 changes, and browsers keep."""
+LOGIN = re.compile(r"[^/\s'\"]*@")
 PORT_MAX = 65_535
 ENCODE = (
     "percent-encode special characters of user and password "
@@ -18,6 +22,11 @@ ENCODE = (
 
 class Refused(ValueError):  # noqa: N818 - said of a value, as in `raise Refused(why)`
     """A value cannot be used; the text says why and what to write, and holds nothing secret."""
+
+
+def without_login(text: str) -> str:
+    """Return an address without user and password, for messages."""
+    return LOGIN.sub("***@", text)
 
 
 @dataclass(frozen=True)
@@ -32,8 +41,15 @@ class Address:
     options: dict[str, str]
 
 
-def split_url(text: str) -> Address:
+def plus_as_blank(text: str) -> str:
+    """Read a plus as forms and most drivers do."""
+    return text.replace("+", " ")
+
+
+def split_url(text: str, read_plus: Callable[[str], str] = plus_as_blank) -> Address:
     """Take an address apart; a part that is missing is empty, or None.
+
+    `read_plus` is given the values of options that hold a plus, not yet decoded.
 
     Raises:
         Refused: It is no address, or not one way to read it is safe.
@@ -57,7 +73,7 @@ def split_url(text: str) -> Address:
         password=decoded(password) if colon else None,
         hosts=tuple(read_place(decoded(place)) for place in places.split(",") if places),
         path=decoded(path),
-        options=read_options(query),
+        options=read_options(query, read_plus),
     )
 
 
@@ -96,6 +112,8 @@ def read_host(text: str) -> str:
     """Return a host name in lower case, an international one as name servers know it."""
     if text.isascii():
         name = text
+    elif READ_IN_TWO_WAYS.search(text):
+        raise Refused("has a host with ß, ς or a joiner, which has two forms: write it as xn--…")
     else:
         try:
             name = text.encode("idna").decode("ascii")
@@ -106,7 +124,7 @@ def read_host(text: str) -> str:
     return name.lower()
 
 
-def read_options(query: str) -> dict[str, str]:
+def read_options(query: str, read_plus: Callable[[str], str]) -> dict[str, str]:
     """Return `name=value&…` as a dictionary, percent-decoded; each name once."""
     found: dict[str, str] = {}
     for part in filter(None, query.split("&")):
@@ -115,7 +133,7 @@ def read_options(query: str) -> dict[str, str]:
             raise Refused(f"has options that are not name=value, joined by `&`; {ENCODE}")
         if name in found:
             raise Refused(f"says {name} twice")
-        found[name] = decoded(value.replace("+", " "))
+        found[name] = decoded(read_plus(value) if "+" in value else value)
     return found
 
 

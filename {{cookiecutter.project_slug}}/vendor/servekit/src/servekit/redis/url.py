@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
+from servekit.notation.tls_files import check_authorities, check_certificate, readable
 from servekit.notation.urls import ENCODE, Address, Refused, read_number, read_switch, split_url
 
 PORT, SENTINEL_PORT = 6379, 26379
@@ -131,6 +131,9 @@ def read_redis_options(given: dict[str, str], *, tls: bool) -> dict[str, Any]:
         found[name] = OPTIONS[name](name, text)
     if found.get("ssl_keyfile") and not found.get("ssl_certfile"):
         raise Refused("has ssl_keyfile without ssl_certfile")
+    check_authorities("ssl_ca_certs", found.get("ssl_ca_certs"))
+    names = ("ssl_certfile", "ssl_keyfile")
+    check_certificate(names, found.get("ssl_certfile"), found.get("ssl_keyfile"))
     return found
 
 
@@ -165,9 +168,7 @@ def read_requirement(name: str, text: str) -> str:
 
 def read_file(name: str, text: str) -> str:
     """Return the path of a file that is there."""
-    if not Path(text).is_file():
-        raise Refused(f"has {name} that names no file")
-    return text
+    return readable(name, text)
 
 
 OPTIONS: dict[str, Callable[[str, str], Any]] = {

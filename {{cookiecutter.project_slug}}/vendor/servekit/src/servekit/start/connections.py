@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from servekit.configuration.environment import database_fields
 from servekit.configuration.problems import one_line
 from servekit.configuration.variables import names_of
+from servekit.errors import reason_of
 from servekit.redis.clients import RedisClients
 from servekit.service import default_namespace
 from servekit.start.redis_rights import try_rights
@@ -47,8 +48,7 @@ async def failure(name: str, attempt: Callable[[], Awaitable[None]]) -> str | No
     except TimeoutError:
         return f"{name}: no answer within {SECONDS * 2:g} s"
     except Exception as error:  # noqa: BLE001 - whatever a driver raises is the answer
-        text = str(error.__cause__ or error) or type(error).__name__
-        return one_line(f"{name}: {text}")
+        return one_line(f"{name}: {reason_of(error.__cause__ or error)}")
     return None
 
 

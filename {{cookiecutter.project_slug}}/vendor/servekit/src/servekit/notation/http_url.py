@@ -1,0 +1,37 @@
+"""The address of an HTTP service, which is called below it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from servekit.notation.urls import Refused, split_url, without_login
+from servekit.notation.words import unquoted
+
+EXAMPLE = "http://rates:8080 or https://example.com/v1"
+
+
+def read_base_url(given: str) -> str:
+    """Return the base URL of an HTTP service; empty where there is none.
+
+    Raises:
+        Refused: No request can be sent there.
+    """
+    url = unquoted(given.strip())
+    if not url:
+        return ""
+    shown = without_login(url)
+    if not url.lower().startswith(("http://", "https://")):
+        raise Refused(f"{shown!r} does not begin with http:// or https://: write it as {EXAMPLE}")
+    try:
+        address = split_url(url)
+    except Refused as refusal:
+        raise Refused(f"{shown!r} {refusal}") from None
+    if len(address.hosts) != 1 or "$" in url:
+        raise Refused(f"{shown!r} is no address: write it as {EXAMPLE}")
+    return url
+
+
+BaseUrl = Annotated[str, AfterValidator(read_base_url)]
+"""The base URL of an HTTP service, refused at the start when it cannot be called; or empty."""
