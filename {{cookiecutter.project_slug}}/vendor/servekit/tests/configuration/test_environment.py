@@ -4,9 +4,15 @@ import uuid
 
 import pytest
 from pydantic import SecretStr
+from pydantic_settings import SettingsConfigDict
 
 from servekit import DatabaseUrl
-from servekit.configuration.environment import SettingsError, load_settings, remarks
+from servekit.configuration.environment import (
+    SettingsError,
+    load_admin_settings,
+    load_settings,
+    remarks,
+)
 from servekit.configuration.settings import DEVELOPMENT_SECRET, Settings
 from servekit.configuration.spelling import example_file
 from servekit.configuration.variables import unknown_variables
@@ -235,3 +241,27 @@ def test_documentation_is_served_in_development_and_with_debug(
 ):
     settings = make_settings(Settings, environment=environment, debug=debug)
     assert settings.serves_docs is served
+
+
+class OfTheShop(Settings):
+    model_config = SettingsConfigDict(env_prefix="SHOP_", env_file="shop.env")
+
+    admin_port: int = 9200
+    needed: str
+
+
+def test_the_admin_port_is_that_of_the_service_whatever_else_is_missing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError):
+        load_settings(OfTheShop)
+    assert load_admin_settings(OfTheShop).admin_port == 9200
+    monkeypatch.setenv("ADMIN_PORT", "9999")
+    assert load_admin_settings(OfTheShop).admin_port == 9200
+    (tmp_path / "shop.env").write_text("SHOP_ADMIN_PORT=9300\nSHOP_WORKERS=many\n")
+    assert load_admin_settings(OfTheShop).admin_port == 9300
+    (tmp_path / "token").write_text("of a file\n".replace(" ", "-"))
+    monkeypatch.setenv("SHOP_ADMIN_TOKEN_FILE", "token")
+    assert load_admin_settings(OfTheShop).admin_token.get_secret_value() == "of-a-file"
+    monkeypatch.setenv("SHOP_ADMIN_PORT", "none")
+    with pytest.raises(SettingsError, match="SHOP_ADMIN_PORT: "):
+        load_admin_settings(OfTheShop)

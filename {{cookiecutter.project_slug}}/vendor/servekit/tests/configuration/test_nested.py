@@ -1,5 +1,8 @@
 """Settings that are models, each field of which has a variable of its own."""
 
+from datetime import timedelta
+from enum import Enum
+
 import pytest
 from pydantic import BaseModel, Field, HttpUrl, SecretStr
 from pydantic_settings import SettingsConfigDict
@@ -100,3 +103,88 @@ def test_the_example_file_and_what_is_printed_can_be_read_again(folder, monkeypa
     assert "# PAYMENT__URL is set, and not shown: **********" in lines  # it may hold a password
     assert "sk_live" not in str(lines)
     assert "# PAYMENT__API_KEY is set, and not shown: **********" in lines
+
+
+class Mode(Enum):
+    LIVE = "live"
+    TEST = "test"
+
+
+class Keys(BaseModel):
+    stripe: str = ""
+    pin: int = 0
+
+
+class Node(BaseModel):
+    name: str = ""
+    child: "Node | None" = None
+
+
+class Rich(Payment):
+    methods: list[str] = []
+    mode: Mode = Mode.TEST
+    wait: timedelta = timedelta(seconds=1)
+    note: str = ""
+
+
+class Full(Settings):
+    model_config = SettingsConfigDict(env_nested_delimiter="__")
+
+    payment: Rich = Rich()
+    maybe: Payment | None = None
+    secrets: Keys = Keys()
+    tree: Node = Node()
+    several: list[Limits] = []
+
+
+def test_a_field_of_a_group_of_secrets_is_one(folder, monkeypatch):
+    monkeypatch.setenv("SECRETS__STRIPE", "sk_live_123456")
+    settings = load_settings(Full)
+    assert settings.secrets.stripe == "sk_live_123456"
+    assert "sk_live" not in "\n".join(spelled(settings))
+    monkeypatch.setenv("SECRETS__PIN", "4711-8152")
+    with pytest.raises(SettingsError) as caught:
+        load_settings(Full)
+    assert "4711" not in str(caught.value)
+    monkeypatch.delenv("SECRETS__STRIPE")
+    monkeypatch.delenv("SECRETS__PIN")
+    (folder / "key").write_text("sk_of_a_file")
+    monkeypatch.setenv("SECRETS__STRIPE_FILE", "key")
+    assert load_settings(Full).secrets.stripe == "sk_of_a_file"
+
+
+@pytest.mark.parametrize("part", ["PAYMENT__API_KEY", "PAYMENT__API_KEY_FILE", "PAYMENT__RETRIES"])
+@pytest.mark.parametrize("whole", ["PAYMENT", "PAYMENT_FILE"])
+def test_a_model_that_is_set_whole_and_by_a_field_is_refused(folder, monkeypatch, whole, part):
+    (folder / "file").write_text('{"retries": 5, "api_key": "x"}')
+    text = "file" if whole.endswith("_FILE") else '{"retries": 5}'
+    monkeypatch.setenv(whole, text)
+    assert load_settings(Full).payment.retries == 5
+    assert unknown_variables(Full, {whole: text}) == []
+    monkeypatch.setenv(part, "file" if part.endswith("_FILE") else "3")
+    with pytest.raises(SettingsError) as caught:
+        load_settings(Full)
+    assert f"{part}: is set, and so is {whole}: leave one of them out" in caught.value.problems
+
+
+def test_the_fields_of_a_model_are_written_as_settings_are(folder, monkeypatch):
+    monkeypatch.setenv("PAYMENT__METHODS", "card, bank")
+    monkeypatch.setenv("PAYMENT__MODE", "Live")
+    monkeypatch.setenv("PAYMENT__NOTE", "'of one'")
+    monkeypatch.setenv("PAYMENT__LIMITS", '{"calls": 9}')
+    monkeypatch.setenv("SEVERAL", '[{"calls": 1}]')
+    monkeypatch.setenv("TREE__CHILD", '{"name": "leaf"}')
+    settings = load_settings(Full)
+    assert settings.payment.methods == ["card", "bank"]
+    assert (settings.payment.mode, settings.payment.note) == (Mode.LIVE, "of one")
+    assert (settings.payment.limits.calls, settings.several[0].calls) == (9, 1)
+    assert settings.tree.child == Node(name="leaf")
+    text = "\n".join(line for line in spelled(settings) if not line.startswith("#"))
+    assert "MAYBE" not in text
+    for name in ("METHODS", "MODE", "NOTE", "LIMITS"):
+        monkeypatch.delenv(f"PAYMENT__{name}")
+    (folder / ".env").write_text(text)
+    assert load_settings(Full) == settings
+    example = example_file(Full)
+    assert "# PAYMENT__MODE=test" in example
+    assert "# SEVERAL=" in example

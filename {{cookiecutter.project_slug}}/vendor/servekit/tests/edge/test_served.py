@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from servekit.edge.protocol import PIPELINE_LIMIT
 from servekit.worker.application import new_event_loop
 from tests.edge.served import SECURITY, Served
 
@@ -248,3 +249,40 @@ async def test_a_drain_closes_idle_connections_and_waits_for_nothing(app):
         await idle.reader.readuntil(b"ok /")
         assert await served.connections.finish(5)
         assert await idle.rest() == b""
+
+
+WRONG = {
+    "a chunk": (
+        b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"400",
+    ),
+    "a head": (b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", b"400"),
+    "a method and a long line": (b"G\x00T /" + b"a" * 40_000, b"400"),
+}
+
+
+@pytest.mark.parametrize("bad", WRONG)
+@pytest.mark.parametrize("before", [1, 3])
+async def test_the_first_refusal_behind_answers_is_the_one_that_is_sent(app, bad, before):
+    data, status = WRONG[bad]
+    limits = {"header_seconds": 0.2, "body_seconds": 0.2}
+    async with Served(app, **limits) as served:
+        client = await served.connect(SLOW * before + data)
+        *answers, refusal = (await client.rest(before + 5)).split(b"HTTP/1.1 ")[1:]
+        assert [answer[:3] for answer in answers] == [b"200"] * before
+        assert refusal.startswith(status)
+
+
+async def test_a_request_that_is_refused_is_not_run(app):
+    asked = []
+
+    async def noting(scope, receive, send):
+        asked.append(scope["path"])
+        await app(scope, receive, send)
+
+    async with Served(noting) as served:
+        client = await served.connect(SLOW + b"".join(GET % b"/%d" % n for n in range(70)))
+        text = await client.rest(10)
+    assert text.count(b"HTTP/1.1 200 OK") == len(asked) == 1 + PIPELINE_LIMIT
+    assert text.count(b"HTTP/1.1 400 ") == 1
+    assert asked[-1] == f"/{PIPELINE_LIMIT - 1}"

@@ -155,7 +155,8 @@ def written_by_another(path):
         other.close()
 
 
-async def test_a_new_sqlite_waits_for_who_writes_to_it(tmp_path):
+async def test_a_new_sqlite_waits_for_who_writes_to_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(connecting, "LOCK_SECONDS", 5)
     path = tmp_path / "test.db"
     with written_by_another(path) as other:
         database = Database(f"sqlite:///{path}", metadata)
@@ -320,3 +321,19 @@ async def test_sqlite_lets_readers_read_while_a_writer_writes(database_url):
         async with database.engine.connect() as connection:
             assert (await connection.exec_driver_sql("PRAGMA journal_mode")).scalar() == "wal"
             assert (await connection.exec_driver_sql("PRAGMA foreign_keys")).scalar() == 1
+
+
+def test_no_try_to_open_a_sqlite_waits_as_long_as_all_of_them(tmp_path, monkeypatch):
+    path = tmp_path / "test.db"
+    monkeypatch.setattr(connecting, "LOCK_SECONDS", 0.2)
+    with written_by_another(path) as other:
+        other.execute("INSERT INTO theirs VALUES (1)")
+        other.execute("COMMIT")
+        other.execute("BEGIN")
+        other.execute("SELECT * FROM theirs").fetchall()  # it reads, as a backup does
+        connection = sqlite3.connect(path, timeout=60)
+        began = time.monotonic()
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            connecting.write_ahead(SimpleNamespace(run_async=lambda _: None), connection.cursor())
+        assert time.monotonic() - began < patience(5)
+        connection.close()

@@ -217,3 +217,27 @@ async def test_a_zygote_that_is_not_understood_is_ended_and_its_code_loaded_anew
                 processes.reaper.reap()
                 await asyncio.sleep(0.01)
     assert "zygote_not_understood" in [record["event"] for record in logs]
+
+
+async def test_a_service_ends_at_once_though_its_zygote_answers_no_start(processes, monkeypatch):
+    processes, told = processes
+
+    def start(_self, _module, fds, **_):
+        command = [sys.executable, "-c", SAYING, str(fds[0]), ""]
+        return subprocess.Popen(command, pass_fds=fds)
+
+    monkeypatch.setattr(ChildSpawner, "start", start)
+    processes.carry_out(events.Load(1))
+    await told.until(events.Loaded)
+    processes.carry_out(events.Launch(7, 0, 1))
+    await asyncio.sleep(0.05)
+
+    async def reap() -> None:
+        while True:
+            processes.reaper.reap()
+            await asyncio.sleep(0.01)
+
+    reaping = asyncio.create_task(reap())
+    async with asyncio.timeout(patience(10)):
+        await processes.end()
+    reaping.cancel()

@@ -298,3 +298,30 @@ async def test_a_workers_loop_reads_no_authorities(monkeypatch):
     monkeypatch.setattr(ssl, "create_default_context", lambda *_, **__: 1 / 0)
     async with upstream:
         assert upstream.configured
+
+
+async def pieces():
+    yield b"one "
+    yield b"two"
+
+
+@pytest.mark.parametrize(
+    ("options", "calls"),
+    [
+        ({"content": b"one two"}, 2),
+        ({"content": "one two"}, 2),
+        ({"json": {"a": 1}}, 2),
+        ({"data": {"a": "1"}}, 2),
+        ({"content": pieces()}, 1),
+        ({"files": {"a": b"one two"}}, 1),
+    ],
+)
+async def test_a_body_that_is_read_as_it_is_sent_is_not_sent_twice(options, calls):
+    upstream, neighbour = make(503, 200)
+    async with upstream:
+        if calls == 1:
+            with pytest.raises(UpstreamUnavailable):
+                await upstream.put("/", **options)
+        else:
+            assert (await upstream.put("/", **options)).status_code == 200
+    assert len(neighbour.requests) == calls

@@ -7,13 +7,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import ValidationError, create_model
 
 from servekit.configuration.identity import project_name
 from servekit.configuration.problems import blame, describe, one_line
 from servekit.configuration.secret_files import secrets_in_files
 from servekit.configuration.settings import DEVELOPMENT_SECRET, Settings
 from servekit.configuration.variables import (
+    FILE,
+    clashes,
     delimiter_of,
     field_of,
     names_of,
@@ -29,6 +31,7 @@ MAKES_A_KEY = "`openssl rand -hex 32` makes one"
 CLOSE_SECONDS = 5
 """What closing pools and processes may take after the drain."""
 
+ADMIN_FIELDS = tuple(name for name in Settings.model_fields if name.startswith("admin_"))
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -55,6 +58,7 @@ def load_settings(kind: type[AnySettings]) -> AnySettings:
         raise SettingsError([one_line(str(refusal))]) from None
     variables = {name.upper(): value for name, value in (in_files | os.environ).items()}
     given, problems = read_secrets(kind, variables)
+    problems += clashes(kind, variables)
     settings, more = make(kind, given, variables)
     problems += more
     if settings is not None:
@@ -65,22 +69,46 @@ def load_settings(kind: type[AnySettings]) -> AnySettings:
     return settings
 
 
-def load_admin_settings() -> Settings:
+def load_admin_settings(kind: type[Settings]) -> Settings:
     """Return settings of which only those of the admin port are those of this environment.
+
+    They are read as `kind` reads them: by its names, from its files, with its defaults.
 
     Raises:
         SettingsError: One of these is malformed.
     """
+    kind = admin_settings_of(kind)
     variables = {name.upper(): value for name, value in os.environ.items()}
     with suppress(Refused):
-        in_files = read_env_files(Settings)
+        in_files = read_env_files(kind)
         variables = {name.upper(): value for name, value in in_files.items()} | variables
-    given, problems = read_secrets(Settings, variables)
-    settings, more = make(Settings, given, variables)
-    problems = [line for line in [*problems, *more] if line.startswith("ADMIN_")]
+    given, problems = read_secrets(kind, variables)
+    settings, more = make(kind, given, variables)
+    own = {each for name in ADMIN_FIELDS for each in names_of(kind, name)}
+    own |= {f"{each}{FILE}" for each in own}
+    problems = [line for line in [*problems, *more] if line.partition(":")[0] in own]
     if settings is None or problems:
         raise SettingsError([one_line(problem) for problem in problems or more])
     return settings
+
+
+def admin_settings_of(kind: type[Settings]) -> type[Settings]:
+    """Return a class with all fields of every service, those of the admin port as `kind` has them.
+
+    What else is its own may be missing here, and is not asked for.
+    """
+    fields: Any = {
+        name: (kind.model_fields[name].annotation, kind.model_fields[name]) for name in ADMIN_FIELDS
+    }
+
+    class Sources(Settings):
+        model_config = kind.model_config
+
+        @classmethod
+        def settings_customise_sources(cls, *sources: Any, **named: Any) -> Any:
+            return kind.settings_customise_sources(*sources, **named)
+
+    return create_model(kind.__name__, __base__=Sources, **fields)
 
 
 def read_secrets(
@@ -99,7 +127,8 @@ def read_secrets(
         place, key = given, alias if isinstance(alias, str) else name
         for part in inside:
             place, key = place.setdefault(key, {}), part
-        place[key] = found
+        if isinstance(place, dict):  # else it was set whole, which is refused beside this
+            place[key] = found
     return given, problems
 
 

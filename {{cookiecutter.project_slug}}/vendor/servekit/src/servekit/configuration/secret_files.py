@@ -6,7 +6,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from servekit.configuration.settings import Settings
-from servekit.configuration.variables import FILE, Leaf, field_of, leaves_of, read_file
+from servekit.configuration.variables import (
+    FILE,
+    Leaf,
+    field_of,
+    leaves_of,
+    read_file,
+    whole_of,
+)
 from servekit.notation.urls import Refused
 from servekit.notation.words import BLANKS, unquoted
 
@@ -19,7 +26,9 @@ def secrets_in_files(
     `variables` are those of the environment and of `.env`, in capitals.
     """
     for name in kind.model_fields:
-        for leaf in leaves_of(kind, name):
+        whole = whole_of(kind, name)
+        leaves = leaves_of(kind, name)
+        for leaf in leaves if leaves == [whole] else [whole, *leaves]:
             pointer = f"{leaf.variables[0]}{FILE}"
             path = variables.get(pointer, "").strip(BLANKS)
             if not path or not leaf.is_secret or field_of(kind, pointer.lower()):

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 
 from servekit.configuration.settings import Settings
 from servekit.configuration.variables import leaves_of
@@ -29,6 +30,8 @@ def example_file(kind: type[Settings]) -> str:
             if value is None and len(leaf.path) > 1 and not leaf.field.is_required():
                 value = default_of(leaf.field)
             lines += commented(leaf.field.description) if len(leaf.path) > 1 else []
+            if len(leaf.path) > 1 and not leaf.is_secret:
+                value = to_jsonable_python(value, fallback=str)
             lines += [f"# {leaf.variables[0]}={as_text(value)}"]
         lines += [""]
     return "\n".join(lines)
@@ -66,7 +69,8 @@ def spelled(settings: Settings) -> Iterator[str]:
             if is_secret and revealed(value) not in ("", None, [], {}):
                 yield f"# {variable} is set, and not shown: **********"
             elif len(leaf.path) > 1:
-                yield f"{variable}={quoted(as_text(value))}"
+                if value_at(getattr(settings, name), leaf.path[1:-1]) is not None:
+                    yield f"{variable}={quoted(as_text(to_jsonable_python(value, fallback=str)))}"
             else:
                 yield f"{variable}={quoted(as_text(values.get(name, value)))}"
 

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple, get_args
 
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
-from pydantic import AliasChoices, AliasPath, BaseModel, Secret, SecretBytes, SecretStr
+from pydantic import AliasChoices, AliasPath, Secret, SecretBytes, SecretStr
 from pydantic.fields import FieldInfo
 
 from servekit.configuration.settings import Settings
 from servekit.notation.urls import Refused
-from servekit.notation.words import is_model
+from servekit.notation.words import BLANKS, is_model, model_of
 
 SECRET_WORDS = {
     *("auth", "credential", "credentials", "dsn", "key", "keys"),
@@ -77,7 +77,7 @@ class Leaf(NamedTuple):
     @property
     def is_secret(self) -> bool:
         """Whether it must not be shown."""
-        return is_secret(self.path[-1], self.field)
+        return any(is_secret(part, self.field) for part in self.path)
 
 
 def leaves_of(kind: type[Settings], name: str) -> list[Leaf]:
@@ -91,25 +91,38 @@ def leaves_of(kind: type[Settings], name: str) -> list[Leaf]:
     return list(_within(top, delimiter)) if delimiter else [top]
 
 
-def _within(leaf: Leaf, delimiter: str) -> Iterator[Leaf]:
+def _within(leaf: Leaf, delimiter: str, outer: tuple[type, ...] = ()) -> Iterator[Leaf]:
     model = model_of(leaf.field.annotation)
-    if model is None:
+    if model is None or model in outer:
         yield leaf
         return
     for name, field in model.model_fields.items():
         alias = field.validation_alias or field.alias
         given = alias if isinstance(alias, str) else name
         own = [f"{each}{delimiter}{given.upper()}" for each in leaf.variables]
-        yield from _within(Leaf(own, (*leaf.path, given), field), delimiter)
+        yield from _within(Leaf(own, (*leaf.path, given), field), delimiter, (*outer, model))
 
 
-def model_of(annotation: Any) -> type[BaseModel] | None:
-    """Return the model that a type is, or may be beside None."""
-    if is_model(annotation):
-        found: type[BaseModel] = annotation
-        return found
-    others = [each for each in get_args(annotation) if each is not type(None)]
-    return model_of(others[0]) if len(others) == 1 else None
+def whole_of(kind: type[Settings], name: str) -> Leaf:
+    """Return a setting as one value, whatever it is made of."""
+    return Leaf(names_of(kind, name), (name,), kind.model_fields[name])
+
+
+def clashes(kind: type[Settings], variables: Mapping[str, str]) -> Iterator[str]:
+    """Yield a line for each model that is set both whole and by a field of it: one would not count.
+
+    `variables` are those of the environment and of `.env`, in capitals.
+    """
+
+    def given(leaf: Leaf) -> list[str]:
+        names = [each for own in leaf.variables for each in (own, f"{own}{FILE}")]
+        return [each for each in names if variables.get(each, "").strip(BLANKS)]
+
+    for name in kind.model_fields:
+        whole, leaves = whole_of(kind, name), leaves_of(kind, name)
+        if leaves != [whole] and given(whole):
+            for part in [each for leaf in leaves for each in given(leaf)][:1]:
+                yield f"{part}: is set, and so is {given(whole)[0]}: leave one of them out"
 
 
 def delimiter_of(kind: type[Settings]) -> str:

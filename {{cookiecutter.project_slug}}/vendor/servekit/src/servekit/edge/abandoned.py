@@ -51,6 +51,13 @@ class AbandonedReads(HttpToolsProtocol):
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
+    def drop_unfinished(self) -> None:
+        """Take a request that is refused while it is read out of the queue, and read no further."""
+        if self.in_body and self.pipeline and self.pipeline[0][0] is self.cycle:
+            self.pipeline.popleft()
+            self.cycle = self.pipeline[0][0] if self.pipeline else self.running_cycle  # type: ignore[assignment] # one runs
+        self.in_headers = self.in_body = False
+
     @property
     def answering(self) -> bool:
         """Whether a request is under way that deserves its answer."""
@@ -64,6 +71,13 @@ class AbandonedReads(HttpToolsProtocol):
         self.half_closed = True
         self._look_again()
         return True
+
+    def linger(self) -> None:
+        """End our side and let the client read: closing on unread data would destroy the answer."""
+        self.refused = True
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.flow.resume_reading()
 
     @property
     def running_cycle(self) -> CheckedCycle | None:

@@ -218,8 +218,9 @@ class HttpProtocol(IgnoredUpgrades):
         self.flow.resume_reading()
         if self.pipeline:
             self.start_request(*self.pipeline.pop())
-        elif self.refusal_after:
-            self.refuse(*self.refusal_after)
+        elif refusal := self.refusal_after:
+            self.refusal_after = None
+            self.refuse(*refusal)
         elif self.half_closed:
             self.transport.close()
 
@@ -234,10 +235,11 @@ class HttpProtocol(IgnoredUpgrades):
 
     def refuse(self, refusal: Refusal, size: int | None = None) -> None:
         """Answer on behalf of the application, or not at all if it has begun to; then close."""
-        if self.refused or self.transport.is_closing():
+        if self.refused or self.refusal_after or self.transport.is_closing():
             return
         if self.answering and (self.pipeline or not self.in_body):
             # Good ones before it are answered first: we may have no more than an empty end to send.
+            self.drop_unfinished()
             self.refusal_after = refusal, size
             return
         if self.answering:
@@ -250,13 +252,6 @@ class HttpProtocol(IgnoredUpgrades):
         more = [*self.server_state.default_headers, *self.options.headers_for(self.headers or ())]
         self.transport.write(with_headers(self.options.refusals.answer(refusal, size), more))
         self.linger()
-
-    def linger(self) -> None:
-        """End our side and let the client read: closing on unread data would destroy the answer."""
-        self.refused = True
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-        self.flow.resume_reading()
 
     def _fail(self, refusal: Refusal, size: int | None = None) -> NoReturn:
         """Stop the parser from inside one of its callbacks."""

@@ -47,7 +47,8 @@ def decode(given: object, field: FieldInfo) -> object:
         Refused: It holds no characters, begins as JSON and is none, or is empty and must not be.
     """
     if not isinstance(given, str) or given == field.default:
-        return given
+        model = model_of(field.annotation)
+        return decode_fields(given, model) if model and isinstance(given, dict) else given
     if any("\ud800" <= character <= "\udfff" for character in given):
         raise Refused("holds bytes that are no UTF-8")
     text = given.strip(BLANKS)
@@ -60,9 +61,25 @@ def decode(given: object, field: FieldInfo) -> object:
     if any(kind in SEVERAL for kind in kinds):
         words = [one for each in alternatives(field.annotation) for one in item_choices(each)]
         return [chosen(word, words) for word in split_words(bare)]
-    if any(kind in TEXTS for kind in kinds):
-        return text[1:-1] if is_quoted(text) else text
-    return chosen(bare, choices(field.annotation))
+    if not any(kind in TEXTS for kind in kinds):
+        return chosen(bare, choices(field.annotation))
+    return text[1:-1] if is_quoted(text) else text
+
+
+def decode_fields(given: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """Return what variables say of a model's fields, as their types take it."""
+    fields = {}
+    for name, field in model.model_fields.items():
+        alias = field.validation_alias or field.alias
+        fields[(alias if isinstance(alias, str) else name).lower()] = field
+    found = dict(given)
+    for name, value in given.items():
+        if name.lower() in fields:
+            try:
+                found[name] = decode(value, fields[name.lower()])
+            except Refused as refusal:
+                raise Refused(f"has {name.upper()} that {refusal}") from None
+    return found
 
 
 def instead_of_nothing(field: FieldInfo, kinds: list[Any]) -> object:
@@ -148,6 +165,15 @@ def unquoted(text: str) -> str:
 def is_quoted(text: str) -> bool:
     """Return whether a text stands in quotes, of which there are no others of their kind."""
     return len(text) > 1 and text[0] == text[-1] and text[0] in QUOTES and text[0] not in text[1:-1]
+
+
+def model_of(annotation: Any) -> type[BaseModel] | None:
+    """Return the model that a type is, or may be beside None."""
+    others = [each for each in alternatives(annotation) if each is not NoneType]
+    if len(others) == 1 and is_model(others[0]):
+        found: type[BaseModel] = others[0]
+        return found
+    return None
 
 
 def is_model(kind: object) -> bool:

@@ -141,6 +141,7 @@ def prepare_sqlite(connection: Any, _record: object) -> None:
 def write_ahead(connection: Any, cursor: Any) -> None:
     """Keep a log of what is written; SQLite itself waits for no one who is about to do the same."""
     tries = int(LOCK_SECONDS / POLL_SECONDS)
+    cursor.execute("PRAGMA busy_timeout = 0")  # each try would wait as long as all shall
     while True:
         try:
             cursor.execute("PRAGMA journal_mode = WAL")
@@ -150,6 +151,7 @@ def write_ahead(connection: Any, cursor: Any) -> None:
                 raise
             connection.run_async(lambda _: asyncio.sleep(POLL_SECONDS))
         else:
+            cursor.execute(f"PRAGMA busy_timeout = {LOCK_SECONDS * 1000:.0f}")
             return
 
 

@@ -59,7 +59,7 @@ def answer(application: str, settings_class: str, options: argparse.Namespace) -
         settings = load_settings(kind)
     except SettingsError as error:
         if options.command in ASKING:
-            return asked_by_address(options)
+            return asked_by_address(kind, options)
         for problem in error.problems:
             print(problem, file=sys.stderr)  # noqa: T201 - for people, before there are logs
         return DOCTOR_FAILED if options.command == "doctor" else 1
@@ -73,10 +73,10 @@ def answer(application: str, settings_class: str, options: argparse.Namespace) -
     return COMMANDS.get(options.command, ask)(settings, options)
 
 
-def asked_by_address(options: argparse.Namespace) -> int:
+def asked_by_address(kind: type[Settings], options: argparse.Namespace) -> int:
     """Ask the running service where its other settings are not at hand, as beside a unit's."""
     try:
-        settings = load_admin_settings()
+        settings = load_admin_settings(kind)
     except SettingsError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)  # noqa: T201 - the answer

@@ -140,6 +140,7 @@ class ZygoteLauncher:
                 self._listening.cancel()
             self._control.close()
             self._control = None
+            self._replies.put_nowait({"event": "failed", "reason": "the zygote was let go"})
 
     async def _fork_reply(self) -> dict[str, Any]:
         """Wait for the reply even when cancelled: the next caller would take it for its own."""

@@ -86,9 +86,9 @@ class Processes:
 
     async def end(self) -> None:
         """End what still lives, a zygote or a worker that was given up."""
-        await self._tasks.cancel()
         for launcher in self._launchers.values():
-            launcher.close()
+            launcher.close()  # first: a start that waits for a zygote's reply hears of it
+        await self._tasks.cancel()
         for worker in self.workers.values():
             worker.kill()
         # A zygote holds the sockets too: who starts the service again must find the port free.

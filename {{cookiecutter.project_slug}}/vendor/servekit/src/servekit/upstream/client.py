@@ -229,16 +229,18 @@ class Upstream:
         self._retry_budget.earn()
         try:
             response = await self._send(method, path, options)
-            if response.status_code not in UNAVAILABLE or not self._may_retry(method):
+            if response.status_code not in UNAVAILABLE or not self._may_retry(method, options):
                 return response
         except httpx2.TransportError as error:
-            if isinstance(error, CALLERS_FAULT) or not self._may_retry(method):
+            if isinstance(error, CALLERS_FAULT) or not self._may_retry(method, options):
                 raise
         await asyncio.sleep(random.uniform(0, RETRY_PAUSE_SECONDS))  # noqa: S311 - jitter
         return await self._send(method, path, options)
 
-    def _may_retry(self, method: str) -> bool:
-        return method in IDEMPOTENT and self._retry_budget.take()
+    def _may_retry(self, method: str, options: dict[str, Any]) -> bool:
+        # What is read while it is sent may be used up: the rest of it would look like all.
+        whole = isinstance(options.get("content"), str | bytes | None) and not options.get("files")
+        return method in IDEMPOTENT and whole and self._retry_budget.take()
 
     async def _send(self, method: str, path: str, options: dict[str, Any]) -> httpx2.Response:
         if self._client is None:
