@@ -223,7 +223,8 @@ async def test_a_service_ends_at_once_though_its_zygote_answers_no_start(process
     processes, told = processes
 
     def start(_self, _module, fds, **_):
-        command = [sys.executable, "-c", SAYING, str(fds[0]), ""]
+        other = '{"event": "exited", "pid": 0, "status": 0}'
+        command = [sys.executable, "-c", SAYING, str(fds[0]), other]
         return subprocess.Popen(command, pass_fds=fds)
 
     monkeypatch.setattr(ChildSpawner, "start", start)
