@@ -241,4 +241,7 @@ async def test_a_service_ends_at_once_though_its_zygote_answers_no_start(process
     reaping = asyncio.create_task(reap())
     async with asyncio.timeout(patience(10)):
         await processes.end()
+        while processes.reaper._waiting:  # noqa: ASYNC110 - until the zygote is gone
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.01)
     reaping.cancel()
