@@ -5,7 +5,7 @@ from typing import ClassVar
 from pydantic import SecretStr
 
 import servekit
-from servekit import BaseUrl, DatabaseUrl
+from servekit import DatabaseUrl
 
 
 class Settings(servekit.Settings):
@@ -16,5 +16,5 @@ class Settings(servekit.Settings):
 
     database_url: DatabaseUrl = SecretStr("sqlite:///service.db")
     """Database: `postgresql://user:password@host/name?sslmode=require`, or a file of SQLite."""
-    rates_url: BaseUrl = ""  # of the example
+    rates_url: servekit.BaseUrl = ""  # of the example
     """Base URL of the service that knows the example's exchange rates; empty asks nobody."""
