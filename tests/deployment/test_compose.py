@@ -222,10 +222,12 @@ def test_a_secret_that_stands_in_the_file_in_any_dialect_is_kept(project, up, li
     assert (project / ".env").read_text() == f"{line}\n"
 
 
-def test_a_secret_that_stands_in_a_file_of_its_own_is_taken_from_there(project, up, tmp_path):
-    (tmp_path / "key").write_text("k" * 40)
-    line = f"SECRET_KEY_FILE={tmp_path / 'key'}\n"
-    up(line)
+def test_a_secret_in_a_file_of_its_own_is_asked_for_and_no_other_is_made(project, up):
+    line = "SECRET_KEY_FILE=/run/key\n"
+    with pytest.raises(AssertionError, match=r'SECRET_KEY="\$\(cat /run/key\)" make up'):
+        up(line)
+    assert (project / ".env").read_text() == line
+    up(line, SECRET_KEY="of the shell")
     assert (project / ".env").read_text() == line
 
 

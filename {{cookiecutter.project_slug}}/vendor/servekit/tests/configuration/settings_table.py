@@ -283,6 +283,8 @@ TABLE: list[tuple[str, str, Any]] = [
         no("no certificate with its key"),
     ),
     ("REDIS_URL", "rediss://host?ssl_ca_certs=/etc/hostname", no("no certificate")),
+    ("REDIS_URL", "rediss://host?ssl_ca_certs=/etc", no("names no file")),
+    ("REDIS_URL", "rediss://host?ssl_ca_certs=/dev/zero", no("names no file")),
     ("REDIS_URL", f"rediss://host?ssl_ca_certs=/{'a' * 300}", no("cannot be read")),
     ("DATABASE_URL", "sqlite://", no("names no file")),
     ("DATABASE_URL", "sqlite:///:memory:", no("names no file")),

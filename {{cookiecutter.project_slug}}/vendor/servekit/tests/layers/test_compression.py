@@ -3,6 +3,7 @@ import itertools
 import random
 import sys
 import zlib
+from types import SimpleNamespace
 from typing import Any
 
 import brotli  # type: ignore[import-untyped] # has no stubs
@@ -292,3 +293,13 @@ async def test_an_unknown_message_passes_after_its_head():
 
 async def test_other_scopes_pass():
     assert await passed(CompressionMiddleware(foreign), {"type": "websocket"})
+
+
+async def test_what_is_kept_by_cookies_is_not_compressed_and_its_opting_out_not_sent_on():
+    fields = [*JSON, (b"content-encoding", b"none")]
+    app = CompressionMiddleware(answers(200, TEXT, fields))
+    route = SimpleNamespace(vary=frozenset({b"cookie"}))
+    own = ("sec-fetch-site", "same-origin")
+    answer = await call(app, headers=[*accepting("gzip"), own], route=route)
+    assert answer.body == TEXT
+    assert b"content-encoding" not in answer.headers

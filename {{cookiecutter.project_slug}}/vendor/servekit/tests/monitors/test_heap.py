@@ -216,3 +216,8 @@ def test_memory_that_can_be_had_is_the_least_of_every_limit(tmp_path):
     assert process_memory.free_bytes([new, none]) == 400
     assert process_memory.free_bytes([new, old]) == 350
     assert (process_memory.free_bytes([none]) or 0) > 2**20  # the machine's
+
+
+async def test_where_nobody_can_tell_its_size_a_process_has_no_limit(monkeypatch):
+    monkeypatch.setattr(heap, "rss_bytes", lambda _: 0)
+    assert "builtins.str" in await rows()

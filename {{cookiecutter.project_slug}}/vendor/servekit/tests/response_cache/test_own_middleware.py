@@ -1,13 +1,9 @@
 """Middleware of the application's own runs for every request, and sees it as it came."""
 
 import asyncio
-from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
-import opentelemetry.baggage
-import opentelemetry.context
-import opentelemetry.trace
 import pytest
 from fastapi import Cookie, Depends, FastAPI, Request, Response
 from starlette.middleware.cors import CORSMiddleware
@@ -16,7 +12,6 @@ from structlog.testing import capture_logs
 
 from servekit import Service
 from servekit.cache import cache_response
-from servekit.response_cache.boundary import FOR_LOGS, span_alone
 from servekit.sessions import SessionDep
 from servekit.sessions.layer import load_session
 from tests.response_cache.around import KEPT, AccessLog, client_of, is_hit, not_cached
@@ -127,63 +122,6 @@ async def test_a_context_variable_that_a_middleware_sets_is_in_no_key(app: FastA
     assert [entry["reason"] for entry in not_cached(logs)] == [
         "The context variable 'tenant', which a middleware sets, is not in its key"
     ]
-
-
-def of(name: str, **options: Any) -> ContextVar[Any]:
-    return ContextVar(name, **options)
-
-
-def baggage(user: str) -> object:
-    return opentelemetry.baggage.set_baggage("user", user)
-
-
-OF_USERS: dict[str, tuple[ContextVar[Any], Callable[[str], object], Callable[[Any], object]]] = {
-    **{
-        name: (of(name, default=""), str, str)
-        for name in ("user", "current_context", *sorted(FOR_LOGS))
-    },
-    "request_id without default": (of("request_id"), str, str),
-    "structlog's": (of("structlog_user", default=...), str, str),
-    "OpenTelemetry's": (
-        of("current_context", default=opentelemetry.context.Context()),
-        baggage,
-        lambda context: opentelemetry.baggage.get_baggage("user", context),
-    ),
-}
-
-
-@pytest.mark.parametrize("name", OF_USERS)
-async def test_no_page_says_what_a_context_variable_held_for_another(app: FastAPI, name: str):
-    variable, write, read = OF_USERS[name]
-
-    @app.middleware("http")
-    async def set_user(request: Request, call_next: Any) -> Any:
-        variable.set(write(request.headers["x-user"]))
-        return await call_next(request)
-
-    @app.get("/page", dependencies=[KEPT])
-    async def page() -> str:
-        return f"page of {read(variable.get())}"
-
-    async with client_of(app) as client:
-        for user in ("alice", "bob", "alice"):
-            # In a context of its own, as servers have it.
-            asked = client.get("/page", headers={"x-user": user})
-            answer = await asyncio.create_task(asked)
-            assert "page of" in answer.text
-            assert not {"alice", "bob"} - {user} & set(answer.text.strip('"').split())
-    kept = name in FOR_LOGS or name.endswith("'s")
-    assert is_hit(answer) is kept
-
-
-async def test_a_run_for_all_keeps_the_span_that_it_belongs_to():
-    span = opentelemetry.trace.NonRecordingSpan(
-        opentelemetry.trace.SpanContext(1, 2, is_remote=False)
-    )
-    context = opentelemetry.trace.set_span_in_context(span, cast("Any", baggage("alice")))
-    alone = span_alone(context)
-    assert opentelemetry.trace.get_current_span(alone) is span
-    assert opentelemetry.baggage.get_all(alone) == {}
 
 
 async def test_a_dependency_of_all_routes_may_read_more_than_the_key_and_nothing_is_kept(settings):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Secret, ValidationError
 
 from servekit.configuration.settings import Settings
-from servekit.configuration.variables import Leaf, field_of, leaves_of, names_of
+from servekit.configuration.variables import Leaf, field_of, leaves_of, names_of, whole_of
 from servekit.notation.urls import Refused, without_login
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def leaf_at(kind: type[Settings], name: str, inside: list[str]) -> Leaf:
     for leaf in leaves_of(kind, name):
         if len(leaf.path) > 1 and leaf.path == (name, *inside)[: len(leaf.path)]:
             return leaf
-    return Leaf(names_of(kind, name), (name,), kind.model_fields[name])
+    return whole_of(kind, name)
 
 
 def reason_of(detail: ErrorDetails) -> str:

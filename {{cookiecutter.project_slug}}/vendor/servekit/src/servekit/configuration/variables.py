@@ -85,9 +85,8 @@ def leaves_of(kind: type[Settings], name: str) -> list[Leaf]:
 
     These are there where a class says `env_nested_delimiter`, as in `PAYMENT__API_KEY`.
     """
-    field = kind.model_fields[name]
     delimiter = delimiter_of(kind)
-    top = Leaf(names_of(kind, name), (name,), field)
+    top = whole_of(kind, name)
     return list(_within(top, delimiter)) if delimiter else [top]
 
 
@@ -120,9 +119,9 @@ def clashes(kind: type[Settings], variables: Mapping[str, str]) -> Iterator[str]
 
     for name in kind.model_fields:
         whole, leaves = whole_of(kind, name), leaves_of(kind, name)
-        if leaves != [whole] and given(whole):
-            for part in [each for leaf in leaves for each in given(leaf)][:1]:
-                yield f"{part}: is set, and so is {given(whole)[0]}: leave one of them out"
+        parts = [each for leaf in leaves for each in given(leaf)]
+        if leaves != [whole] and given(whole) and parts:
+            yield f"{parts[0]}: is set, and so is {given(whole)[0]}: leave one of them out"
 
 
 def delimiter_of(kind: type[Settings]) -> str:

@@ -43,9 +43,10 @@ class CompressionMiddleware:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or is_kept_by_cookies(scope):
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        told = is_kept_by_cookies(scope)  # now: a route puts itself in the place of the cache's
         encode: Send | None = None
         large: LargeAnswer | None = None
 
@@ -55,7 +56,7 @@ class CompressionMiddleware:
                 return encode(message)
             if message["type"] == "http.response.start":
                 message, passes = self.judged(message)
-                if not passes and not length_tells(scope, message):
+                if not (passes or told or length_tells(scope, message)):
                     large = LargeAnswer(self.library, scope, send)
                     encode = large.go_on
                     return large.begin(message)

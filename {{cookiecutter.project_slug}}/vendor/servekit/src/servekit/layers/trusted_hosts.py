@@ -21,7 +21,7 @@ class TrustedHostsMiddleware:
     """
 
     def __init__(self, app: ASGIApp, *, allowed: Iterable[str]) -> None:
-        hosts = {host.lower().removesuffix(".") for host in allowed}
+        hosts = {host.lower().rstrip(".") for host in allowed}
         self.app = app
         self.any = "*" in hosts
         self.exact = frozenset(hosts)

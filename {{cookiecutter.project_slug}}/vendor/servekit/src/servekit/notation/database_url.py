@@ -58,11 +58,9 @@ def parse_database_url(url: str) -> DatabaseAddress:
         raise Refused(f"{BEGINS}; this one does not")
     if driver not in {"", drivers[backend]}:
         raise Refused(f"names a driver other than {drivers[backend]}: write {backend}://")
-    return (
-        sqlite_address(rest)
-        if backend == "sqlite"
-        else postgresql_address(split_url(url, refuse_plus))
-    )
+    if backend == "sqlite":
+        return sqlite_address(rest)
+    return postgresql_address(split_url(url, refuse_plus))
 
 
 def sqlite_address(rest: str) -> DatabaseAddress:

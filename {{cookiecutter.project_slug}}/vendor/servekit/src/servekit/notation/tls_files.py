@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import stat
 from pathlib import Path
 
 from servekit.notation.urls import Refused
@@ -16,13 +17,16 @@ def readable(name: str, path: str) -> str:
         Refused: It cannot; the text says why.
     """
     try:
-        with Path(path).open("rb") as file:
-            file.read(1)
+        if is_file := stat.S_ISREG(Path(path).stat().st_mode):  # a pipe would be waited for
+            with Path(path).open("rb") as file:
+                file.read(1)
     except FileNotFoundError:
-        raise Refused(f"has {name} that names no file") from None
+        is_file = False
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise Refused(f"has {name} that names a file that cannot be read: {reason}") from None
+    if not is_file:
+        raise Refused(f"has {name} that names no file")
     return path
 
 

@@ -21,8 +21,8 @@ from servekit.offload.frames import FrameReader, Outcome, unpack
 START_SECONDS = 30.0
 REAP_SECONDS = 1.0
 REAP_PAUSE_SECONDS = 0.002
-DEAF = {"-E", "-I"}
-"""Flags under which Python would not hear of its path."""
+PATHLESS = {"-E", "-I"}
+"""Flags under which Python takes no path from the environment."""
 
 log = get_logger()
 
@@ -171,7 +171,7 @@ async def _spawned(channel: socket.socket) -> subprocess.Popen[bytes]:
 def _spawn(channel: socket.socket) -> subprocess.Popen[bytes]:
     # -P with our own path: the worker imports what we can import, and nothing from its folder.
     path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)  # noqa: PTH100 - text
-    flags = [flag for flag in own_flags() if flag not in DEAF]
+    flags = [flag for flag in own_flags() if flag not in PATHLESS]
     program = ("-P", "-m", "servekit.offload.worker", str(channel.fileno()))
     command = [sys.executable, *flags, *program]
     with channel, signals.held():  # until it can ignore them

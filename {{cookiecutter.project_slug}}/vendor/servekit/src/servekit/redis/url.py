@@ -166,11 +166,6 @@ def read_requirement(name: str, text: str) -> str:
     return word
 
 
-def read_file(name: str, text: str) -> str:
-    """Return the path of a file that is there."""
-    return readable(name, text)
-
-
 OPTIONS: dict[str, Callable[[str, str], Any]] = {
     "db": read_number,
     "username": read_text,
@@ -180,11 +175,11 @@ OPTIONS: dict[str, Callable[[str, str], Any]] = {
     "protocol": read_protocol,
     "sentinel_username": read_text,
     "sentinel_password": read_text,
-    "ssl_ca_certs": read_file,
+    "ssl_ca_certs": readable,
     "ssl_cert_reqs": read_requirement,
-    "ssl_certfile": read_file,
+    "ssl_certfile": readable,
     "ssl_check_hostname": read_switch,
-    "ssl_keyfile": read_file,
+    "ssl_keyfile": readable,
 }
 """The options that a connection of every kind of server takes."""
 
