@@ -2,7 +2,7 @@
 
 import json
 from typing import Annotated, Literal
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import parse_qsl, quote, unquote_to_bytes, urlencode
 
 import pytest
 from fastapi import Cookie, Depends, FastAPI, Header, Query
@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from pydantic import AliasChoices, BaseModel, Field
 from starlette.requests import cookie_parser
 
-from servekit.response_cache.key import visible_cookies, visible_query
+from servekit.response_cache.key import visible_cookies, visible_path, visible_query
 from servekit.response_cache.layer import cache_response
 from tests.asgi import call
 from tests.response_cache.origin import caching
@@ -149,6 +149,16 @@ def test_a_query_in_the_keys_spelling_says_the_same(pairs, names):
     for name in {name for name, _ in pairs}:
         expected = [value for other, value in pairs if other == name and name in names]
         assert [value for other, value in kept if other == name] == expected
+
+
+@given(st.lists(st.sampled_from(["a", "%", "%6", "%61", "%2f", "%2F", "/", "%c3", "%25", "61"])))
+def test_a_path_in_the_keys_spelling_says_the_same(parts):
+    path = "".join(parts).encode()
+    kept = visible_path(path)
+
+    assert unquote_to_bytes(kept) == unquote_to_bytes(path)
+    assert visible_path(kept) == kept
+    assert kept.count(b"/") == path.count(b"/")
 
 
 @given(st.text(st.sampled_from('ab=;" \\,\xa0\x85'), max_size=20), st.sets(st.sampled_from("ab")))

@@ -97,6 +97,22 @@ async def test_what_another_layer_answers_in_a_routes_place_is_not_kept(redis_ur
     assert not any(is_hit(answer) for answer in answers)
 
 
+async def test_spellings_of_one_path_share_a_page_and_the_run_sees_one_of_them(redis_url):
+    app = FastAPI()
+    seen = []
+
+    @app.get("/p/{name}", dependencies=[Depends(cache_response(ttl_seconds=30))])
+    async def page(request: Request, name: str) -> str:
+        seen.append(request.scope["raw_path"])
+        return name
+
+    async with worker(redis_url, app) as client:
+        for path in ("/p/%3a7%C3%a9", "/%70/%3A%37%c3%A9", "/p/%3A7%C3%A9"):
+            assert (await client.get(path)).json() == ":7é"
+
+    assert seen == [b"/p/%3A7%C3%A9"]
+
+
 async def test_deceiving_paths_do_not_reach_another_pages_entry(redis_url):
     app = FastAPI()
 

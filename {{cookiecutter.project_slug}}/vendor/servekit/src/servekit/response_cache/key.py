@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from hashlib import blake2b
 from urllib.parse import parse_qsl, urlencode
 
@@ -12,6 +13,9 @@ from servekit.response_cache.declared import ALL
 from servekit.response_cache.rfc9111 import accepted_codings
 from servekit.response_cache.routes import CacheableRoute
 
+ENCODED = re.compile(rb"%[0-9a-fA-F]{2}")
+WELL_ENCODED = re.compile(rb"(?:[^%]|%[0-9a-fA-F]{2})*")
+UNRESERVED = re.compile(rb"[A-Za-z0-9._~-]")
 ABSENT = b"\r"  # which no value is, nor lines of several: absent is not empty
 
 
@@ -56,7 +60,7 @@ def _key(  # noqa: PLR0913, PLR0917 - what a key is made of
     parts = [
         scheme.encode(),
         host.lower(),
-        path,
+        visible_path(path),
         root_path,
         accepted_codings(codings),
         visible_query(query, query_names),
@@ -67,6 +71,22 @@ def _key(  # noqa: PLR0913, PLR0917 - what a key is made of
     for part in parts:  # with its length: no two lists of parts are alike
         digest.update(b"%d:%b" % (len(part), part))
     return "http:" + digest.hexdigest()
+
+
+def visible_path(path: bytes) -> bytes:
+    """Return an encoded path in the one spelling that RFC 3986, 6.2.2 calls normal.
+
+    `%37` is `7`, and `%c3` is `%C3`; `%2F` stays, as it is not `/`. So does what is badly encoded:
+    `%6%61` says "%6a", which is no `j`.
+    """
+    if b"%" not in path or not WELL_ENCODED.fullmatch(path):
+        return path
+    return ENCODED.sub(_in_normal_form, path)
+
+
+def _in_normal_form(match: re.Match[bytes]) -> bytes:
+    code = bytes.fromhex(match[0][1:].decode("ascii"))
+    return code if UNRESERVED.fullmatch(code) else match[0].upper()
 
 
 @remembered(512)

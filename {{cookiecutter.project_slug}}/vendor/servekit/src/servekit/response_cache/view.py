@@ -21,7 +21,7 @@ from servekit.foreign.requests import (
 from servekit.layers.http_headers import header_value
 from servekit.response_cache.boundary import Boundary
 from servekit.response_cache.declared import ALL
-from servekit.response_cache.key import visible_cookies, visible_query
+from servekit.response_cache.key import visible_cookies, visible_path, visible_query
 from servekit.response_cache.rfc9111 import accepted_codings
 from servekit.response_cache.routes import ALWAYS_IN_KEY, FOR_TRACES, CacheableRoute
 from servekit.response_cache.veils import VeiledDict, VeiledScope, VeiledState
@@ -110,6 +110,8 @@ class View:
             if key not in NARROWED and (boundary is None or boundary.has(key, value))
         }
         visible |= {"method": "GET", VIEW_KEY: self}
+        if visible.get("raw_path"):
+            visible["raw_path"] = visible_path(visible["raw_path"])
         real = {**scope, "method": "GET"}
         if boundary is not None:
             state = scope.setdefault("state", {})
