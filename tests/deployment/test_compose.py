@@ -23,7 +23,7 @@ def test_every_container_is_confined(services):
         assert service["cap_drop"] == ["ALL"]
         assert service.get("cap_add", []) == (["NET_BIND_SERVICE"] if name == "caddy" else [])
         assert service["security_opt"] == ["no-new-privileges:true"]
-        assert service["restart"] == "on-failure:5"
+        assert service["restart"] == "${COMPOSE_RESTART:-on-failure:5}"
         assert service["pids_limit"] > 0
         assert service["cpus"] > 0
         assert service["memswap_limit"] == service["mem_limit"]

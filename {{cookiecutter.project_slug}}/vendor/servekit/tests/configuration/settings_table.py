@@ -36,7 +36,7 @@ TABLE: list[tuple[str, str, Any]] = [
     ("LOG_FORMAT", "Console", "console"),
     ("LOG_FORMAT", "xml", no("'auto', 'json' or 'console'")),
     ("WORKER_START_METHOD", "SPAWN", "spawn"),
-    ("WORKER_START_METHOD", "forkserver", no("'fork' or 'spawn'")),
+    ("WORKER_START_METHOD", "forkserver", no("'auto', 'fork' or 'spawn'")),
     # Places that have one form only
     ("ALLOWED_HOSTS", "straße.de", no("host name")),
     ("CORS_ORIGINS", "https://faß.example", no("is no origin")),

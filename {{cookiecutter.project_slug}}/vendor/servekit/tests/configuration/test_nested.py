@@ -188,3 +188,60 @@ def test_the_fields_of_a_model_are_written_as_settings_are(folder, monkeypatch):
     example = example_file(Full)
     assert "# PAYMENT__MODE=test" in example
     assert "# SEVERAL=" in example
+
+
+def refused(kind, monkeypatch, **variables):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(kind)
+    return caught.value.problems
+
+
+def test_a_model_within_another_is_not_set_twice_either(folder, monkeypatch):
+    inner = {"PAYMENT__LIMITS": '{"calls": 5}', "PAYMENT__LIMITS__CALLS": "9"}
+    [line] = refused(Full, monkeypatch, **inner)
+    assert line.startswith("PAYMENT__LIMITS__CALLS: is set, and so is PAYMENT__LIMITS: ")
+    monkeypatch.delenv("PAYMENT__LIMITS__CALLS")
+    monkeypatch.delenv("PAYMENT__LIMITS")
+    (folder / ".env").write_text('PAYMENT__LIMITS={"calls": 5}\n')
+    assert load_settings(Full).payment.limits.calls == 5
+    assert unknown_variables(Full) == []
+
+
+class Log(BaseModel):
+    level: str = "info"
+
+
+class Inner(BaseModel):
+    api_key: SecretStr = SecretStr("")
+
+
+class Outer(BaseModel):
+    inner: Inner = Inner()
+
+
+class Logging(Settings):
+    model_config = SettingsConfigDict(env_nested_delimiter="__")
+
+    log: Log = Log()
+    log_file: str = ""
+    trace: Log = Log()
+    outer: Outer = Outer()
+
+
+def test_what_is_no_file_of_a_secret_is_no_second_value_of_it(monkeypatch):
+    monkeypatch.setenv("LOG__LEVEL", "debug")
+    monkeypatch.setenv("LOG_FILE", "/var/log/shop")
+    monkeypatch.setenv("TRACE__LEVEL", "debug")
+    monkeypatch.setenv("TRACE_FILE", "of somebody else")
+    settings = load_settings(Logging)
+    assert (settings.log.level, settings.log_file) == ("debug", "/var/log/shop")
+
+
+def test_a_file_of_all_beside_one_of_a_part_two_models_down_is_a_line(folder, monkeypatch):
+    (folder / "all").write_text('{"inner": {"api_key": "x"}}')
+    (folder / "key").write_text("y")
+    lines = refused(Logging, monkeypatch, OUTER_FILE="all", OUTER__INNER__API_KEY_FILE="key")
+    pair = "OUTER__INNER__API_KEY_FILE: is set, and so is OUTER_FILE: leave one of them out"
+    assert pair in lines

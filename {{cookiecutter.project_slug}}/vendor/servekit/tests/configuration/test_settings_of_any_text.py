@@ -253,3 +253,36 @@ def test_no_password_in_an_address_is_repeated_or_shown(name, address):
             said = "\n".join(refused.problems)
     assert name in said
     assert "hunter2" not in said
+
+
+@limits(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from(PLACES),
+    secrets,
+    st.sampled_from(["https://u:{}@h", "http://{}:x@h.example/v1", "https://u:{}@h:port/x?y"]),
+)
+@example("RATES_URL", "ZX/QJXZ", "https://u:{}@h")
+@example("RATES_URL", "ZXQJ XZQJ", "https://u:{}@h")
+@example("CALLBACK", "ZX/QJXZ", "https://u:{}@h")
+def test_no_part_of_a_badly_encoded_password_is_repeated_or_shown(name, secret, frame):
+    if "URL" not in name and "ENDPOINT" not in name:  # commas and blanks divide lists
+        secret = "".join(secret.replace(",", "").split())
+    test_no_line_holds_a_part_of_a_secret.hypothesis.inner_test(name, secret, frame)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("https://api.example/v1?key=k", "has a query"),
+        ("http://u:pa$s@h", "%24"),
+        ("http://${HOST}/", "%24"),
+        ("rates:8080", "does not begin with http://"),
+        ("http://a,b", "is no address"),
+    ],
+)
+def test_an_address_below_which_nothing_can_be_called_is_refused_with_the_reason(url, said):
+    with only({"RATES_URL": url}):
+        [line] = lines_of({"RATES_URL": url})
+    assert line.startswith("RATES_URL: ")
+    assert said in line
+    assert "pa$s" not in line

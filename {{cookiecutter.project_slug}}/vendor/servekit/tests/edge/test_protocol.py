@@ -1,6 +1,8 @@
 """One connection, without a network."""
 
+import asyncio
 import contextvars
+import re
 
 import pytest
 from structlog.testing import capture_logs
@@ -133,3 +135,28 @@ async def test_the_host_of_an_absolute_target_is_the_one_that_counts(head):
 async def test_an_absolute_target_without_a_host_that_can_be_one_is_refused(target):
     answer = await Client(never).ask(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % target)
     assert answer.startswith(b"HTTP/1.1 400 ")
+
+
+BAD_TARGETS = [b"http://user@a/", b"/\x80", b"http://a:x/"]
+
+
+@pytest.mark.parametrize("target", BAD_TARGETS)
+@pytest.mark.parametrize("ahead", [1, 2, 3])
+async def test_what_is_wrong_with_a_target_is_told_after_the_answers_to_those_before(ahead, target):
+    go_on, paths = asyncio.Event(), []
+
+    async def app(scope, receive, send):
+        paths.append(scope["path"])
+        await go_on.wait()
+        await answers(200)(scope, receive, send)
+
+    client = Client(app)
+    good = b"".join(b"POST /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number for number in range(ahead))
+    client.protocol.data_received(good + b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % target)
+    await asyncio.sleep(0)
+    assert client.wire.written == b""
+    go_on.set()
+    await client.ask(b"")
+    statuses = re.findall(rb"HTTP/1.1 (\d+) ", client.wire.written)
+    assert statuses == [b"200"] * ahead + [b"400"]
+    assert paths == [f"/{number}" for number in range(ahead)]

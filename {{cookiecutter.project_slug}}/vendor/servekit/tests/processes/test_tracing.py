@@ -36,9 +36,15 @@ def collector():
         thread.join()
 
 
-def test_the_span_of_a_request_reaches_the_collector(start_service, demo, collector):
+@pytest.mark.parametrize("where", ["environment", "quoted", ".env"])
+def test_the_span_of_a_request_reaches_the_collector(start_service, demo, collector, where):
     endpoint, posted = collector
     settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+    if where == "quoted":  # as `docker --env-file` passes it on
+        settings["OTEL_EXPORTER_OTLP_ENDPOINT"] = f'"{endpoint}"'
+    if where == ".env":
+        (demo / ".env").write_text("".join(f"{name}={text}\n" for name, text in settings.items()))
+        settings = {}
     service = start_service("demo", folder=demo, WORKERS=1, ADMIN_PORT=0, **settings)
 
     with pytest.raises(urllib.error.HTTPError) as answer:

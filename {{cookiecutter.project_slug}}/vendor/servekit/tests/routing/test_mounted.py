@@ -169,6 +169,28 @@ async def test_a_limit_of_bodies_holds_where_it_is_given_and_the_services_elsewh
             assert answer.status_code == status, size
 
 
+class Foreign:
+    """An application of another framework, whose routes are not Starlette's."""
+
+    def __init__(self, routes: object) -> None:
+        self.routes = routes
+
+    async def __call__(self, scope, receive, send):
+        await PlainTextResponse(scope["path"])(scope, receive, send)
+
+
+@pytest.mark.parametrize("routes", [[object()], {"/": object()}, list, ["/a"]])
+async def test_what_another_framework_calls_routes_are_none_of_ours(routes):
+    app = FastAPI()
+    app.mount("/foreign", Foreign(routes))
+    app.mount("/wrapped", CORSMiddleware(Foreign(routes)))
+    new_service().install(app)
+    async with client(app) as ask:
+        for path in ("/foreign/a", "/wrapped/a"):
+            for method in ("GET", "POST"):
+                assert (await ask.request(method, path)).text == path
+
+
 async def test_a_mounted_route_is_as_important_as_it_says():
     app, inner = FastAPI(), FastAPI()
 

@@ -90,6 +90,15 @@ def test_at_a_terminal_in_development_nobody_is_killed_at_a_breakpoint(monkeypat
     assert (production.hang_seconds, production.start_seconds) == (10, 60)
 
 
+def test_workers_are_forked_but_on_macos_unless_told_otherwise(monkeypatch):
+    def method(**settings: Any) -> str:
+        return supervisor_config(Settings(**settings), "a:b", ()).start_method
+
+    assert (method(), method(worker_start_method="spawn")) == ("fork", "spawn")
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert (method(), method(worker_start_method="fork")) == ("spawn", "fork")
+
+
 def test_a_save_replaces_one_worker_at_once(monkeypatch):
     monkeypatch.setattr(launch, "usable_cpus", lambda: 12)
     config = supervisor_config(Settings(), "a:b", (), reload=True)

@@ -52,7 +52,7 @@ def test_workers_that_started_together_are_not_recycled_together():
     assert {recycled_at(number) for number in range(5)} == {900, 950, 1000, 1050, 1100}
 
 
-def test_limits_below_fresh_workers_are_told_once_for_each_code_and_each_configuration(monkeypatch):
+def test_limits_below_fresh_workers_are_told_once_for_each_code_and_of_no_old_worker(monkeypatch):
     taken = {1: 90, 2: 90, 3: 200}
     monkeypatch.setattr(health, "rss_bytes", lambda pid: taken[pid] << 20)
     workers = [SimpleNamespace(pid=1, generation=1)]
@@ -70,10 +70,11 @@ def test_limits_below_fresh_workers_are_told_once_for_each_code_and_each_configu
         return [(log["setting"], log["limit_mib"], log["worker_mib"]) for log in logs]
 
     assert told() == []
+    taken[1] = 500  # it has grown
     config[0] = SupervisorConfig(program="any:thing", rss_limits={"PRESSURE_RSS_MIB": 80 << 20})
+    assert told() == []  # new limits are those of the new code, which is being loaded
+    workers.append(SimpleNamespace(pid=2, generation=2))
     assert told() == [("PRESSURE_RSS_MIB", 80, 90)]
     config[0] = SupervisorConfig(program="any:thing", rss_limits=limits)
-    workers.append(SimpleNamespace(pid=2, generation=2))
-    assert told() == []
     workers.append(SimpleNamespace(pid=3, generation=3))
     assert told() == [("PRESSURE_RSS_MIB", 100, 200)]

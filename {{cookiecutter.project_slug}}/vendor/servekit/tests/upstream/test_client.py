@@ -305,6 +305,7 @@ async def pieces():
     yield b"two"
 
 
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 @pytest.mark.parametrize(
     ("options", "calls"),
     [
@@ -313,6 +314,7 @@ async def pieces():
         ({"json": {"a": 1}}, 2),
         ({"data": {"a": "1"}}, 2),
         ({"content": pieces()}, 1),
+        ({"data": pieces()}, 1),
         ({"files": {"a": b"one two"}}, 1),
     ],
 )

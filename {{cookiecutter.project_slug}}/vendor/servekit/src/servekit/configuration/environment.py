@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError, create_model
 
+from servekit.configuration.env_files import read_env_files
 from servekit.configuration.identity import project_name
 from servekit.configuration.problems import blame, describe, one_line
 from servekit.configuration.secret_files import secrets_in_files
@@ -19,7 +20,6 @@ from servekit.configuration.variables import (
     delimiter_of,
     field_of,
     names_of,
-    read_env_files,
     unknown_variables,
 )
 from servekit.notation.database_url import checked as checked_database, parse_database_url
@@ -126,7 +126,8 @@ def read_secrets(
         alias = field.validation_alias or field.alias
         place, key = given, alias if isinstance(alias, str) else name
         for part in inside:
-            place, key = place.setdefault(key, {}), part
+            if isinstance(place, dict):
+                place, key = place.setdefault(key, {}), part
         if isinstance(place, dict):  # else it was set whole, which is refused beside this
             place[key] = found
     return given, problems

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from servekit.configuration.env_files import read_file
 from servekit.configuration.settings import Settings
 from servekit.configuration.variables import (
-    FILE,
     Leaf,
-    field_of,
+    files_of,
     leaves_of,
-    read_file,
     whole_of,
 )
 from servekit.notation.urls import Refused
@@ -29,14 +28,14 @@ def secrets_in_files(
         whole = whole_of(kind, name)
         leaves = leaves_of(kind, name)
         for leaf in leaves if leaves == [whole] else [whole, *leaves]:
-            pointer = f"{leaf.variables[0]}{FILE}"
-            path = variables.get(pointer, "").strip(BLANKS)
-            if not path or not leaf.is_secret or field_of(kind, pointer.lower()):
-                continue
-            try:
-                yield leaf, secret_in(Path(unquoted(path)), pointer, leaf.variables, variables)
-            except Refused as refusal:
-                yield leaf, refusal
+            for pointer in files_of(kind, leaf):
+                path = variables.get(pointer, "").strip(BLANKS)
+                if not path:
+                    continue
+                try:
+                    yield leaf, secret_in(Path(unquoted(path)), pointer, leaf.variables, variables)
+                except Refused as refusal:
+                    yield leaf, refusal
 
 
 def secret_in(path: Path, pointer: str, own: list[str], variables: Mapping[str, str]) -> str:

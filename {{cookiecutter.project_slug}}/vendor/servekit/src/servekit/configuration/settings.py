@@ -1,6 +1,5 @@
 """The settings of every service: variable, default, unit and reason; a service adds its own."""
 
-import sys
 from typing import ClassVar, Literal
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
@@ -97,8 +96,8 @@ class Settings(BaseSettings):
     workers: int = Field(default=0, ge=0, le=512)
     """Worker processes; 0 means one for every CPU that affinity and the cgroup quota allow."""
 
-    worker_start_method: Literal["fork", "spawn"] = "spawn" if sys.platform == "darwin" else "fork"
-    """`fork` shares the application's memory; `spawn`, macOS' default, where forking is unsafe."""
+    worker_start_method: Literal["auto", "fork", "spawn"] = "auto"
+    """`fork` shares the application's memory; `auto` is `spawn` on macOS, where that is unsafe."""
 
     worker_start_seconds: float = Field(default=60, gt=0, le=3600)
     """Time a new worker has to become ready; at a terminal in development an hour, unless set."""

@@ -15,7 +15,8 @@ from servekit.configuration.settings import Settings
 from servekit.configuration.variables import leaves_of
 from servekit.notation.words import BLANKS, QUOTES, is_quoted, split_words
 
-PASSWORD = re.compile(r"//[^/\s@]*:[^/\s@]*@")
+PASSWORD = re.compile("//.*:.*@", re.DOTALL)
+"""What may hold one: also where its special characters are not percent-encoded."""
 PLAIN = re.compile(r"[A-Za-z0-9_./:,@%+=\[\]*-]*")
 
 

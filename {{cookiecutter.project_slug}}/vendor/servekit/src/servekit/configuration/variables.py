@@ -1,9 +1,8 @@
-"""The variables that settings are read from: their names, `.env`, and files that hold secrets."""
+"""The variables that settings are read from: their names, and those that are nearly such."""
 
 from __future__ import annotations
 
 import difflib
-import io
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,12 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from dotenv import dotenv_values
-from dotenv.parser import parse_stream
 from pydantic import AliasChoices, AliasPath, Secret, SecretBytes, SecretStr
 from pydantic.fields import FieldInfo
 
+from servekit.configuration.env_files import env_files
 from servekit.configuration.settings import Settings
-from servekit.notation.urls import Refused
 from servekit.notation.words import BLANKS, is_model, model_of
 
 SECRET_WORDS = {
@@ -27,7 +25,6 @@ SECRET_TYPES = (SecretStr, SecretBytes, Secret)
 ADDRESSES = "pydantic.networks"
 """Where pydantic's types of addresses are; those may hold a password."""
 FILE = "_FILE"
-FILE_BYTES_MAX = 1_048_576
 MISSPELLING = 0.86
 """Likeness above which an unknown variable counts as one of ours, misspelt."""
 MISSPELLING_AT_HOME = 0.7
@@ -90,16 +87,28 @@ def leaves_of(kind: type[Settings], name: str) -> list[Leaf]:
     return list(_within(top, delimiter)) if delimiter else [top]
 
 
-def _within(leaf: Leaf, delimiter: str, outer: tuple[type, ...] = ()) -> Iterator[Leaf]:
+def models_of(kind: type[Settings], name: str) -> list[Leaf]:
+    """Return the models that a setting is, and holds, whose fields have variables."""
+    delimiter = delimiter_of(kind)
+    parts = _within(whole_of(kind, name), delimiter, models=True) if delimiter else ()
+    return [part for part in parts if model_of(part.field.annotation)]
+
+
+def _within(
+    leaf: Leaf, delimiter: str, outer: tuple[type, ...] = (), *, models: bool = False
+) -> Iterator[Leaf]:
     model = model_of(leaf.field.annotation)
     if model is None or model in outer:
         yield leaf
         return
+    if models:
+        yield leaf
     for name, field in model.model_fields.items():
         alias = field.validation_alias or field.alias
         given = alias if isinstance(alias, str) else name
         own = [f"{each}{delimiter}{given.upper()}" for each in leaf.variables]
-        yield from _within(Leaf(own, (*leaf.path, given), field), delimiter, (*outer, model))
+        part = Leaf(own, (*leaf.path, given), field)
+        yield from _within(part, delimiter, (*outer, model), models=models)
 
 
 def whole_of(kind: type[Settings], name: str) -> Leaf:
@@ -114,14 +123,27 @@ def clashes(kind: type[Settings], variables: Mapping[str, str]) -> Iterator[str]
     """
 
     def given(leaf: Leaf) -> list[str]:
-        names = [each for own in leaf.variables for each in (own, f"{own}{FILE}")]
+        names = [*leaf.variables, *files_of(kind, leaf)]
         return [each for each in names if variables.get(each, "").strip(BLANKS)]
 
     for name in kind.model_fields:
-        whole, leaves = whole_of(kind, name), leaves_of(kind, name)
-        parts = [each for leaf in leaves for each in given(leaf)]
-        if leaves != [whole] and given(whole) and parts:
-            yield f"{parts[0]}: is set, and so is {given(whole)[0]}: leave one of them out"
+        leaves = leaves_of(kind, name)
+        for model in models_of(kind, name):
+            within = [leaf for leaf in leaves if model.path == leaf.path[: len(model.path)]]
+            parts = [each for leaf in within for each in given(leaf)]
+            if within != [model] and given(model) and parts:
+                yield f"{parts[0]}: is set, and so is {given(model)[0]}: leave one of them out"
+
+
+def files_of(kind: type[Settings], leaf: Leaf) -> list[str]:
+    """Return the variable that may name a file of a value: one that is secret.
+
+    A model within another has none, and a setting of that name is itself.
+    """
+    pointer = f"{leaf.variables[0]}{FILE}"
+    is_inner = len(leaf.path) > 1 and model_of(leaf.field.annotation) is not None
+    is_read = leaf.is_secret and not is_inner and not field_of(kind, pointer.lower())
+    return [pointer] if is_read else []
 
 
 def delimiter_of(kind: type[Settings]) -> str:
@@ -163,61 +185,6 @@ def holds_secret(annotation: Any, seen: set[int]) -> bool:
         ):
             return True
     return any(holds_secret(each, seen) for each in inside)
-
-
-def env_files(kind: type[Settings]) -> list[Path]:
-    """Return the files that a class reads variables from; those that come later win."""
-    given = kind.model_config.get("env_file")
-    if given is None:
-        return []
-    each = [given] if isinstance(given, str | os.PathLike) else list(given)
-    return [Path(file).expanduser() for file in each]
-
-
-def read_env_files(kind: type[Settings]) -> dict[str, str]:
-    """Return the variables of `.env`, and of whatever else a class names.
-
-    Raises:
-        Refused: A file is there, and cannot be read; the text begins with its name.
-    """
-    encoding = kind.model_config.get("env_file_encoding") or "utf-8"
-    found: dict[str, str] = {}
-    for file in env_files(kind):
-        text = read_file(file, encoding)
-        bindings = list(parse_stream(io.StringIO(text)))
-        for binding in bindings:
-            if binding.error:
-                line = binding.original.line
-                raise Refused(f"{file}: line {line} is not NAME=value, or a quote is not closed")
-        values = dotenv_values(stream=io.StringIO(text))
-        found |= {name: value for name, value in values.items() if value is not None}
-    return found
-
-
-def read_file(file: Path, encoding: str = "utf-8") -> str:
-    """Return the text of a file, empty where there is none.
-
-    Raises:
-        Refused: It is there, and cannot be read.
-    """
-    try:
-        with file.open("rb") as opened:
-            content = opened.read(FILE_BYTES_MAX + 1)
-    except FileNotFoundError:
-        return ""
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "no path of a file"
-        raise Refused(f"{file}: cannot be read: {reason}") from None
-    if len(content) > FILE_BYTES_MAX:
-        raise Refused(f"{file}: is larger than {FILE_BYTES_MAX} bytes")
-    try:
-        text = content.decode(encoding)
-    except UnicodeDecodeError:
-        name = encoding.removesuffix("-sig").upper()
-        raise Refused(f"{file}: is not text in {name}: save it as {name}") from None
-    if "\0" in text:
-        raise Refused(f"{file}: holds zero bytes, as UTF-16 does: save it as UTF-8")
-    return text
 
 
 def variables_of(kind: type[Settings], given: Iterable[str]) -> list[str]:
@@ -290,8 +257,6 @@ def known_names(kind: type[Settings]) -> set[str]:
     known = set()
     for name in kind.model_fields:
         known.update(names_of(kind, name))
-        for leaf in leaves_of(kind, name):
-            known.update(leaf.variables)
-            if leaf.is_secret:
-                known.add(f"{leaf.variables[0]}{FILE}")
+        for leaf in [*models_of(kind, name), *leaves_of(kind, name)]:
+            known.update([*leaf.variables, *files_of(kind, leaf)])
     return known

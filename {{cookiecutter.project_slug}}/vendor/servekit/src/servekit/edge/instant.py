@@ -57,6 +57,8 @@ class InstantConnection(Protocol):
     transport: asyncio.Transport
     server_state: ServerState
     instant_left: int
+    in_headers: bool
+    in_body: bool
 
     @property
     def answering(self) -> bool:
@@ -87,6 +89,7 @@ def answer_instantly(connection: InstantConnection, instant: Instant, version: s
     )
     if answer is None:
         return False
+    connection.in_headers, connection.in_body = False, True
     connection.instant_left -= 1
     head, body = answer
     if len(body) <= JOINED_BYTES:

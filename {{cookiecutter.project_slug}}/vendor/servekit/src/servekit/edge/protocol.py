@@ -138,7 +138,6 @@ class HttpProtocol(IgnoredUpgrades):
             self._fail(refusals.BAD_HOST)
         if self._host_count and self._host not in self.options.known_hosts:
             self._check_host()
-        self.in_headers, self.in_body = False, True
         self.unparsed_bytes = 0
         instant = self.options.instant
         if self.url in instant.targets and answer_instantly(self, instant, version):
@@ -160,8 +159,8 @@ class HttpProtocol(IgnoredUpgrades):
         if self.parser.should_upgrade():
             if asks_for_websocket(self):
                 if self.answering or not drop_empty_body(self.headers):
-                    self.in_body = False  # the request that runs keeps its answer
                     self._fail(refusals.BAD_HANDSHAKE)
+                self.in_headers, self.in_body = False, True
                 return
             self.ignoring_upgrade = scope["method"] != "CONNECT"
         target = httptools.parse_url(self.url)
@@ -176,6 +175,7 @@ class HttpProtocol(IgnoredUpgrades):
         scope[IN_WORKER] = True
         scope[TARGET_KEY] = self.url
         busy = self.answering
+        self.in_headers, self.in_body = False, True  # until here a fault is of no request's
         self.cycle = self.options.make_cycle(
             scope=scope,
             transport=self.response_transport,

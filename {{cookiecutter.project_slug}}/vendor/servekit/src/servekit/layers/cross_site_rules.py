@@ -11,7 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Host, Mount
 from starlette.types import Scope
 
-from servekit.routing.routes import Entry, Routes, read_routes
+from servekit.routing.routes import Entry, Routes, has_routes, read_routes
 
 
 class AllowCrossSite:
@@ -78,7 +78,7 @@ class CrossSiteRules:
             scope = {**scope, **entry.matches(scope)[1]}
             app = entry.route.app
             # What was put around a mounted application, until there is something with routes.
-            while app is not None and not hasattr(app, "routes"):
+            while app is not None and not has_routes(app):
                 if isinstance(app, CORSMiddleware):
                     yield app
                 app = getattr(app, "app", None)

@@ -24,11 +24,20 @@ def read_base_url(given: str) -> str:
     shown = without_login(url)
     if not url.lower().startswith(("http://", "https://")):
         raise Refused(f"{shown!r} does not begin with http:// or https://: write it as {EXAMPLE}")
+    if "$" in url:
+        raise Refused(
+            f"{shown!r} holds `$`, which no value was put for; a `$` that is meant is %24"
+        )
     try:
         address = split_url(url)
     except Refused as refusal:
         raise Refused(f"{shown!r} {refusal}") from None
-    if len(address.hosts) != 1 or "$" in url:
+    if "?" in url:
+        raise Refused(
+            f"{shown.partition('?')[0]!r} has a query behind it, where paths are put: "
+            "give it with each call (`params=`)"
+        )
+    if len(address.hosts) != 1:
         raise Refused(f"{shown!r} is no address: write it as {EXAMPLE}")
     return url
 

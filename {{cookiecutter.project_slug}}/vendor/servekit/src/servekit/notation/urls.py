@@ -12,7 +12,8 @@ IPV6 = re.compile(r"[0-9a-f:.]*:[0-9a-f:.]*(%[a-z0-9]+)?", re.IGNORECASE)
 OPTION = re.compile(r"[a-z][a-z0-9_.-]{0,40}", re.IGNORECASE)
 READ_IN_TWO_WAYS = re.compile("[ßẞς\u200c\u200d]")
 """Characters that Python's IDNA of 2003 changes, and browsers keep."""
-LOGIN = re.compile(r"[^/\s'\"]*@")
+LOGIN = re.compile(r"(?s)(^[a-z][a-z0-9+.-]*://)?.*@", re.IGNORECASE)
+"""Up to the last `@`: what stands before may all be a password that is badly encoded."""
 PORT_MAX = 65_535
 ENCODE = (
     "percent-encode special characters of user and password "
@@ -26,7 +27,7 @@ class Refused(ValueError):  # noqa: N818 - said of a value, as in `raise Refused
 
 def without_login(text: str) -> str:
     """Return an address without user and password, for messages."""
-    return LOGIN.sub("***@", text)
+    return LOGIN.sub(lambda match: f"{match[1] or ''}***@", text, count=1)
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ class Boundary:
         Raises:
             LookupError: It may shape answers, or there is no value that says nothing.
         """
-        if type(value).__module__.startswith("opentelemetry."):
+        if is_opentelemetrys(value):
             return span_alone(value)
         is_structlogs = variable.name.startswith(STRUCTLOG_KEY_PREFIX)
         if not is_structlogs and variable.name not in FOR_LOGS:
@@ -101,6 +101,15 @@ class Boundary:
         if variable in self.context:
             return self.context[variable]
         return ... if is_structlogs else Context().run(variable.get)  # the default
+
+
+def is_opentelemetrys(value: Any) -> bool:
+    """Return whether a value is a context of OpenTelemetry's, as its own variable holds one."""
+    if not type(value).__module__.startswith("opentelemetry."):
+        return False
+    from opentelemetry.context import Context as OpenTelemetryContext
+
+    return isinstance(value, OpenTelemetryContext)
 
 
 def span_alone(context: Any) -> Any:

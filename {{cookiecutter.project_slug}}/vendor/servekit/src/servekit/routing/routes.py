@@ -219,7 +219,7 @@ def mounted_routes(route: BaseRoute) -> Callable[[], Routes] | None:
     def read() -> Routes:
         nonlocal table, seen
         mounted = mounted_application(route)
-        if (now := list(getattr(mounted, "routes", None) or ())) != seen:
+        if (now := list(mounted.routes) if has_routes(mounted) else []) != seen:
             table, seen = read_routes(mounted), now
         return table
 
@@ -237,7 +237,13 @@ def wrappers(route: Any) -> Iterator[Any]:
     inner = route.app
     while inner is not None:
         yield inner
-        inner = None if hasattr(inner, "routes") else getattr(inner, "app", None)
+        inner = None if has_routes(inner) else getattr(inner, "app", None)
+
+
+def has_routes(app: Any) -> bool:
+    """Return whether an application has routes as Starlette's do; other frameworks' are theirs."""
+    routes = getattr(app, "routes", None)
+    return isinstance(routes, list) and all(isinstance(each, BaseRoute) for each in routes[:1])
 
 
 def limits_bodies(route: BaseRoute) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from servekit.background import running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
-    from pathlib import Path
 
 SETTLE_MS = 200
 """Stillness after which a save counts as done."""
@@ -35,3 +36,10 @@ async def watch_code(folders: Iterable[Path], changed: Callable[[], None]) -> As
     async with running(watch):
         yield
         stop.set()
+
+
+def code_folders(import_strings: tuple[str, ...]) -> list[Path]:
+    """Return the folders of the packages that import strings name, without importing them."""
+    packages = {name.partition(":")[0].partition(".")[0] for name in import_strings}
+    specs = [importlib.util.find_spec(package) for package in sorted(packages)]
+    return [Path(spec.origin).parent for spec in specs if spec is not None and spec.origin]

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
 import os
 import sys
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from servekit.admin.admin import create_admin
 from servekit.admin.admin_server import serve_admin
 from servekit.background import running
+from servekit.configuration.env_files import read_env_files
 from servekit.configuration.environment import load_settings, remarks
-from servekit.configuration.variables import read_env_files, unknown_variables
+from servekit.configuration.variables import unknown_variables
 from servekit.cpus import usable_cpus
 from servekit.edge.sockets import UNIX, listen, url
 from servekit.event_log import get_logger
 from servekit.logs import configure_logs
 from servekit.notation.words import split_words
 from servekit.redis.embedded import EmbeddedServer, EmbeddedServerError
-from servekit.start.code_watch import watch_code
+from servekit.start.code_watch import code_folders, watch_code
 from servekit.start.console import make_console, open_journal
 from servekit.start.systemd import Notifier, passed_sockets
 from servekit.supervisor.program import SupervisorConfig, WorkerLimits
@@ -210,11 +209,11 @@ def start_redis(settings: Settings, stack: contextlib.ExitStack) -> EmbeddedServ
     return server
 
 
-def code_folders(import_strings: tuple[str, ...]) -> list[Path]:
-    """Return the folders of the packages that import strings name, without importing them."""
-    packages = {name.partition(":")[0].partition(".")[0] for name in import_strings}
-    specs = [importlib.util.find_spec(package) for package in sorted(packages)]
-    return [Path(spec.origin).parent for spec in specs if spec is not None and spec.origin]
+def start_method(settings: Settings) -> Literal["fork", "spawn"]:
+    """Return how workers start: forked, unless that is unsafe here or unwanted."""
+    if settings.worker_start_method == "auto":
+        return "spawn" if sys.platform == "darwin" else "fork"
+    return settings.worker_start_method
 
 
 def supervisor_config(
@@ -233,7 +232,7 @@ def supervisor_config(
         program=program,
         arguments=arguments,
         workers=settings.workers or (1 if reload else usable_cpus()),
-        start_method=settings.worker_start_method,
+        start_method=start_method(settings),
         start_seconds=START_SECONDS_AT_TERMINAL if patient else settings.worker_start_seconds,
         hang_seconds=0 if at_terminal else settings.worker_hang_seconds,
         rss_limits={

@@ -30,6 +30,7 @@ from servekit.monitors.profiling import Profiling
 from servekit.own_code import claim
 from servekit.routing.template import route_template
 from servekit.service import Service
+from servekit.start.tracing import tell_opentelemetry
 from servekit.supervisor.program import Program
 
 log = get_logger()
@@ -44,6 +45,7 @@ def load(application: str, settings_class: str) -> Program:
     claim(application)
     settings = load_settings(find(settings_class))
     configure_logs(settings.log_level, settings.log_format)
+    tell_opentelemetry(settings)
     disable_created_metrics()  # type: ignore[no-untyped-call] # has no annotations
     return program_of(find(application)(settings), settings, made_by=application)
 

@@ -41,7 +41,7 @@ class HealthChecks:
         self._serving = serving
         self._tell = tell
         self._samples_above_limit: Counter[int] = Counter()
-        self._limits_checked: tuple[int, dict[str, int]] | None = None
+        self._limits_checked: int | None = None
 
     @property
     def _config(self) -> SupervisorConfig:
@@ -63,16 +63,15 @@ class HealthChecks:
                 self._check_memory()
 
     def _check_limits(self) -> None:
-        """Say which limits even fresh workers do not keep: once for each code and configuration."""
+        """Say which limits even fresh workers do not keep: once for each code, with its limits."""
         serving = list(self._serving().values())
         newest = max((each.generation for each in serving), default=0)
-        limits = dict(self._config.rss_limits)
-        if self._limits_checked == (newest, limits):
-            return
-        self._limits_checked = newest, limits
+        if self._limits_checked == newest:
+            return  # new limits come with new code; workers of the old have grown
+        self._limits_checked = newest
         fresh = [each.pid for each in serving if each.generation == newest]
         taken = max(map(rss_bytes, fresh), default=0)
-        for setting, limit in limits.items():
+        for setting, limit in self._config.rss_limits.items():
             if 0 < limit < taken:
                 mib = {"limit_mib": limit >> 20, "worker_mib": taken >> 20}
                 log.error("limit_below_fresh_worker", setting=setting, **mib)

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import random
 import ssl
+from collections.abc import Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from math import inf
 from time import monotonic, perf_counter
@@ -239,7 +240,9 @@ class Upstream:
 
     def _may_retry(self, method: str, options: dict[str, Any]) -> bool:
         # What is read while it is sent may be used up: the rest of it would look like all.
-        whole = isinstance(options.get("content"), str | bytes | None) and not options.get("files")
+        content, data = options.get("content"), options.get("data")
+        whole = isinstance(content, str | bytes | None) and not options.get("files")
+        whole = whole and isinstance(data, str | bytes | Mapping | None)
         return method in IDEMPOTENT and whole and self._retry_budget.take()
 
     async def _send(self, method: str, path: str, options: dict[str, Any]) -> httpx2.Response:

@@ -1,0 +1,73 @@
+"""`run --reload` as a developer uses it: new code answers at once, an error can be read."""
+
+import json
+import os
+import sys
+import time
+import urllib.request
+
+import pytest
+
+from servekit.testing import patience
+from servekit.testing.guarded import guarded
+
+GREETING = "settings.greeting[: settings.greeting_length]"
+COMMAND = [sys.executable, "-m", "demo", "run", "--reload"]
+
+
+@pytest.fixture
+def served(demo, ports):
+    """The service under `--reload`; yields its address and a function that reads its log."""
+    environment = {"PATH": os.environ["PATH"], "LOG_FORMAT": "json"} | ports
+    log = demo / "service.log"
+    url = f"http://127.0.0.1:{ports['PORT']}/"
+    with (
+        log.open("wb") as output,
+        guarded(COMMAND, cwd=demo, env=environment, stdout=output, stderr=output),
+    ):
+
+        def events(name):
+            lines = log.read_text().splitlines()
+            records = [json.loads(line) for line in lines if line.startswith("{")]
+            return [record for record in records if record["event"] == name]
+
+        until(lambda: events("worker_started"), 20)
+        until(lambda: ask(url), 20)
+        yield url, events
+
+
+def until(condition, seconds):
+    """Wait until a condition holds; return the seconds that it took."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < patience(seconds)
+        time.sleep(0.01)
+    return time.monotonic() - began
+
+
+def ask(url):
+    try:
+        with urllib.request.urlopen(url, timeout=patience(5)) as answer:
+            return json.load(answer)
+    except OSError:
+        return None
+
+
+def test_a_save_is_answered_by_new_code_within_a_second(served, demo):
+    url, _ = served
+    file, took = demo / "demo" / "app.py", []
+    code = file.read_text()
+    for greeting in ("try 1", "try 2", "try 3"):
+        file.write_text(code.replace(GREETING, repr(greeting)))
+        took.append(until(lambda greeting=greeting: ask(url) == greeting, 10))
+    assert min(took) < patience(1), took
+
+
+def test_an_error_of_syntax_is_one_event_with_its_place_and_the_old_code_serves_on(served, demo):
+    url, events = served
+    (demo / "demo" / "app.py").write_text("def (:\n")
+    until(lambda: events("reload_failed"), 10)
+    [failed] = events("reload_failed")
+    assert failed["reason"].startswith("SyntaxError: ")
+    assert "demo/app.py:1" in failed["reason"]
+    assert ask(url) == "hello"
