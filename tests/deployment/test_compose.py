@@ -201,6 +201,24 @@ def up(project, tmp_path):
     dotenv.unlink(missing_ok=True)
 
 
+@pytest.mark.parametrize("target", ["up", "down"])
+def test_a_start_that_fails_shows_the_logs_and_stopping_needs_no_secret(project, tmp_path, target):
+    said = tmp_path / "said"
+    docker = tmp_path / "docker"
+    docker.write_text(f'#!/bin/sh\necho "${{SECRET_KEY:-unset}} $*" >> "{said}"\n[ "$2" != up ]\n')
+    docker.chmod(0o755)
+    variables = {"SECRET_KEY": "k"} if target == "up" else {}
+    done = make(project, target, PATH=f"{tmp_path}:{os.environ['PATH']}", **variables)
+    if target == "up":
+        up, logs = said.read_text().splitlines()
+        assert (up, logs) == ("k compose up --build --wait", "k compose logs --tail 20")
+        assert done.returncode != 0
+    else:
+        # Compose reads its file for this too, which asks for a key.
+        assert said.read_text() == "none compose --profile * down\n"
+        assert done.returncode == 0
+
+
 def test_secrets_are_added_to_what_stands_in_the_file(up):
     _, given = up("RATES_URL=http://rates")  # without an end of its line
     assert given["RATES_URL"] == "http://rates"
