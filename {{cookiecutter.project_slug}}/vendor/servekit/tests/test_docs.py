@@ -1,5 +1,6 @@
 """What the operations guide says is so."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -78,3 +79,27 @@ def test_the_guide_explains_events_that_exist(guide, sources):
     events = re.findall(r"^\| `([a-z_]+)` \|", table, re.MULTILINE)
     assert events
     assert [event for event in events if f'"{event}"' not in sources] == []
+
+
+def alarming(code: str) -> set[str]:
+    """Return the events that code logs as warnings and errors."""
+    found = set()
+    for call in ast.walk(ast.parse(code)):
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
+            continue
+        if call.func.attr in {"warning", "error", "exception"} and call.args:
+            found |= {one.value for one in ast.walk(call.args[0]) if isinstance(one, ast.Constant)}
+        if call.func.attr == "say":
+            named = [each.value for each in call.keywords if each.arg == "event"]
+            found |= {one.value for one in named if isinstance(one, ast.Constant)}
+    return {event for event in found if isinstance(event, str) and re.fullmatch("[a-z_]+", event)}
+
+
+def test_the_guide_explains_every_event_that_may_alarm(guide):
+    table = guide.split("## What an event")[1].split("\n## ")[0]
+    events = "".join(re.findall(r"^\|([^|]+)\|", table, re.MULTILINE))
+    told = set(re.findall(r"`([a-z_]+)`", events))
+    files = (ROOT / "src" / "servekit").rglob("*.py")
+    found = set().union(*(alarming(file.read_text()) for file in files))
+    assert {"hook_failed", "host_refused", "event_loop_blocked"} <= found
+    assert sorted(found - told) == []

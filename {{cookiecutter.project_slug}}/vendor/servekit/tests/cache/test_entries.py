@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field, computed_field
 
 from servekit.cache.codecs import Codec, NotEncodable
 from servekit.cache.entries import Entry, pack, unpack
+from tests.stores.workers import worker
 
 PRINT = b"12345678"
 times = st.floats(allow_nan=False, allow_infinity=False)
@@ -80,3 +81,15 @@ def test_the_fingerprint_is_the_types_and_the_versions():
 def test_a_value_without_a_json_form_is_refused():
     with pytest.raises(NotEncodable):
         Codec[object](object).dumps(object())
+
+
+async def test_a_value_has_as_many_tags_as_one_likes_and_too_many_are_refused(redis_url):
+    async with worker(redis_url) as cache:
+        tags = [f"product:{number}" for number in range(1000)]
+        await cache.set("page", "x", ttl_seconds=60, tags=tags)
+        assert await cache.get("page", str) == "x"
+        await cache.invalidate_tag("product:999")
+        assert await cache.get("page", str) is None
+        for wrong in (["t" * 70_000], [str(number) for number in range(70_000)]):
+            with pytest.raises(ValueError, match="at most 65535 tags"):
+                await cache.set("page", "x", ttl_seconds=60, tags=wrong)

@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 from servekit import Service, Settings
 from servekit.cache import LoadTimeout, cached
 from servekit.cache.single_flight import Loads
+from servekit.errors import StoreUnavailable
 from servekit.testing import patience
 from tests.asgi import call
 from tests.cache.test_functions import HOST, connected, running
@@ -231,3 +232,37 @@ async def test_a_load_out_of_time_is_504_to_a_client(redis_url):
     async with running(app):
         answer = await connected(call(app, "/7", headers=HOST))
     assert answer.status == 504
+
+
+async def test_a_refresh_that_leaves_the_load_to_others_is_no_answer(redis_url):
+    async with worker(redis_url, local_bytes=0) as cache:
+        engine = cache._engine
+        left = asyncio.Event()
+
+        @cache.cached("thing", ttl_seconds=60)
+        async def thing() -> str:
+            return "loaded"
+
+        async def leave(*_):
+            await left.wait()  # another process has the lease
+
+        async def refuse(*_, **__):
+            raise StoreUnavailable("full")
+
+        lookups = []
+        whole = engine.get_or_load
+
+        async def note(lookup):
+            lookups.append(lookup)
+            return await whole(lookup)
+
+        engine.get_or_load = note  # type: ignore[method-assign] # to have the key's lookup
+        assert await thing() == "loaded"
+        await thing.delete()
+        engine._reader.fetch = refuse  # type: ignore[method-assign] # a pool that is full
+        engine._refresh = leave  # type: ignore[method-assign] # as above
+        engine._refresh_in_background(lookups[0])
+        asked = asyncio.create_task(thing())
+        await asyncio.sleep(0.05)
+        left.set()
+        assert await asked == "loaded"

@@ -205,3 +205,33 @@ async def test_a_load_that_fails_makes_no_queue_of_workers(redis_url, has_stale)
         answers = await asyncio.gather(*(call(layer, "/page") for layer in layers))
         assert time.monotonic() - began < patience(1.6)
         assert {answer.status for answer in answers} == {200 if has_stale else 500}
+
+
+async def test_a_load_from_before_a_removal_that_failed_is_not_kept(redis_url):
+    value, loads, go_on = "old", [], asyncio.Event()
+
+    async with worker(redis_url) as cache:
+
+        @cache.cached("thing", ttl_seconds=60)
+        async def thing() -> str:
+            loads.append(value)
+            read = value
+            await go_on.wait()
+            return read
+
+        async def refuse(*_, **__):
+            raise StoreUnavailable("once")
+
+        early = asyncio.create_task(thing())
+        await until(lambda: loads)
+        value = "new"
+        redis, remove = cache._writer._redis, cache._writer._redis.remove
+        redis.remove = refuse  # type: ignore[method-assign] # Redis is away for a moment
+        await thing.delete()
+        redis.remove = remove  # type: ignore[method-assign] # and is back
+        go_on.set()
+        await early
+        assert await thing() == "new"
+        async with worker(redis_url) as other:
+            await until(lambda: not cache._coherence.outbox._pending)
+            assert await other.get("thing", str) in {None, "new"}

@@ -1,7 +1,9 @@
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from servekit.console import journal
 from servekit.console.journal import DETAIL_CHARACTERS, ENTRIES, EVENTS, Journal, entry_of
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -29,3 +31,22 @@ def test_an_entry_is_small_text_whatever_was_logged():
     assert entry["detail"].startswith("reason=yyy")
     assert len(entry["detail"]) <= DETAIL_CHARACTERS
     assert len(json.dumps(entry)) < 1000
+
+
+def test_what_the_log_has_of_each_request_is_noted_now_and_then(monkeypatch):
+    now = [100.0]
+    told: list[dict[str, Any]] = []
+    listeners: list[Any] = []
+    monkeypatch.setattr(journal, "listeners", listeners)
+    monkeypatch.setattr(journal, "monotonic", lambda: now[0])
+    journal.note_events(told.append)
+    [look] = listeners
+    fields = {"timestamp": datetime(2026, 1, 2, tzinfo=UTC), "level": "warning"}
+    for at in (100.0, 101.0, 109.0, 110.0):
+        now[0] = at
+        look(fields | {"event": "request_deadline_exceeded"})
+        look(fields | {"event": "host_refused"})
+        look(fields | {"event": "http_request"})
+    assert [entry["event"] for entry in told].count("request_deadline_exceeded") == 2
+    assert [entry["event"] for entry in told].count("host_refused") == 4
+    assert len(told) == 6

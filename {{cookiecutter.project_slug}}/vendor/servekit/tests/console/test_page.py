@@ -1,8 +1,10 @@
 """The page's way past the guard: its files are open and hold nothing; all else stays guarded."""
 
 import re
+from typing import Any, cast
 
 import pytest
+from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from servekit.admin.admin import create_admin
@@ -12,6 +14,7 @@ from servekit.console.page import FILES, Console
 from servekit.supervisor.program import SupervisorConfig
 from servekit.supervisor.supervisor import Supervisor
 from servekit.supervisor.view import SupervisorView
+from servekit.supervisor.worker_process import CommandError
 
 RIGHT = {"authorization": "Bearer secret"}
 PROBES = {"/livez", "/readyz"}
@@ -108,6 +111,39 @@ def test_one_viewer_too_many_is_told_so(app, console):
 @pytest.mark.parametrize("query", ["seconds=0", "seconds=x", "seconds=nan", "seconds=61"])
 def test_a_senseless_time_for_a_profile_is_refused(app, query):
     assert TestClient(app).get(f"/console/profile?{query}", headers=RIGHT).status_code == 400
+
+
+def test_who_is_missing_in_a_profile_of_all_is_said(monkeypatch):
+    class Half:
+        """Two workers, of which one answers."""
+
+        serving = dict.fromkeys((0, 1))
+
+        async def call(self, slot, *_):
+            if slot:
+                raise CommandError("the worker died")
+            return b"main;work 7\n"
+
+    told: list[tuple[list[str], str]] = []
+
+    def draw(stacks: list[str], text: str) -> str:
+        told.append((stacks, text))
+        return ""
+
+    console = Console(
+        cast("Any", Half()),
+        cast("Any", None),
+        draw=draw,
+        inline=("", ""),
+        asks_token=False,
+    )
+    client = TestClient(Starlette(routes=console.routes))
+    assert client.get("/console/profile?seconds=1").status_code == 200
+    [(stacks, text)] = told
+    assert stacks == ["main;work 7\n"]
+    assert text.startswith("Workers: 0; 1 s")
+    assert "Not in it: worker 1: the worker died." in text
+    assert "worker 1: the worker died" in client.get("/console/profile?worker=1").text
 
 
 def test_a_profile_of_nobody_says_so(app):

@@ -199,7 +199,7 @@ def test_what_is_held_now_and_what_grew_in_a_while_need_no_files(heap):
         (["--worker", "7"], "no worker 7 is ready; ready are 0"),
         (["--diff", "none", "none"], "none cannot be read: No such file"),
         (["--diff", "leaky.py", "leaky.py"], "leaky.py is no snapshot of a heap"),
-        (["--out", "no/such/folder/h"], "cannot be written: No such file"),
+        (["--out", "no/such/folder/h"], "cannot be written: there is no folder"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(heap, arguments, reason):

@@ -68,3 +68,35 @@ def test_who_asks_needs_no_more_settings_than_those_of_the_admin_port(run, comma
     assert "GREETING_LENGTH" not in done.stderr
     done = run(*command.split(), GREETING_LENGTH="long", ADMIN_PORT="no port")
     assert done.stderr.startswith("ADMIN_PORT: ")
+
+
+def test_the_doctor_asks_alike_and_tells_its_own_failures_apart(run, demo):
+    done = run("doctor", "--on-port", "1", GREETING_LENGTH="long")
+    assert (done.returncode, "GREETING_LENGTH" in done.stderr) == (2, False)
+    done = run("doctor", "--start", GREETING_LENGTH="long")
+    assert (done.returncode, "GREETING_LENGTH" in done.stderr) == (3, True)
+    done = run("doctor", ADMIN_PORT="no port")
+    assert (done.returncode, done.stderr.startswith("ADMIN_PORT: ")) == (3, True)
+    done = run("doctor", "--start", TMPDIR=str(demo / "none"), PYTHONPATH=str(no_temporary(demo)))
+    assert done.returncode == 3
+    assert done.stderr.startswith("the doctor failed itself: [Errno 2] No usable temporary")
+    (demo / "demo" / "settings.py").write_text("1 / 0\n")
+    done = run("doctor")
+    assert done.returncode == 3
+    assert done.stderr.startswith("the doctor failed itself: division by zero")
+
+
+def no_temporary(folder):
+    """Return a folder for PYTHONPATH with which no temporary folder is found."""
+    place = folder / "first"
+    place.mkdir()
+    code = "import tempfile\ntempfile._candidate_tempdir_list = list\n"
+    (place / "sitecustomize.py").write_text(code)
+    return place
+
+
+def test_a_file_that_cannot_be_written_is_known_before_anybody_is_asked(run, demo):
+    for command in (["profile", "--output"], ["heap", "--out"], ["doctor", "--json"]):
+        done = run(*command, "no/such/folder/f", "--on-port", "1")
+        assert done.returncode in {1, 2, 3}
+        assert "no/such/folder/f cannot be written" in done.stderr or command[0] == "doctor"

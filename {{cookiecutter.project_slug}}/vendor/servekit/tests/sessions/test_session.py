@@ -1,7 +1,11 @@
 from datetime import date
+from enum import Enum
+from typing import Any
+from uuid import UUID
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, computed_field
+from pydantic.alias_generators import to_camel
 
 from servekit.redis.clients import RedisClients
 from servekit.sessions.cookie import SessionCookie
@@ -51,3 +55,47 @@ async def test_a_field_is_removed_whether_it_is_there_or_not(session):
     BASKET.remove(session)
 
     assert "basket" not in session
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+class Camel(BaseModel, alias_generator=to_camel):
+    unit_price: int = 0
+    sold_at: date
+
+
+class Strict(BaseModel, strict=True):
+    at: date
+    colour: Colour
+    mark: UUID
+    pair: tuple[int, str]
+
+
+class Sum(BaseModel, extra="forbid"):
+    items: list[int]
+
+    @computed_field
+    def total(self) -> int:
+        return sum(self.items)
+
+
+DAY = date(2026, 5, 1)
+FORMS: list[tuple[Any, Any]] = [
+    (Camel, Camel.model_validate({"unitPrice": 7, "soldAt": DAY})),
+    (Strict, Strict(at=DAY, colour=Colour.RED, mark=UUID(int=7), pair=(1, "x"))),
+    (Sum, Sum(items=[1, 2])),
+    (int | None, None),
+    (set[date], {DAY}),
+    (dict[int, str], {7: "x"}),
+]
+
+
+@pytest.mark.parametrize(("kind", "value"), FORMS)
+async def test_a_value_of_any_form_comes_back_as_it_went(session, kind, value):
+    key = SessionKey("any", kind, default=value)
+    assert key.get(session) == value
+    key = SessionKey("any", kind | int, default=5)
+    key.set(session, value)
+    assert key.get(session) == value

@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry
 from servekit.errors import StoreUnavailable
 from servekit.redis.clients import RedisClients
 from servekit.sessions.cookie import SessionToken
+from servekit.sessions.index import UNCOUNTED
 from servekit.sessions.store import SessionStore
 from servekit.testing import patience
 from tests.redis.patient import patient_clients
@@ -254,3 +255,22 @@ async def test_a_dead_redis_is_an_error_never_an_empty_session():
     async with RedisClients("redis://127.0.0.1:1") as clients:
         with pytest.raises(StoreUnavailable):
             await make_store(clients).read(SessionToken.new())
+
+
+async def test_sessions_of_before_the_lifetime_was_lowered_can_all_be_ended(clients):
+    before = await make_store(clients, absolute_seconds=3600).login(None, "ada", {})
+    store = make_store(clients, absolute_seconds=0.5)
+    await asyncio.sleep(0.6)  # by the new setting the first would have ended
+    after = await store.login(None, "ada", {})
+    assert [info.ref for info in await store.list("ada")] == [before.ref, after.ref]
+    await asyncio.sleep(0.6)
+    assert await store.delete_all("ada") == 1
+    assert await store.read(before) is None
+
+
+async def test_what_is_known_of_a_users_sessions_does_not_grow_with_the_logins(clients):
+    store = make_store(clients, limit_per_user=0)
+    for _ in range(3 * UNCOUNTED):
+        token = await store.login(None, "ada", {})
+        await clients.sessions.delete("service:session:" + token.ref)
+    assert await clients.sessions.zcard("service:session-user:ada") <= UNCOUNTED + 1

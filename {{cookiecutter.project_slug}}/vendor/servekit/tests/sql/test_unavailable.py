@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from servekit import Service, Settings
 from servekit.sql import Database, DatabaseDep, DatabaseUnavailable, connecting
+from servekit.sql.database import lock_schema
 from servekit.sql.errors import unavailable
 from servekit.testing import both_databases
 
@@ -90,6 +91,23 @@ POSTGRESQL = {
     "deadlocked": deadlocked,
     "too many clients": too_many,
 }
+
+
+@pytest.mark.parametrize("way", ["of the address", "at the start"])
+async def test_what_the_driver_itself_gives_up_is_unavailable_too(postgresql_url, way):
+    address = f"{postgresql_url}{'&' if '?' in postgresql_url else '?'}command_timeout=1"
+    if way == "of the address":
+        async with Database(address) as database:
+            error = await error_of(run(database, "SELECT pg_sleep(5)"))
+            await run(database, "SELECT 1")
+    else:
+        async with Database(postgresql_url) as other, other.engine.begin() as connection:
+            await lock_schema(connection)
+            error = await error_of(Database(address).__aenter__())
+        assert str(error.args[0]).endswith(": TimeoutError")
+    assert isinstance(error, DatabaseUnavailable)
+    assert isinstance(error, OperationalError)
+    assert "pg_sleep" not in str(error.orig)
 
 
 @pytest.mark.parametrize("fault", POSTGRESQL)

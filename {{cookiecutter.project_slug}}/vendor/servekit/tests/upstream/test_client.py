@@ -327,3 +327,29 @@ async def test_a_body_that_is_read_as_it_is_sent_is_not_sent_twice(options, call
         else:
             assert (await upstream.put("/", **options)).status_code == 200
     assert len(neighbour.requests) == calls
+
+
+@pytest.mark.parametrize("error", [httpx2.ReadTimeout, httpx2.ConnectTimeout, httpx2.WriteTimeout])
+async def test_what_took_all_of_its_time_is_not_tried_again(error):
+    calls = []
+
+    class Silent(httpx2.AsyncBaseTransport):
+        async def handle_async_request(self, request):
+            calls.append(request)
+            raise error("late", request=request)
+
+    metrics = UpstreamMetrics(CollectorRegistry())
+    async with Upstream("x", "http://x", metrics=metrics, transport=Silent()) as upstream:
+        with pytest.raises(UpstreamUnavailable):
+            await upstream.put("/", timeout=0.1)
+    assert len(calls) == 1
+
+
+async def test_fields_that_are_given_twice_are_sent_twice():
+    upstream, neighbour = make(200)
+    async with upstream:
+        await upstream.get("/", headers=[("accept", "a"), ("accept", "b")])
+        await upstream.get("/", headers={"x-request-id": "own"})
+    first, second = neighbour.requests
+    assert first.headers.get_list("accept") == ["a", "b"]
+    assert second.headers.get_list("x-request-id") == ["own"]

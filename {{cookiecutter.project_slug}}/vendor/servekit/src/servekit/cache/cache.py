@@ -19,7 +19,8 @@ from servekit.cache.metrics import CacheMetrics
 from servekit.cache.read_through import ReadThrough
 from servekit.cache.redis_tier import RedisTier
 from servekit.cache.single_flight import Leases
-from servekit.cache.tiers import TierReader, TierWriter
+from servekit.cache.tier_writer import TierWriter
+from servekit.cache.tiers import TierReader
 from servekit.cache.values import Values
 from servekit.event_log import get_logger
 from servekit.redis.clients import RedisClients
@@ -63,7 +64,8 @@ class Cache(Values):
         self._warm_seconds = warm_seconds
         engine = ReadThrough(reader, writer, self._coherence, self._leases)
         metrics = CacheMetrics(
-            channel_up=lambda: self.coherent, local_bytes=lambda: local.size_bytes
+            channel_up=(lambda: self.coherent) if enabled else None,
+            local_bytes=lambda: local.size_bytes,
         )
         if registry is not None:
             registry.register(metrics)

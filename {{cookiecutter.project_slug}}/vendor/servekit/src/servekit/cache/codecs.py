@@ -19,7 +19,7 @@ from pydantic import (
 
 T = TypeVar("T")
 
-FORMAT = 2
+FORMAT = 3
 
 FLOATS_AS_THEY_ARE = ConfigDict(ser_json_inf_nan="constants")
 

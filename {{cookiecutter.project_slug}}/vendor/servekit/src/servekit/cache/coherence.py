@@ -163,6 +163,10 @@ class InvalidationOutbox:
             return True
         return any(fnmatchcase(key, pattern) for pattern in self._patterns)
 
+    def pending(self, kind: str, name: str) -> object | None:
+        """Return the removal that is pending, each time another; None if there is none."""
+        return self._pending.get((kind, name))
+
     def drop(self, kind: str, name: str) -> None:
         """Give up a removal, if it is pending: it was made, or a newer value is there."""
         if self._pending.pop((kind, name), None) is not None and kind == PATTERN:

@@ -20,7 +20,8 @@ State = Literal["hit", "stale", "miss", "bypass"]
 Tier = Literal["local", "redis", "source"]
 TagVersions = tuple[tuple[str, bytes], ...]
 
-HEADER = struct.Struct(">B8sBdddffB")
+HEADER = struct.Struct(">B8sBdddffH")
+TAGS_MAX = TAG_BYTES_MAX = 0xFFFF
 COMPRESSED, NEGATIVE = 1, 2
 VERSION_BYTES = 8
 COMPRESSION_LEVEL = 1

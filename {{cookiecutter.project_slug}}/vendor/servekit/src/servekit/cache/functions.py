@@ -11,7 +11,8 @@ from servekit.cache.codecs import NotEncodable
 from servekit.cache.declaration import Declaration
 from servekit.cache.entries import CachePolicy, CacheResult, LocalEntry
 from servekit.cache.read_through import Lookup, ReadThrough
-from servekit.cache.tiers import TierReader, TierWriter
+from servekit.cache.tier_writer import TierWriter
+from servekit.cache.tiers import TierReader
 
 P = ParamSpec("P")
 R = TypeVar("R")

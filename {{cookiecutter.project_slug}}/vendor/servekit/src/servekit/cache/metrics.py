@@ -32,7 +32,9 @@ class CacheStats:
 class CacheMetrics(Collector):
     """The counters of every named cache, and the state of the local tier."""
 
-    def __init__(self, *, channel_up: Callable[[], bool], local_bytes: Callable[[], int]) -> None:
+    def __init__(
+        self, *, channel_up: Callable[[], bool] | None, local_bytes: Callable[[], int]
+    ) -> None:
         self._stats: dict[str, CacheStats] = {}
         self._channel_up = channel_up
         self._local_bytes = local_bytes
@@ -58,11 +60,12 @@ class CacheMetrics(Collector):
                 for tier in ("local", "redis"):
                     family.add_metric([cache, tier], getattr(stats, f"{name}_{tier}"))
             yield family
-        yield GaugeMetricFamily(
-            "cache_invalidation_channel_up",
-            "1 while other processes' writes are heard of; else the local tier is bypassed.",
-            float(self._channel_up()),
-        )
+        if self._channel_up is not None:  # a cache that is off has none
+            yield GaugeMetricFamily(
+                "cache_invalidation_channel_up",
+                "1 while other processes' writes are heard of; else the local tier is bypassed.",
+                float(self._channel_up()),
+            )
         yield GaugeMetricFamily(
             "cache_local_size_bytes", "Estimated size of the local tier.", self._local_bytes()
         )

@@ -26,7 +26,8 @@ from servekit.cache.entries import (
 )
 from servekit.cache.keys.space import ENTRY
 from servekit.cache.single_flight import Leases, Loads, Work, wait_for_notification
-from servekit.cache.tiers import TierReader, TierWriter
+from servekit.cache.tier_writer import TierWriter
+from servekit.cache.tiers import TierReader
 from servekit.errors import StoreUnavailable
 from servekit.event_log import get_logger
 
@@ -116,7 +117,9 @@ class ReadThrough:
             usable = self._local.get_usable(key, policy.codec)
             if usable is not None:
                 return self._serve_without_redis(usable, lookup)
-            loaded = await self._join(lookup, lambda: self._load(lookup, None))
+            loaded: LocalEntry | None = None
+            while loaded is None:  # else a refresh was under way that left the load to others
+                loaded = await self._join(lookup, lambda: self._load(lookup, None))
             return CacheResult(loaded.value, "miss")
         if entry is not None:
             return self._serve(entry, lookup, "redis")
@@ -231,7 +234,7 @@ class ReadThrough:
     async def _load(self, lookup: Lookup, token: bytes | None) -> LocalEntry:
         """Load and store; without a lease, only here and only for want of better."""
         key, policy = lookup.key, lookup.policy
-        fence = self._local.begin_read(key)
+        fence, loading = self._local.begin_read(key), self._writer.begin_load(key)
         stored = False
         try:
             tags = await self._tags_to_store(lookup, token)
@@ -246,7 +249,7 @@ class ReadThrough:
                 local.tags = tuple((tag, b"") for tag in lookup.tags)
             if token is not None and tags is not None:
                 with contextlib.suppress(StoreUnavailable):
-                    stored = await self._writer.write_leased(key, policy, entry, token)
+                    stored = await self._writer.write_leased(loading, policy, entry, token)
                     local.superseded = not stored
         except NotEncodable as error:
             log.error("cache_value_not_encodable", cache=policy.name, error=str(error))  # noqa: TRY400 - says all

@@ -11,7 +11,8 @@ from servekit.cache.codecs import codec_of
 from servekit.cache.entries import CachePolicy, CacheResult
 from servekit.cache.metrics import CacheMetrics
 from servekit.cache.read_through import ReadThrough
-from servekit.cache.tiers import TierReader, TierWriter
+from servekit.cache.tier_writer import TierWriter
+from servekit.cache.tiers import TierReader
 from servekit.errors import StoreUnavailable
 
 T = TypeVar("T")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from datetime import datetime
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from servekit.logs import listeners
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 ENTRIES = 200
 FACT_CHARACTERS = 200
 DETAIL_CHARACTERS = 400
+
+OFTEN = frozenset({"request_deadline_exceeded"})
+"""Events that the log has of each request: of these one in ten seconds is noted."""
+OFTEN_SECONDS = 10.0
 
 EVENTS = frozenset(
     {
@@ -32,6 +37,7 @@ EVENTS = frozenset(
         *("log_level_changed", "requests_cancelled"),
         *("event_loop_blocked", "event_loop_unblocked"),
         *("overload_began", "overload_ended", "request_refused", "request_failed"),
+        *("host_refused", "cross_site_request_refused", *OFTEN),
         *("redis_breaker_opened", "redis_breaker_closed", "redis_primary_changed"),
         *("upstream_breaker_opened", "upstream_breaker_closed"),
         *("invalidation_channel_down", "database_unavailable"),
@@ -66,11 +72,18 @@ class Journal:
 
 def note_events(tell: Callable[[dict[str, Any]], None]) -> None:
     """Tell of every event that this process logs from now on and that belongs in a journal."""
+    noted = dict.fromkeys(OFTEN, -OFTEN_SECONDS)
 
     def look(fields: Mapping[str, Any]) -> None:
         event = fields["event"]
-        if isinstance(event, str) and event in EVENTS:
-            tell(entry_of(fields))
+        if not isinstance(event, str) or event not in EVENTS:
+            return
+        if event in noted:
+            now = monotonic()
+            if now - noted[event] < OFTEN_SECONDS:
+                return
+            noted[event] = now
+        tell(entry_of(fields))
 
     listeners.append(look)
 

@@ -113,12 +113,19 @@ class Console:
         options = {"seconds": seconds, "hertz": HERTZ, "format": "collapsed"}
         calls = (self._view.call(slot, "profile", options) for slot in slots)
         answers = await asyncio.gather(*calls, return_exceptions=True)
-        stacks = [answer.decode() for answer in answers if isinstance(answer, bytes)]
+        found = dict(zip(slots, answers, strict=True))
+        stacks = {slot: each.decode() for slot, each in found.items() if isinstance(each, bytes)}
+        errors = [
+            f"worker {slot}: {each}"
+            for slot, each in found.items()
+            if isinstance(each, CommandError)
+        ]
         if not stacks:
-            errors = [str(answer) for answer in answers if isinstance(answer, CommandError)]
             return refuse(502, "; ".join(errors) or f"there is no worker {worker} that serves")
-        told = f"Workers: {worker}; {seconds:g} s, {HERTZ} samples a second."
-        return HTMLResponse(await asyncio.to_thread(self._draw, stacks, told))
+        who = ", ".join(map(str, stacks))
+        told = f"Workers: {who}; {seconds:g} s, {HERTZ} samples a second."
+        told += "".join(f" Not in it: {error}." for error in errors)
+        return HTMLResponse(await asyncio.to_thread(self._draw, list(stacks.values()), told))
 
 
 def served(body: bytes, headers: dict[str, str]) -> Callable[[Request], Awaitable[Response]]:

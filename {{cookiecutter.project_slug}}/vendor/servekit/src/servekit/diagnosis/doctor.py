@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from urllib.parse import urlsplit
 
 from servekit.admin.client import AdminError
 from servekit.diagnosis.comparison import compare
+from servekit.diagnosis.files import writable
 from servekit.diagnosis.judgement import document
 from servekit.diagnosis.leaks import SECONDS_MAX, holders
 from servekit.diagnosis.load import TIMEOUT_SECONDS, WARM_UP_SECONDS, Load
@@ -62,8 +62,7 @@ def examine(client: AdminClient, wanted: Examination) -> tuple[int, str]:
         AdminError: The admin port does not answer, or a file cannot be written.
     """
     for name in filter(None, (wanted.output, wanted.json)):
-        if not os.access(Path(name).resolve().parent, os.W_OK):
-            raise AdminError(f"{name} cannot be written")  # before, not after all the sampling
+        writable(name)
     if wanted.requests:
         refuse_silence(wanted.base)
     sampler = Sampler(client, wanted)

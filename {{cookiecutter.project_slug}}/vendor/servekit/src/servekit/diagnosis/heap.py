@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from servekit.admin.client import AdminError
+from servekit.diagnosis.files import writable
 from servekit.notation.numbers import short_number
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ def answer(client: AdminClient, options: argparse.Namespace) -> str:
     Raises:
         AdminError: It is not to be had.
     """
+    if options.out:
+        writable(options.out)
     if options.growth:
         before, after = grow(client, options.worker, options.growth)
         text = difference(before, after, options.top)

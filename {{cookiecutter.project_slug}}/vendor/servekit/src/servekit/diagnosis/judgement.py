@@ -26,8 +26,8 @@ WINDOWS_MIN = 5
 REQUESTS_MIN = 10
 STARVED_SHARE = 0.1
 NO_CPU = "what requests wait for is not seen where workers have no CPU"
-NO_ANSWER = frozenset({"429", "failed", "unsent"})
-"""How a request of the doctor's own may end besides 5xx, and should not."""
+NO_ANSWER = frozenset({*("400", "403", "408", "413", "414", "429", "431"), *("failed", "unsent")})
+"""How a request of the doctor's own may end besides 5xx, before it reached its route."""
 HEALTHY, FOUND, UNKNOWN = 0, 1, 2
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from servekit.admin.client import AdminError
+from servekit.diagnosis.files import writable
 from servekit.diagnosis.flame_graph import View, flame_graph
 from servekit.diagnosis.stacks import HOLDS, Profile, by_function, own_frame
 from servekit.diagnosis.ways import callers_of, own_ways
@@ -113,13 +116,24 @@ def read_profile(name: str) -> Taken:
     return taken
 
 
-def write_profile(taken: Taken, form: str, output: str) -> str:
+def destination(form: str, output: str) -> Path:
+    """Return where a profile is written: in the temporary folder where this one is read-only.
+
+    Raises:
+        AdminError: It cannot be written there; known before all the sampling.
+    """
+    if output:
+        return writable(output)
+    name = f"profile-{time.strftime('%Y%m%d-%H%M%S')}.{ENDINGS[form]}"
+    return Path(name) if os.access(Path(), os.W_OK) else writable(f"{tempfile.gettempdir()}/{name}")
+
+
+def write_profile(taken: Taken, form: str, path: Path) -> str:
     """Write `html`, `speedscope` or `collapsed`, and return what is to be said of it.
 
     Raises:
         AdminError: The file cannot be written.
     """
-    path = Path(output or f"profile-{time.strftime('%Y%m%d-%H%M%S')}.{ENDINGS[form]}")
     try:
         path.write_text(rendered(taken, form), encoding="utf-8")
     except OSError as error:

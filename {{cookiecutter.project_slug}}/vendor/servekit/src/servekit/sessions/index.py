@@ -10,6 +10,8 @@ from servekit.redis.clients import RedisClients
 from servekit.sessions.record import SessionInfo, moment, user_of
 from servekit.sessions.scripts import ENROL
 
+UNCOUNTED = 32
+"""References without a limit of which none is looked at; of more, those of dead sessions go."""
 SHOWN = ("user", "device", "created", "used")
 
 
@@ -39,13 +41,13 @@ class SessionIndex:
     async def enrol(self, user_id: str, ref: str) -> int:
         """Add a session and end the oldest ones over the limit; return how many that were."""
         members = await ENROL(self._client, self._prefix + user_id, ref, self._absolute_ms)
-        if not 0 < self._limit < len(members):
+        if len(members) <= (self._limit or UNCOUNTED):
             return 0
         older = [member.decode() for member in members if member != ref.encode()]
         exists = await self._each(older, "EXISTS")
         dead = [each for each, alive in zip(older, exists, strict=True) if not alive]
         living = [each for each in older if each not in dead]
-        oldest = living[: len(living) - (self._limit - 1)] if len(living) >= self._limit else []
+        oldest = living[: -(self._limit - 1) or None] if 0 < self._limit <= len(living) else []
         await self._end(user_id, oldest)
         await self._forget(user_id, dead)
         return len(oldest)

@@ -96,14 +96,14 @@ return 1
 """
 )
 
-# ARGV: reference of the session, absolute ms. Returns all references, oldest first.
+# ARGV: reference of the session, absolute ms. Returns all references, oldest first: sessions of
+# before the lifetime was lowered live on for theirs.
 ENROL = Script(
     NOW
     + """
 local micros = clock[1] * 1000000 + clock[2]
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', text(micros - ARGV[2] * 1000))
 redis.call('ZADD', KEYS[1], text(micros), ARGV[1])
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[2]) then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 return redis.call('ZRANGE', KEYS[1], 0, -1)
 """
 )

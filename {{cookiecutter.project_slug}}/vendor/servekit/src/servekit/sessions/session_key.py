@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -20,21 +21,24 @@ class SessionKey(Generic[T]):
     def __init__(self, name: str, kind: Any, *, default: T) -> None:
         self.name = name
         self._adapter: TypeAdapter[T] = TypeAdapter(kind)
-        self._default = self._adapter.dump_json(default)
+        self._default = self._adapter.dump_json(default, round_trip=True)
 
     def get(self, session: Session) -> T:
         """Return the field's value, a copy; set it to keep a change."""
-        value = session.get(self.name)
-        if value is not None:
+        if self.name in session:
             try:
-                return self._adapter.validate_python(value)
+                return self._read(json.dumps(session[self.name]))
             except ValidationError:
                 pass
-        return self._adapter.validate_json(self._default)
+        return self._read(self._default)
 
     def set(self, session: Session, value: T) -> None:
         """Change the field; the session is written when the response starts."""
-        session[self.name] = self._adapter.dump_python(value, mode="json")
+        session[self.name] = self._adapter.dump_python(value, mode="json", round_trip=True)
+
+    def _read(self, text: str | bytes) -> T:
+        # As JSON, in which strict types take what they wrote; by field names, as it is written.
+        return self._adapter.validate_json(text, by_alias=True, by_name=True)
 
     def remove(self, session: Session) -> None:
         """Remove the field, if it is there."""

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Self
 
 import orjson
-from sqlalchemy import MetaData, event, text
+from sqlalchemy import MetaData, create_mock_engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from prometheus_client import CollectorRegistry
-    from sqlalchemy import Table
+    from sqlalchemy import URL, Table
 
 
 Upsert = sqlite.Insert | postgresql.Insert
@@ -86,9 +86,12 @@ class Database(Reserves):
         )
         calm_pool()
         self.dialect = self.engine.dialect.name
+        self._metadata = metadata or MetaData()
+        self._is_plain = is_plain(self._metadata, url_of(address))
         # Written before the fork, once: 4 ms of every worker's start.
         self._schema = [
-            str(each.compile(self.engine.sync_engine)) for each in creations(metadata or MetaData())
+            str(each.compile(self.engine.sync_engine))
+            for each in creations(self._metadata, tables=self._is_plain)
         ]
         event.listen(self.engine.sync_engine, "handle_error", hide_values)
         event.listen(self.engine.sync_engine, "handle_error", explain_pooler)
@@ -102,6 +105,8 @@ class Database(Reserves):
         try:
             async with self.engine.begin() as connection:
                 await lock_schema(connection)
+                if not self._is_plain:
+                    await connection.run_sync(self._metadata.create_all)
                 for statement in self._schema:
                     await connection.exec_driver_sql(statement)
         except BaseException as error:
@@ -155,10 +160,28 @@ def or_replace(statement: Upsert) -> Upsert:
     )
 
 
-def creations(metadata: MetaData) -> Iterator[CreateTable | CreateIndex]:
-    """Yield what creates the tables and indexes that are not there yet."""
-    for table in metadata.sorted_tables:
-        yield CreateTable(table, if_not_exists=True)
+def is_plain(metadata: MetaData, url: URL) -> bool:
+    """Return whether tables and indexes are all that there is to create.
+
+    Types, sequences, comments, circles of foreign keys and listeners are SQLAlchemy's own matter.
+    """
+    kinds: set[type] = set()
+    engine = create_mock_engine(url, lambda ddl, *_, **__: kinds.add(type(ddl)))
+    listened = [
+        each.dispatch.before_create or each.dispatch.after_create
+        for each in (metadata, *metadata.tables.values())
+    ]
+    if any(listened):
+        return False
+    metadata.create_all(engine, checkfirst=False)
+    return kinds <= {CreateTable, CreateIndex}
+
+
+def creations(metadata: MetaData, *, tables: bool) -> Iterator[CreateTable | CreateIndex]:
+    """Yield what creates the tables, and the indexes that are not there yet."""
+    for table in metadata.sorted_tables if tables else metadata.tables.values():
+        if tables:
+            yield CreateTable(table, if_not_exists=True)
         for index in table.indexes:
             yield CreateIndex(index, if_not_exists=True)
 

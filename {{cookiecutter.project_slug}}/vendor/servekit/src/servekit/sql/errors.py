@@ -6,7 +6,7 @@ import re
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import OperationalError, TimeoutError as PoolTimeoutError
 
 from servekit.event_log import get_logger
 from servekit.problems import problem_response, retry_after
@@ -75,11 +75,19 @@ def hide_values(context: ExceptionContext) -> None:
         error = getattr(error, "orig", None) or error.__cause__
 
 
-def tell_unavailable(context: ExceptionContext) -> None:
-    """Make an error a `DatabaseUnavailable` too, where it is not the statement's."""
-    error = context.sqlalchemy_exception
+def tell_unavailable(context: ExceptionContext) -> BaseException | None:
+    """Make an error a `DatabaseUnavailable` too, where it is not the statement's.
+
+    A statement that took too long is asyncpg's bare TimeoutError: one is returned in its place.
+    """
+    error, original = context.sqlalchemy_exception, context.original_exception
+    if error is None and isinstance(original, TimeoutError):
+        kind = unavailable(OperationalError)
+        late: BaseException = kind(context.statement, None, original, hide_parameters=True)
+        return late
     if error is not None and is_unavailable(context):
         error.__class__ = unavailable(type(error))
+    return None
 
 
 def is_unavailable(context: ExceptionContext) -> bool:

@@ -18,6 +18,7 @@ from servekit.configuration.environment import (
 )
 from servekit.configuration.spelling import example_file, spelled
 from servekit.configuration.variables import unknown_variables
+from servekit.errors import reason_of
 from servekit.import_string import find
 from servekit.own_code import claim
 from servekit.start.asking import add_port, answered
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 MARGIN_SECONDS = 10.0
 ASKING = frozenset({"status", "reload", "scale", "stop", "profile", "heap", "top"})
-"""Commands that need of the settings no more than where the running service is asked."""
 
 
 def run_command(application: str, settings_class: str, arguments: list[str]) -> int:
@@ -46,6 +46,12 @@ def run_command(application: str, settings_class: str, arguments: list[str]) -> 
         # Who reads has enough, as `head` has; and Python flushes once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 128 + signal.SIGPIPE  # as a shell says of what SIGPIPE ended
+    except Exception as error:
+        if options.command != "doctor":
+            raise
+        # Its other codes are verdicts, and Python's own for an error is one of them.
+        print(f"the doctor failed itself: {reason_of(error)}", file=sys.stderr)  # noqa: T201 - the answer
+        return DOCTOR_FAILED
     return code
 
 
@@ -58,11 +64,13 @@ def answer(application: str, settings_class: str, options: argparse.Namespace) -
     try:
         settings = load_settings(kind)
     except SettingsError as error:
-        if options.command in ASKING:
-            return asked_by_address(kind, options)
-        for problem in error.problems:
-            print(problem, file=sys.stderr)  # noqa: T201 - for people, before there are logs
-        return DOCTOR_FAILED if options.command == "doctor" else 1
+        if not asks(options):
+            return refused(error, options)
+        # The others are not at hand, as beside a unit's.
+        try:
+            settings = load_admin_settings(kind)
+        except SettingsError as of_admin_port:
+            return refused(of_admin_port, options)
     if options.command == "run":
         # The other commands answer in half the time without it.
         from servekit.start.launch import run
@@ -73,15 +81,16 @@ def answer(application: str, settings_class: str, options: argparse.Namespace) -
     return COMMANDS.get(options.command, ask)(settings, options)
 
 
-def asked_by_address(kind: type[Settings], options: argparse.Namespace) -> int:
-    """Ask the running service where its other settings are not at hand, as beside a unit's."""
-    try:
-        settings = load_admin_settings(kind)
-    except SettingsError as error:
-        for problem in error.problems:
-            print(problem, file=sys.stderr)  # noqa: T201 - the answer
-        return 1
-    return COMMANDS.get(options.command, ask)(settings, options)
+def asks(options: argparse.Namespace) -> bool:
+    """Return whether a command needs no more than where the running service is asked."""
+    return options.command in ASKING or (options.command == "doctor" and not options.start)
+
+
+def refused(error: SettingsError, options: argparse.Namespace) -> int:
+    """Say what is wrong with the settings."""
+    for problem in error.problems:
+        print(problem, file=sys.stderr)  # noqa: T201 - for people, before there are logs
+    return DOCTOR_FAILED if options.command == "doctor" else 1
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

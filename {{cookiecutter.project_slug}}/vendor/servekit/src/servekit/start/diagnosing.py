@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from servekit.start.asking import add_port, answered, told
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from servekit.admin.client import AdminClient
     from servekit.configuration.settings import Settings
 
@@ -84,18 +86,27 @@ def top(settings: Settings, options: argparse.Namespace) -> int:
 
 def profile(settings: Settings, options: argparse.Namespace) -> int:
     """Profile the running service."""
-    from servekit.diagnosis.profile import Sampling, read_profile, take_profile, write_profile
+    from servekit.diagnosis.profile import (
+        Sampling,
+        destination,
+        read_profile,
+        take_profile,
+        write_profile,
+    )
+
+    def path() -> Path:
+        return destination(options.format, options.output)
 
     if options.file:  # of which nobody has to be asked
         if options.mode:
             raise SystemExit("profile: --mode is for a service that runs, not for --from FILE")
         kept = options.file
-        return told(lambda: write_profile(read_profile(kept), options.format, options.output))
+        return told(lambda: write_profile(read_profile(kept), options.format, path()))
 
     def take(client: AdminClient) -> str:
         sampling = Sampling(options.seconds, options.hertz, options.worker, options.mode or "wall")
-        taken = take_profile(client, sampling)
-        return write_profile(taken, options.format, options.output)
+        file = path()
+        return write_profile(take_profile(client, sampling), options.format, file)
 
     return answered(settings, options.on_port, take)
 

@@ -39,6 +39,9 @@ RETRY_PAUSE_SECONDS = 0.05
 CALLERS_FAULT = (httpx2.LocalProtocolError, httpx2.UnsupportedProtocol)
 """A request that HTTP does not allow, or no address: nothing was sent."""
 
+NOT_AGAIN = (*CALLERS_FAULT, httpx2.TimeoutException)
+"""What is not tried once more; what took all of its time did not fail at once."""
+
 log = get_logger()
 
 
@@ -233,7 +236,7 @@ class Upstream:
             if response.status_code not in UNAVAILABLE or not self._may_retry(method, options):
                 return response
         except httpx2.TransportError as error:
-            if isinstance(error, CALLERS_FAULT) or not self._may_retry(method, options):
+            if isinstance(error, NOT_AGAIN) or not self._may_retry(method, options):
                 raise
         await asyncio.sleep(random.uniform(0, RETRY_PAUSE_SECONDS))  # noqa: S311 - jitter
         return await self._send(method, path, options)
@@ -248,7 +251,7 @@ class Upstream:
     async def _send(self, method: str, path: str, options: dict[str, Any]) -> httpx2.Response:
         if self._client is None:
             raise NotOpen(f"The client of {self.name}")
-        headers = dict(options.get("headers") or {})
+        headers = httpx2.Headers(options.get("headers"))
         if request_id := get_contextvars().get("request_id"):
             headers.setdefault("x-request-id", request_id)
         return await self._client.request(method, path, **(options | {"headers": headers}))

@@ -179,6 +179,8 @@ function workers(rows) {
     tell(cells[0], row.pid === null ? `${row.slot}` : `${row.slot} · pid ${row.pid}`);
     tell(cells[1], state(row), row.answers === false || row.state === "waiting" ? "bad" : "");
     tr.classList.toggle("ill", row.state !== "ready" || row.answers === false);
+    // Slots are asked, and the one that serves answers for its slot.
+    for (const button of tr.querySelectorAll(".buttons button")) button.hidden = row.state !== "ready";
     GRAPHS.forEach(([name, label, format, , kind], index) => {
       const graph = cells[2 + index];
       const known = row[name] !== undefined && row[name] !== null;
