@@ -1,7 +1,8 @@
 import asyncio
 import contextlib
 import gc
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from structlog.testing import capture_logs
@@ -266,3 +267,19 @@ async def test_a_refresh_that_leaves_the_load_to_others_is_no_answer(redis_url):
         await asyncio.sleep(0.05)
         left.set()
         assert await asked == "loaded"
+
+
+async def test_a_run_that_is_over_in_this_very_moment_is_not_asked_for_ever(redis_url):
+    async with worker(redis_url) as cache:
+
+        async def nothing() -> None:
+            """As a refresh ends that leaves the load to another process."""
+
+        async def load() -> str:
+            return "loaded"
+
+        lookup: Any = SimpleNamespace(key="k", policy=SimpleNamespace(codec="codec"), tags=())
+        cache._engine._flights.begin("k", "codec", nothing)
+        # Its first step comes right behind the run's only one.
+        asked: Any = asyncio.create_task(cache._engine._joined(lookup, cast("Any", load)))
+        assert await asyncio.wait_for(asked, patience(5)) == "loaded"

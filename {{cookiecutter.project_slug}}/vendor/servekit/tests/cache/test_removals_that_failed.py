@@ -235,3 +235,34 @@ async def test_a_load_from_before_a_removal_that_failed_is_not_kept(redis_url):
         async with worker(redis_url) as other:
             await until(lambda: not cache._coherence.outbox._pending)
             assert await other.get("thing", str) in {None, "new"}
+
+
+@pytest.mark.parametrize("way", ["set", "set_many"])
+async def test_a_removal_that_fails_while_an_older_value_is_on_its_way_is_made(redis_url, way):
+    async with worker(redis_url) as cache:
+        redis = cache._writer._redis
+        on_its_way, reply, write = asyncio.Event(), asyncio.Event(), getattr(redis, way)
+
+        async def slowly(*arguments, **options):
+            await write(*arguments, **options)
+            on_its_way.set()
+            await reply.wait()
+
+        async def refuse(*_, **__):
+            raise StoreUnavailable("once")
+
+        setattr(redis, way, slowly)
+        if way == "set":
+            setting = asyncio.create_task(cache.set("k", "old", ttl_seconds=60))
+        else:
+            setting = asyncio.create_task(cache.set_many({"k": "old"}, ttl_seconds=60))
+        await on_its_way.wait()
+        remove = redis.remove
+        redis.remove = refuse  # type: ignore[method-assign] # Redis is away for a moment
+        await cache.delete("k")
+        redis.remove = remove  # type: ignore[method-assign] # and is back
+        reply.set()
+        await setting
+        await until(lambda: not cache._coherence.outbox._pending)
+        async with worker(redis_url) as other:
+            assert await other.get("k", str) is None

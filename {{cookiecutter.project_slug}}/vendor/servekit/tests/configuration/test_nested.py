@@ -221,6 +221,11 @@ class Outer(BaseModel):
     inner: Inner = Inner()
 
 
+class Both(BaseModel):
+    api_key: SecretStr = SecretStr("")
+    api_key_file: str = ""
+
+
 class Logging(Settings):
     model_config = SettingsConfigDict(env_nested_delimiter="__")
 
@@ -228,6 +233,7 @@ class Logging(Settings):
     log_file: str = ""
     trace: Log = Log()
     outer: Outer = Outer()
+    both: Both = Both()
 
 
 def test_what_is_no_file_of_a_secret_is_no_second_value_of_it(monkeypatch):
@@ -245,3 +251,10 @@ def test_a_file_of_all_beside_one_of_a_part_two_models_down_is_a_line(folder, mo
     lines = refused(Logging, monkeypatch, OUTER_FILE="all", OUTER__INNER__API_KEY_FILE="key")
     pair = "OUTER__INNER__API_KEY_FILE: is set, and so is OUTER_FILE: leave one of them out"
     assert pair in lines
+
+
+def test_a_field_beside_a_secret_that_ends_in_file_is_itself(monkeypatch):
+    monkeypatch.setenv("BOTH__API_KEY", "x")
+    monkeypatch.setenv("BOTH__API_KEY_FILE", "/no/such/file")
+    both = load_settings(Logging).both
+    assert (both.api_key.get_secret_value(), both.api_key_file) == ("x", "/no/such/file")

@@ -5,6 +5,7 @@ from prometheus_client import CollectorRegistry
 
 from servekit.errors import StoreUnavailable
 from servekit.redis.clients import RedisClients
+from servekit.sessions import index
 from servekit.sessions.cookie import SessionToken
 from servekit.sessions.index import UNCOUNTED
 from servekit.sessions.store import SessionStore
@@ -274,3 +275,20 @@ async def test_what_is_known_of_a_users_sessions_does_not_grow_with_the_logins(c
         token = await store.login(None, "ada", {})
         await clients.sessions.delete("service:session:" + token.ref)
     assert await clients.sessions.zcard("service:session-user:ada") <= UNCOUNTED + 1
+
+
+async def test_a_machine_that_logs_in_all_the_time_goes_on_doing_so(clients, monkeypatch):
+    monkeypatch.setattr(index, "LOOKED_AT", 20)
+    store = make_store(clients, limit_per_user=0)
+    asked = []
+    each = store._index._each
+
+    async def note(refs, *command):
+        asked.append(len(refs))
+        return await each(refs, *command)
+
+    monkeypatch.setattr(store._index, "_each", note)
+    for _ in range(100):
+        await store.login(None, "ada", {})
+    assert len(await store.list("ada")) == 100
+    assert max(asked[:-1]) == 20

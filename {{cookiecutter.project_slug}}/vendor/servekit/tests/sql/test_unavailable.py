@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
@@ -11,8 +13,9 @@ from structlog.testing import capture_logs
 
 from servekit import Service, Settings
 from servekit.sql import Database, DatabaseDep, DatabaseUnavailable, connecting
+from servekit.sql.connecting import in_time
 from servekit.sql.database import lock_schema
-from servekit.sql.errors import unavailable
+from servekit.sql.errors import database_unavailable, unavailable
 from servekit.testing import both_databases
 
 MISTAKES = ["SELEC 1", "SELECT * FROM nowhere", "SELECT missing FROM (SELECT 1 AS a) AS b"]
@@ -158,3 +161,27 @@ async def test_a_route_answers_500_for_its_mistake_and_503_for_the_database(clie
     [line] = [entry for entry in logs if entry["log_level"] == "error"]
     assert line["event"] == "unhandled_exception"
     assert [entry for entry in logs if entry["event"] == "database_unavailable"]
+
+
+async def test_a_connection_whose_ping_gets_no_answer_is_replaced(postgresql_url):
+    async with Database(postgresql_url, connections=1) as database:
+        dialect: Any = database.engine.sync_engine.dialect
+        pids, ping = [], dialect.do_ping
+
+        def silent(_):
+            raise TimeoutError
+
+        for do_ping in (ping, in_time(silent), ping):
+            dialect.do_ping = do_ping
+            async with database.engine.connect() as connection:
+                pids.append(await connection.scalar(text("SELECT pg_backend_pid()")))
+    assert pids[0] != pids[1] == pids[2]
+
+
+async def test_a_time_out_without_words_is_told_as_one():
+    error = unavailable(OperationalError)("SELECT 1", None, TimeoutError())
+    error.__cause__ = TimeoutError()
+    request: Any = SimpleNamespace(scope={"type": "http", "path": "/", "headers": []})
+    with capture_logs() as logs:
+        assert (await database_unavailable(request, error)).status_code == 503
+    assert logs[0]["error"] == "TimeoutError"

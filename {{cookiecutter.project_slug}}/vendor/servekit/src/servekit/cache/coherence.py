@@ -172,6 +172,11 @@ class InvalidationOutbox:
         if self._pending.pop((kind, name), None) is not None and kind == PATTERN:
             self._patterns.discard(name)
 
+    def settle(self, kind: str, name: str, removal: object | None) -> None:
+        """Give up a removal that was pending before, unless it was added again meanwhile."""
+        if self.pending(kind, name) is removal:
+            self.drop(kind, name)
+
     async def flush(self) -> None:
         """Make every removal; raises StoreUnavailable with the rest still pending."""
         if self._pending:
@@ -179,8 +184,7 @@ class InvalidationOutbox:
         while self._pending:
             (kind, name), removal = next(iter(self._pending.items()))
             await self._deliver(kind, name)
-            if self._pending.get((kind, name)) is removal:  # Else it was added again meanwhile.
-                self.drop(kind, name)
+            self.settle(kind, name, removal)
 
     async def close(self) -> None:
         if self._task is not None:

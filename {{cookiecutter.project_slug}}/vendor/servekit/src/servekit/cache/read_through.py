@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
 import random
@@ -117,9 +118,7 @@ class ReadThrough:
             usable = self._local.get_usable(key, policy.codec)
             if usable is not None:
                 return self._serve_without_redis(usable, lookup)
-            loaded: LocalEntry | None = None
-            while loaded is None:  # else a refresh was under way that left the load to others
-                loaded = await self._join(lookup, lambda: self._load(lookup, None))
+            loaded = await self._joined(lookup, lambda: self._load(lookup, None))
             return CacheResult(loaded.value, "miss")
         if entry is not None:
             return self._serve(entry, lookup, "redis")
@@ -143,12 +142,18 @@ class ReadThrough:
         key, codec, later = lookup.key, lookup.policy.codec, False
         while True:
             own = not self._flights.running(key, codec)
-            loaded: LocalEntry | None = await self._join(lookup, lambda: self._load_once(lookup))
+            loaded = await self._joined(lookup, lambda: self._load_once(lookup))
+            if own or later or not loaded.superseded:
+                return loaded
+            later = True
+
+    async def _joined(self, lookup: Lookup, work: Work[LocalEntry]) -> LocalEntry:
+        """Return what a run of the key loads; a refresh may leave that to another process."""
+        while True:
+            loaded: LocalEntry | None = await self._join(lookup, work)
             if loaded is not None:
-                if own or later or not loaded.superseded:
-                    return loaded
-                later = True
-            # Else a refresh was under way that left the load to another process.
+                return loaded
+            await asyncio.sleep(0)  # it is over, and only now out of the way
 
     def _join(self, lookup: Lookup, work: Work[Any]) -> Awaitable[Any]:
         return self._flights.join(lookup.key, lookup.policy.codec, work, lookup.tags)

@@ -61,8 +61,8 @@ class TierWriter:
         data = policy.pack(entry)
         stored = await self._redis.set_leased(key, data, token, ttl_seconds=ttl_seconds)
         policy.stats.writes_redis += stored
-        if stored and outbox.pending(ENTRY, key) is loading.removal:
-            outbox.drop(ENTRY, key)
+        if stored:
+            outbox.settle(ENTRY, key, loading.removal)
         return stored
 
     async def write(self, key: str, policy: CachePolicy, value: Any, tags: Sequence[str]) -> None:
@@ -70,6 +70,7 @@ class TierWriter:
 
         async def write() -> None:
             versions: TagVersions = ()
+            before = self._coherence.outbox.pending(ENTRY, key)
             try:
                 versions = await self._reader.tag_versions(tags)
                 entry, _ = policy.kept(value, versions, 0)
@@ -83,7 +84,7 @@ class TierWriter:
                 self._local.fill(ReadFence(key, NO_EPOCH), local)
             else:
                 policy.stats.writes_redis += 1
-                self._coherence.outbox.drop(ENTRY, key)
+                self._coherence.outbox.settle(ENTRY, key, before)
                 self._coherence.invalidate(key)
 
         await self._finish(write())
@@ -94,6 +95,7 @@ class TierWriter:
         """Store values in one round trip."""
 
         async def write() -> None:
+            before = {key: self._coherence.outbox.pending(ENTRY, key) for key in values}
             try:
                 versions = await self._reader.tag_versions(tags)
                 entries = {key: policy.kept(each, versions, 0)[0] for key, each in values.items()}
@@ -109,8 +111,8 @@ class TierWriter:
                     self._coherence.outbox.add(ENTRY, key, error)
             else:
                 policy.stats.writes_redis += len(values)
-                for key in values:
-                    self._coherence.outbox.drop(ENTRY, key)
+                for key, removal in before.items():
+                    self._coherence.outbox.settle(ENTRY, key, removal)
             for key in values:
                 self._coherence.invalidate(key)
 

@@ -138,12 +138,14 @@ def clashes(kind: type[Settings], variables: Mapping[str, str]) -> Iterator[str]
 def files_of(kind: type[Settings], leaf: Leaf) -> list[str]:
     """Return the variable that may name a file of a value: one that is secret.
 
-    A model within another has none, and a setting of that name is itself.
+    A model within another has none, and a setting of that name, or a field beside it, is itself.
     """
     pointer = f"{leaf.variables[0]}{FILE}"
     is_inner = len(leaf.path) > 1 and model_of(leaf.field.annotation) is not None
-    is_read = leaf.is_secret and not is_inner and not field_of(kind, pointer.lower())
-    return [pointer] if is_read else []
+    if not leaf.is_secret or is_inner or field_of(kind, pointer.lower()):
+        return []
+    beside = leaves_of(kind, leaf.path[0])
+    return [] if any(pointer in each.variables for each in beside) else [pointer]
 
 
 def delimiter_of(kind: type[Settings]) -> str:

@@ -62,7 +62,7 @@ def examine(client: AdminClient, wanted: Examination) -> tuple[int, str]:
         AdminError: The admin port does not answer, or a file cannot be written.
     """
     for name in filter(None, (wanted.output, wanted.json)):
-        writable(name)
+        writable(name, replaced=True)
     if wanted.requests:
         refuse_silence(wanted.base)
     sampler = Sampler(client, wanted)

@@ -12,6 +12,8 @@ from servekit.sessions.scripts import ENROL
 
 UNCOUNTED = 32
 """References without a limit of which none is looked at; of more, those of dead sessions go."""
+LOOKED_AT = 256
+"""So many of them with each login, the oldest first."""
 SHOWN = ("user", "device", "created", "used")
 
 
@@ -44,12 +46,13 @@ class SessionIndex:
         if len(members) <= (self._limit or UNCOUNTED):
             return 0
         older = [member.decode() for member in members if member != ref.encode()]
+        older = older[: None if self._limit else LOOKED_AT]
         exists = await self._each(older, "EXISTS")
-        dead = [each for each, alive in zip(older, exists, strict=True) if not alive]
+        dead = {each for each, alive in zip(older, exists, strict=True) if not alive}
         living = [each for each in older if each not in dead]
         oldest = living[: -(self._limit - 1) or None] if 0 < self._limit <= len(living) else []
         await self._end(user_id, oldest)
-        await self._forget(user_id, dead)
+        await self._forget(user_id, [*dead])
         return len(oldest)
 
     async def infos(self, user_id: str) -> list[SessionInfo]:

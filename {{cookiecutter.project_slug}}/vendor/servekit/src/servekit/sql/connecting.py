@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -127,6 +128,18 @@ async def connect_postgresql(**arguments: Any) -> Any:
         return await asyncpg.connect(**arguments)
     except (OSError, asyncpg.PostgresError) as error:
         raise unavailable(OperationalError)("connect", None, error) from error
+
+
+def in_time(ping: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """Return a ping that takes silence for an end: asyncpg's own error is none that others know."""
+
+    def answers(connection: Any) -> bool:
+        try:
+            return ping(connection)
+        except TimeoutError:
+            return False
+
+    return answers
 
 
 def prepare_sqlite(connection: Any, _record: object) -> None:

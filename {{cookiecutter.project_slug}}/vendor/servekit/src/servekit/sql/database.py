@@ -14,7 +14,14 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from servekit.notation.database_url import parse_database_url
 from servekit.reservations import Reservation, Reserves
-from servekit.sql.connecting import connect_arguments, place_of, prepare_sqlite, stop_once, url_of
+from servekit.sql.connecting import (
+    connect_arguments,
+    in_time,
+    place_of,
+    prepare_sqlite,
+    stop_once,
+    url_of,
+)
 from servekit.sql.errors import (
     UNAVAILABLE,
     database_unavailable,
@@ -96,6 +103,8 @@ class Database(Reserves):
         event.listen(self.engine.sync_engine, "handle_error", hide_values)
         event.listen(self.engine.sync_engine, "handle_error", explain_pooler)
         event.listen(self.engine.sync_engine, "handle_error", tell_unavailable)
+        dialect: Any = self.engine.sync_engine.dialect
+        dialect.do_ping = in_time(dialect.do_ping)
         if self.dialect == "sqlite":
             event.listen(self.engine.sync_engine, "connect", prepare_sqlite)
             # First of all: what SQLAlchemy itself prepares may be cancelled too.

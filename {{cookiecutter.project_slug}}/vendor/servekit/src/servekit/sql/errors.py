@@ -124,6 +124,7 @@ def explain_pooler(context: ExceptionContext) -> None:
 
 async def database_unavailable(request: Request, error: Exception) -> Response:
     """Answer 503, and say in the log what the driver said."""
-    log.warning("database_unavailable", error=str(error.__cause__ or error))
+    cause = error.__cause__ or error
+    log.warning("database_unavailable", error=str(cause) or type(cause).__name__)
     headers = {"retry-after": retry_after().decode()}
     return problem_response(request.scope, 503, headers=headers)
