@@ -50,7 +50,7 @@ TABLE: list[tuple[str, str, Any]] = [
     # Services that are called
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://", no("is no address")),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:port", no("has a port")),
-    ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://${H}", no("is no host name")),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://${H}", no("a `$` that is meant is %24")),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318 # prod", no("holds a blank")),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "'HTTP://collector:4318/v1/'", "HTTP://collector:4318/v1/"),
     # Switches

@@ -53,14 +53,14 @@ def ask(url):
         return None
 
 
-def test_a_save_is_answered_by_new_code_within_a_second(served, demo):
+def test_a_save_is_answered_by_new_code_within_two_seconds(served, demo):
     url, _ = served
     file, took = demo / "demo" / "app.py", []
     code = file.read_text()
     for greeting in ("try 1", "try 2", "try 3"):
         file.write_text(code.replace(GREETING, repr(greeting)))
         took.append(until(lambda greeting=greeting: ask(url) == greeting, 10))
-    assert min(took) < patience(1), took
+    assert min(took) < patience(2), took
 
 
 def test_an_error_of_syntax_is_one_event_with_its_place_and_the_old_code_serves_on(served, demo):
