@@ -94,6 +94,19 @@ def test_http_3_is_offered(client, front):
     assert "h3=" in client.get("/seen").headers["alt-svc"]
 
 
+def test_a_request_that_names_its_host_in_no_field_is_served(front):
+    if front.name == "caddy":
+        pytest.skip("asks for one in HTTP/1.1, and passes on that of HTTP/3")
+    context = front.context
+    context.set_alpn_protocols(["http/1.1"])
+    with (
+        socket.create_connection(("127.0.0.1", front.port), timeout=patience(10)) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as secure,
+    ):
+        secure.sendall(b"GET /seen HTTP/1.0\r\n\r\n")  # as HTTP/3's: without Host
+        assert b" 200 " in secure.recv(200).partition(b"\r\n")[0]
+
+
 def test_files_are_compressed_and_answers_of_the_service_as_it_decides(client):
     headers = {"Accept-Encoding": "gzip"}
     assert client.get("/static/a.css", headers=headers).headers["content-encoding"] == "gzip"

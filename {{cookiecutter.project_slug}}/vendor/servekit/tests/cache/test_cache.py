@@ -264,6 +264,14 @@ async def test_metrics_name_caches_and_tiers_and_never_keys(redis_url):
     assert "712345" not in text
 
 
+@pytest.mark.parametrize("enabled", [True, False])
+async def test_a_cache_that_is_off_has_no_channel_to_be_down(redis_url, enabled):
+    registry = CollectorRegistry()
+    async with worker(redis_url, registry=registry, enabled=enabled):
+        text = generate_latest(registry).decode()
+    assert ("cache_invalidation_channel_up" in text) is enabled
+
+
 async def test_the_local_tier_keeps_its_bound_in_bytes(redis_url):
     async with worker(redis_url, local_bytes=50_000) as cache:
         for number in range(200):

@@ -81,6 +81,25 @@ async def test_a_killed_worker_is_seen_on_the_page_within_two_seconds(start_look
     assert page.complaints == []
 
 
+async def test_a_worker_that_drains_has_no_button_that_asks_another(start_looked_at, page):
+    service = start_looked_at()
+    await page.open(f"{service.admin_url}/")
+    await page.until(READY)
+    host, port = service.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"GET /wait/long HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await writer.drain()
+    await asyncio.sleep(0.1)
+    service.process.send_signal(signal.SIGHUP)
+    shown = "[...document.querySelectorAll('#workers tbody tr.ill button')].map((b) => b.hidden)"
+    await page.until("document.querySelectorAll('#workers tbody tr').length === 3", 20)
+    await page.until(f"{shown}.length === 3 && {shown}.every(Boolean)")
+    assert await page.value("document.querySelectorAll('#workers tbody button').length") == 9
+    writer.close()
+    assert reader is not None
+    assert page.complaints == []
+
+
 async def test_a_hidden_tab_is_sent_nothing_and_goes_on_when_it_is_seen(start_looked_at, page):
     service = start_looked_at()
     await page.open(f"{service.admin_url}/")

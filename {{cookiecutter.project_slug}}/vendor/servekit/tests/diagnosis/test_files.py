@@ -1,12 +1,14 @@
 """Whether a file can be written is known before the long look whose end it is."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from servekit.admin.client import AdminError
 from servekit.diagnosis.files import writable
+from servekit.diagnosis.profile import destination
 
 
 @pytest.fixture(autouse=True)
@@ -34,3 +36,12 @@ def test_what_names_no_file_is_a_line(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(AdminError, match="cannot be written"):
         writable(name)
+
+
+def test_a_profile_without_a_name_goes_where_it_can_be_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert destination("html", "").parent == Path()
+    tmp_path.chmod(0o555)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path.parent))
+    assert destination("html", "").parent == tmp_path.parent
+    assert destination("collapsed", "").suffix == ".txt"

@@ -120,3 +120,8 @@ async def test_an_interrupted_load_sends_no_more_and_tells_what_ended_how():
     async with server:
         answers = await asyncio.to_thread(sent, base_of(server))
     assert answers == {"200": len(came)}
+
+
+@pytest.mark.parametrize(("status", "told"), [("400", 1), ("403", 1), ("413", 1), ("404", 0)])
+def test_what_was_refused_before_its_route_is_never_called_healthy(status, told):
+    assert len([*judgement.unanswered({"200": 98, status: 2})]) == told
