@@ -175,7 +175,7 @@ class HttpProtocol(IgnoredUpgrades):
         scope[IN_WORKER] = True
         scope[TARGET_KEY] = self.url
         busy = self.answering
-        self.in_headers, self.in_body = False, True  # until here a fault is of no request's
+        self.in_headers, self.in_body = False, True  # what fails from here on is its own
         self.cycle = self.options.make_cycle(
             scope=scope,
             transport=self.response_transport,

@@ -55,7 +55,7 @@ SELECT least(
 
 
 class Database(Reserves):
-    """Own an engine; opening it creates the tables of `metadata` that are missing.
+    """Own an engine; opening it creates what of `metadata` is missing: tables, indexes, types.
 
     It alters none: a new column of a table that exists is a migration's. `connections` bounds the
     pool; a query waits at most `wait_seconds` for one of them and then raises
