@@ -59,7 +59,7 @@ def caddy(project: Path, folder: Path, service: str) -> Iterator[Front]:
         HTTP_PORT=reserved_port(),
         HTTPS_PORT=port,
         CADDY_ADMIN=f"localhost:{reserved_port()}",
-        STATIC=folder / "static",
+        STATIC=folder,
         XDG_DATA_HOME=folder,
         XDG_CONFIG_HOME=folder,
     )

@@ -113,6 +113,13 @@ def test_files_are_compressed_and_answers_of_the_service_as_it_decides(client):
     assert "content-encoding" not in client.get("/secret", headers=headers).headers
 
 
+def test_what_is_no_file_below_static_is_the_services_to_answer(client):
+    answer = client.get("/static/of/the/service.js", params={"v": "1 2"})
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "cache-control" not in answer.headers or "max-age" not in answer.headers["cache-control"]
+
+
 @pytest.mark.parametrize("path", ["/events", "/lines"])
 def test_pieces_of_a_stream_arrive_one_by_one(client, path):
     times: list[float] = []
@@ -171,7 +178,7 @@ def test_a_websocket_echoes(front):
 async def visit(front, seconds, reload, reloaded):
     """Send requests, half of them with bodies, in gusts; count the answers by status.
 
-    On a busy machine for longer, until `reloaded`.
+    On a busy machine for longer, until `reloaded`: the last of the reloads is asked for in time.
     """
     got: collections.Counter[int | str] = collections.Counter()
 
@@ -190,11 +197,11 @@ async def visit(front, seconds, reload, reloaded):
     async with client, asyncio.TaskGroup() as group:
         end = time.monotonic() + seconds
         last = time.monotonic() + patience(seconds)
-        next_reload = time.monotonic() + 1
+        reloads = [time.monotonic() + 1 + number * seconds / RELOADS for number in range(RELOADS)]
         while time.monotonic() < end or (time.monotonic() < last and not reloaded()):
-            if time.monotonic() > next_reload:
+            if reloads and time.monotonic() > reloads[0]:
                 reload()
-                next_reload += seconds / RELOADS
+                del reloads[0]
             for _ in range(10 if random.random() < 0.02 else 1):
                 group.create_task(ask(client))
             await asyncio.sleep(random.expovariate(80))

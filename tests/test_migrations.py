@@ -34,13 +34,18 @@ def env(template, tmp_path) -> Path:
     return tmp_path / "env.py"
 
 
-def test_the_guides_env_knows_every_table_and_creates_none(installed_service, env):
+@pytest.mark.parametrize("name", ["DATABASE_URL", "DATABASE_URL_FILE"])
+def test_the_guides_env_knows_every_table_and_creates_none(installed_service, env, name):
+    url = f"sqlite:///{env.parent}/new.db"
+    (env.parent / "url").write_text(url)
+    value = {"DATABASE_URL": url, "DATABASE_URL_FILE": env.parent / "url"}[name]
     done = subprocess.run(
         [installed_service / ".venv" / "bin" / "python", env],
         cwd=env.parent,
-        env=clean_environment(DATABASE_URL=f"sqlite:///{env.parent}/new.db"),
+        env=clean_environment(**{name: value}),
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.stdout.split() == ["sqlite", "products", "users"], done.stderr
+    assert (env.parent / "new.db").exists()

@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "edge": {"foreign", "hang_up", "refusal_log", "scope", "unsendable"},
     "supervisor": {
         "background", "draining", "edge", "import_string", "interpreter", "own_code", "parent",
-        "process_memory", "resilience", "tuning",
+        "process_memory", "resilience", "signals", "tuning",
     },
     "worker": {
         "awaits", "background", "children", "draining", "edge", "foreign", "import_string",
@@ -53,6 +53,7 @@ MAY_IMPORT = {
     "diagnosis": {"admin", "notation", "own_code", "syntax"},
     "start": {
         "admin", "configuration", "console", "cpus", "diagnosis", "edge", "import_string",
+        "interpreter",
         "background", "errors", "install", "layers", "logs", "monitors", "notation", "own_code",
         "redis", "routing", "service", "sql", "supervisor",
     },

@@ -58,7 +58,8 @@ class OfThreads:
 
     @contextlib.asynccontextmanager
     async def opened(self):
-        async with Threads(registry=CollectorRegistry(), size=SIZE, queue=1) as self.pool:
+        # A place is free when its thread is, which who was cancelled does not wait for.
+        async with Threads(registry=CollectorRegistry(), size=SIZE, queue=10) as self.pool:
             yield
 
     async def use(self, meeting):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 import signal
 import time
@@ -12,17 +11,18 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from chaos.cases.workers import until_gone
+from chaos.faults.kills import Kill, kill
 from chaos.report import Figure, at_least, case, exactly, timed
 from chaos.targets import Running, Target
 from chaos.traffic.client import Request
-from chaos.traffic.load import Load, Outcome
+from chaos.traffic.load import Load, Outcome, Sample
 
 RATE = 200
 PAUSE_SECONDS = 0.058
 KILL_PAUSE_SECONDS = 3.0
 SETTLED_SECONDS = 60.0
 WORKERS, MORE_MAX = 2, 3
+TOLD_MAX = 5
 QUICK = Request("/chaos/wait?seconds=0.01")
 
 
@@ -38,15 +38,16 @@ async def turmoil(target: Target) -> list[Figure]:
         sending = asyncio.create_task(load.run(running.traffic(QUICK), rate=RATE, seconds=seconds))
         done, killed = await _stir(running, chance, begin, seconds)
         outcome = await sending
+        await _settled(running)
+        grown = await _descriptors(running, descriptors) - descriptors
         rows = await _settled(running)
         left = await _processes(running) - {row.get("pid") for row in rows}
-        grown = await _descriptors(running, descriptors) - descriptors
     lost = _lost(outcome, killed)
     return [
         timed(at_least("events", sum(done.values()), seconds / PAUSE_SECONDS / 3)),
         timed(at_least("kills", len(killed), seconds / KILL_PAUSE_SECONDS / 4)),
         timed(at_least("requests sent", len(outcome.samples), 0.95 * RATE * seconds)),
-        exactly("failed that no killed worker had", lost, 0),
+        exactly("failed that no killed worker had", _told(lost), "none"),
         exactly("workers in the end", len(rows), WORKERS),
         exactly("processes left beside them", len(left), 0),
         exactly("descriptors left in the supervisor", max(0, grown), 0),
@@ -55,23 +56,20 @@ async def turmoil(target: Target) -> list[Figure]:
 
 async def _stir(
     running: Running, chance: random.Random, begin: float, seconds: float
-) -> tuple[Counter[str], list[tuple[int, float, float]]]:
-    """Return how much was done of what, and each killed worker with when it was killed and gone.
+) -> tuple[Counter[str], list[Kill]]:
+    """Return how much was done of what, and which workers were killed.
 
     When each is due is drawn beforehand: what was late, as after a kill, follows at once.
     """
     done: Counter[str] = Counter()
-    killed: list[tuple[int, float, float]] = []
+    killed: list[Kill] = []
     last_kill = due = begin
     while (now := time.perf_counter()) - begin < seconds:
         if now - last_kill > KILL_PAUSE_SECONDS and chance.random() < 0.1:  # noqa: PLR2004 - seldom
             ready = [row["pid"] for row in await _rows(running) if row["state"] == "ready"]
             if len(ready) > 1:
-                victim = chance.choice(ready)
-                os.kill(victim, signal.SIGKILL)
+                killed.append(await kill(chance.choice(ready)))
                 last_kill = time.perf_counter()
-                await until_gone(victim)
-                killed.append((victim, last_kill - begin, time.perf_counter() - begin))
                 done["kill"] += 1
         else:
             more = done["SIGTTIN"] - done["SIGTTOU"]
@@ -84,16 +82,20 @@ async def _stir(
     return done, killed
 
 
-def _lost(outcome: Outcome, killed: list[tuple[int, float, float]]) -> int:
-    """Return how many requests failed although no worker that was killed can have had them."""
-    return sum(
-        one.failed
-        and not any(
-            one.worker in {pid, 0} and one.scheduled < gone and one.scheduled + one.latency > at
-            for pid, at, gone in killed
-        )
-        for one in outcome.samples
-    )
+def _lost(outcome: Outcome, kills: list[Kill]) -> list[Sample]:
+    """Return the requests that failed although no worker that was killed can have had them."""
+    excused = {id(one) for each in kills for one in each.had(outcome)}
+    return [one for one in outcome.samples if one.failed and id(one) not in excused]
+
+
+def _told(lost: list[Sample]) -> str:
+    """Return what failed, when and how, as far as it has room."""
+    texts = [
+        f"{one.error or one.status} of {one.worker}, {one.scheduled:.3f} s + {one.latency:.3f} s"
+        for one in lost
+    ]
+    more = [f"and {len(texts) - TOLD_MAX} more"] if len(texts) > TOLD_MAX else []
+    return "; ".join([*texts[:TOLD_MAX], *more]) or "none"
 
 
 async def _settled(running: Running) -> list[dict[str, Any]]:
@@ -120,18 +122,20 @@ async def _rows(running: Running) -> list[dict[str, Any]]:
 
 
 async def _processes(running: Running) -> set[int]:
-    """Return the service's workers among the processes: children of its zygotes."""
+    """Return the service's workers among the processes, and the zygotes that have none."""
     parents = {}
     for entry in Path("/proc").iterdir():  # noqa: ASYNC240 - no disk
         if entry.name.isdigit():
             try:
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                is_ours = b"servekit.worker" in (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            parents[int(entry.name)] = int(fields[1])
+            if is_ours:
+                parents[int(entry.name)] = int(fields[1])
     zygotes = {pid for pid, parent in parents.items() if parent == running.process.pid}
     workers = {pid for pid, parent in parents.items() if parent in zygotes}
-    return {pid for pid in workers if b"zygote" in Path(f"/proc/{pid}/cmdline").read_bytes()}  # noqa: ASYNC240
+    return workers | (zygotes - {parents[pid] for pid in workers})
 
 
 async def _descriptors(running: Running, expected: int | None = None) -> int:

@@ -8,8 +8,8 @@ import json
 import os
 import signal
 import time
-from pathlib import Path
 
+from chaos.faults.kills import kill
 from chaos.report import Figure, at_least, at_most, case, exactly, soon, timed
 from chaos.targets import Running, Target, rss_bytes
 from chaos.traffic.client import Connection, Request
@@ -45,45 +45,20 @@ async def killed(target: Target) -> list[Figure]:
         known = await running.pids()
         victim = min(known)
         load = Load(running.url)
-        begin = time.perf_counter()
         sending = asyncio.create_task(
             load.run(running.traffic(QUICK), rate=RATE, seconds=target.pace(8, 4))
         )
         await asyncio.sleep(target.pace(3, 2))
-        killed = time.perf_counter()
-        os.kill(victim, signal.SIGKILL)
-        await until_gone(victim)
-        gone = time.perf_counter()
+        death = await kill(victim)
         answered = await time_of_new(running, known, 5)
         outcome = await sending
-    in_flight = [
-        one
-        for one in outcome.samples
-        if one.worker in {victim, 0}
-        and one.scheduled < gone - begin
-        and one.scheduled + one.latency > killed - begin
-    ]
+    in_flight = death.had(outcome)
     elsewhere = outcome.failed - sum(one.failed for one in in_flight)
     return [
         at_most("failed, of those the worker had in flight", outcome.failed, len(in_flight)),
         exactly("failed that it did not have", elsewhere, 0),
-        soon("ms until the replacement answers", (answered - killed) * 1e3, answers_max),
+        soon("ms until the replacement answers", (answered - death.began) * 1e3, answers_max),
     ]
-
-
-async def until_gone(pid: int) -> None:
-    """Wait until the kernel has taken a killed process apart, its connections included."""
-    while _exists(pid):  # noqa: ASYNC110 - the kernel sets no event
-        await asyncio.sleep(0.001)
-
-
-def _exists(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-        # Its files are closed by the last of its threads, and the first is the first to end.
-        return state != "Z" or len(list(Path(f"/proc/{pid}/task").iterdir())) > 1
-    except OSError:
-        return False
 
 
 @case(23, "a stopped worker, and one whose loop is blocked for 30 s")

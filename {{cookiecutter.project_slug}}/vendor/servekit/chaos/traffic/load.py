@@ -42,10 +42,13 @@ class Outcome:
 
     samples: list[Sample] = field(default_factory=list)
     seconds: float = 0.0
+    began: float = float("nan")
+    """By `perf_counter`; NaN where samples of several runs stand together."""
 
     def select(self, keep: Callable[[Sample], bool]) -> Outcome:
         """Return the samples that `keep` accepts, as an outcome of the same length."""
-        return Outcome([sample for sample in self.samples if keep(sample)], self.seconds)
+        samples = [sample for sample in self.samples if keep(sample)]
+        return Outcome(samples, self.seconds, self.began)
 
     @property
     def statuses(self) -> Counter[int]:
@@ -100,9 +103,9 @@ class Load:
     ) -> Outcome:
         """Send `requests` in turn at `rate` a second for `seconds`, and wait for the answers."""
         turn = itertools.cycle([requests] if isinstance(requests, Request) else requests)
-        outcome = Outcome(seconds=seconds)
         self._idle += [await Connection.open(self._address) for _ in range(self._in_turn)]
         begin = time.perf_counter()
+        outcome = Outcome(seconds=seconds, began=begin)
         async with asyncio.TaskGroup() as tasks:
             async for scheduled in self._schedule(begin, rate, seconds):
                 request = next(turn)

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from servekit.admission.importance import critical as critical, sheddable as sheddable
-    from servekit.configuration.environment import SettingsError as SettingsError
+    from servekit.configuration.environment import (
+        SettingsError as SettingsError,
+        load_settings as load_settings,
+    )
     from servekit.configuration.identity import read_identity as read_identity
     from servekit.configuration.settings import Settings as Settings
     from servekit.dependencies import (
@@ -47,6 +50,7 @@ HOMES = {
     "deadline": "layers.deadline",
     "drain_begins": "draining",
     "get_settings": "dependencies",
+    "load_settings": "configuration.environment",
     "main": "start.entry",
     "read_identity": "configuration.identity",
     "remaining": "resilience.deadlines",
@@ -68,6 +72,7 @@ __all__ = [
     "deadline",
     "drain_begins",
     "get_settings",
+    "load_settings",
     "main",
     "read_identity",
     "remaining",

@@ -52,6 +52,10 @@ async def test_requests_are_sent_in_turn_whole_and_answers_counted_by_status():
         told = load.Load(base_of(server), [Request("GET", "/a?b=1"), post], rate=100, seconds=0.05)
         ended = await load.send_load(load.read_load(told.written().decode()))
 
+        named = load.Load(base_of(server), [GET], rate=100, seconds=0.01, host="shop.example")
+        assert await load.send_load(load.read_load(named.written().decode())) == {"404": 1}
+
+    assert b"\r\nHost: shop.example\r\n" in came.pop()
     assert ended == {"404": 3, "201": 2}
     host = told.base.removeprefix("http://").encode()
     get = b"GET /a?b=1 HTTP/1.1\r\nHost: " + host + b"\r\nConnection: close\r\n\r\n"

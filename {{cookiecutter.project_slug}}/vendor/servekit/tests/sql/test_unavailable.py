@@ -185,3 +185,10 @@ async def test_a_time_out_without_words_is_told_as_one():
     with capture_logs() as logs:
         assert (await database_unavailable(request, error)).status_code == 503
     assert logs[0]["error"] == "TimeoutError"
+
+
+async def test_how_long_a_statement_may_take_is_said_where_the_database_is_made(postgresql_url):
+    async with Database(postgresql_url, command_seconds=0.2) as database:
+        assert isinstance(await error_of(run(database, "SELECT pg_sleep(5)")), DatabaseUnavailable)
+    async with Database(postgresql_url, command_seconds=None) as database:
+        await run(database, "SELECT pg_sleep(0.5)")

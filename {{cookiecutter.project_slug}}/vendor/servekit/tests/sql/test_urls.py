@@ -19,6 +19,8 @@ REWRITTEN: dict[str, dict[str, object]] = {
     "postgresql://h/db?ssl=true": {"ssl": "require"},
     "postgresql://h/db?connect_timeout=9": {"timeout": 9},
     "postgresql://h/db?connect_timeout=0": {"timeout": connecting.CONNECT_SECONDS},
+    "postgresql://h/db?command_timeout=3600": {"command_timeout": 3600},
+    "postgresql://h/db?command_timeout=0": {"command_timeout": None},
     "postgresql://h/db?application_name=a%20b": {"server_settings": {"application_name": "a b"}},
     "postgresql://h/db?fallback_application_name=b&application_name=a": {
         "server_settings": {"application_name": "a"}

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import py_compile
 import time
 from pathlib import Path
 
@@ -95,6 +96,19 @@ async def test_a_save_is_one_change(tmp_path, save):
         # What the save still had to tell comes before another change does.
         await until_seen(tmp_path / "last.py", lambda: changes > before + seen)
         assert changes - before - 1 == seen == 1
+
+
+async def test_what_was_compiled_of_a_file_does_not_outlive_it(tmp_path):
+    file = tmp_path / "app.py"
+    file.write_text("x = 1\n")
+    seen = asyncio.Event()
+    async with watch_code([tmp_path], seen.set):
+        await until_seen(tmp_path / "first.py", seen.is_set)
+        seen.clear()
+        compiled = Path(str(py_compile.compile(str(file))))
+        file.write_text("x = 2\n")  # of the same size, and mostly of the same second
+        await until(seen.is_set)
+    assert not await asyncio.to_thread(compiled.exists)
 
 
 async def until_seen(file: Path, seen) -> None:

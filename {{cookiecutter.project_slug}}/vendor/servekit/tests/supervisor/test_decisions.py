@@ -121,6 +121,19 @@ def test_a_save_while_a_bad_one_is_loaded_is_tried_after_it():
     assert kinds(after, events.Load) == [events.Load(3)]
 
 
+def test_the_next_code_is_begun_on_ahead_while_nothing_starts():
+    script = Script(replace(CONFIG, prepares_code=True))
+    first = script.tell(events.TimePassed(), events.Loaded(1), events.Ready(0))
+    assert not kinds(first, events.Prepare)
+    assert kinds(script.tell(events.Ready(1)), events.Prepare)
+    bad = script.tell(events.ReloadAsked(), events.TimePassed())
+    assert not kinds(bad, events.Prepare)
+    assert kinds(script.tell(events.LoadFailed(2, "SyntaxError")), events.Prepare)
+    good = script.tell(events.ReloadAsked(), events.Loaded(3), events.Ready(2))
+    assert not kinds(good, events.Prepare)
+    assert len(kinds(script.tell(events.Ready(3), events.Exited(0, 0)), events.Prepare)) == 1
+
+
 def test_a_reload_replaces_one_worker_first_and_the_others_when_that_one_is_ready():
     script = Script().start()
     assert kinds(script.tell(events.ReloadAsked()), events.Load) == [events.Load(2)]

@@ -21,6 +21,7 @@ CONFIG = SupervisorConfig(
     program="any:thing",
     workers=3,
     start_seconds=10,
+    prepares_code=True,
     limits=WorkerLimits(drain_seconds=5, close_seconds=1),
 )
 BACKOFF_SECONDS = 15.1
@@ -57,6 +58,7 @@ class World:
         self.causes = 1
         """Reasons for new code so far: the start, what was asked for, and lost launchers."""
         self.adopted = 0
+        self.prepared = False
         self.end: int | None = None
         self.history: deque[str] = deque(maxlen=25)
 
@@ -104,8 +106,8 @@ class World:
 
     def carry_out(self, action: events.Action) -> None:
         match action:
-            case events.Load(generation):
-                self.load(generation)
+            case events.Load() | events.Prepare():
+                self.load(action)
             case events.Close(generation):
                 self.close(generation)
             case events.Launch():
@@ -126,7 +128,13 @@ class World:
     def fault(self, probability: float) -> bool:
         return self.faulty and self.rng.random() < probability
 
-    def load(self, generation: int) -> None:
+    def load(self, action: events.Load | events.Prepare) -> None:
+        if isinstance(action, events.Prepare):
+            promise(not self.prepared, "the next code is begun on once")
+            self.prepared = True
+            return
+        self.prepared = False
+        generation = action.generation
         promise(generation not in self.loaded, "code is loaded once")
         if self.fault(0.3):
             self.later(events.LoadFailed(generation, "broken"), 0, 10)
@@ -229,7 +237,8 @@ class World:
             return True
         states = [(worker.state, worker.generation) for worker in self.roster.workers.values()]
         wanted = [("ready", self.decisions.rollout.current)] * self.roster.count
-        return states == wanted and list(self.roster.code) == [self.decisions.rollout.current]
+        code = list(self.roster.code)
+        return states == wanted and code == [self.decisions.rollout.current] and self.prepared
 
     def stop(self) -> None:
         """A stop ends within its limits, whatever the workers do."""

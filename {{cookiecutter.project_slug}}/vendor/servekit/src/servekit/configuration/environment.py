@@ -49,6 +49,9 @@ AnySettings = TypeVar("AnySettings", bound=Settings)
 def load_settings(kind: type[AnySettings]) -> AnySettings:
     """Return the settings of this environment, of a service's own class.
 
+    As the service reads them, which the class alone does not: with `NAME_FILE`, and refusals. For
+    migrations and other programs beside the service.
+
     Raises:
         SettingsError: A value is malformed, or unsafe for the environment it runs in.
     """

@@ -47,6 +47,8 @@ class Examination:
 
     seconds: float
     base: str = ""
+    host: str = ""
+    """What requests call the service, where that is not `base`."""
     requests: tuple[Request, ...] = ()
     rate: float = 0
     output: str = ""
@@ -209,7 +211,7 @@ def load(wanted: Examination, answers: dict[str, int] | None = None) -> Iterator
         yield
         return
     seconds = wanted.seconds + WARM_UP_SECONDS
-    told = Load(wanted.base, wanted.requests, wanted.rate, seconds).written()
+    told = Load(wanted.base, wanted.requests, wanted.rate, seconds, wanted.host).written()
     command = [sys.executable, "-m", "servekit.diagnosis.load"]
     with on_cpus(wanted.load_cpus):
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)

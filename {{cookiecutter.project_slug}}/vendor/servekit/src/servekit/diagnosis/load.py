@@ -28,12 +28,13 @@ UNDER_WAY_MAX = 1000
 
 @dataclass(frozen=True)
 class Load:
-    """Requests to send in turn to `http://host:port`, so many a second."""
+    """Requests to send in turn to `http://host:port`, so many a second; `host` is their Host."""
 
     base: str
     requests: Sequence[Request]
     rate: float
     seconds: float
+    host: str = ""
 
     def written(self) -> bytes:
         """Return it as a line for the process that sends it."""
@@ -56,7 +57,7 @@ async def send_load(load: Load, over: asyncio.Event | None = None) -> dict[str, 
     ended: Counter[str] = Counter()
     under_way: set[asyncio.Task[None]] = set()
     address = urlsplit(load.base)
-    heads = cycle([message(request, address.netloc) for request in load.requests])
+    heads = cycle([message(request, load.host or address.netloc) for request in load.requests])
 
     async def send(data: bytes) -> None:
         try:

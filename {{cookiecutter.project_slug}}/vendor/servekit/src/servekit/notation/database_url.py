@@ -176,10 +176,15 @@ def set_pooler(words: Words, name: str, text: str) -> None:
         words.arguments |= {"prepared_statement_cache_size": 0, "statement_cache_size": 0}
 
 
-def set_seconds(words: Words, name: str, text: str) -> None:
+def set_connect_seconds(words: Words, name: str, text: str) -> None:
     """Note a time limit; libpq's 0 is none of its own, and leaves ours."""
     if seconds := read_number(name, text):
-        words.arguments["timeout" if name == "connect_timeout" else name] = seconds
+        words.arguments["timeout"] = seconds
+
+
+def set_command_seconds(words: Words, name: str, text: str) -> None:
+    """Note a time limit; 0 is none."""
+    words.arguments[name] = read_number(name, text) or None
 
 
 def set_ssl_mode(words: Words, name: str, text: str) -> None:
@@ -236,8 +241,8 @@ WORDS: dict[str, Callable[[Words, str, str], None]] = {
     "application_name": set_server,
     "channel_binding": note_channel_binding,
     "client_encoding": accept_default,
-    "command_timeout": set_seconds,
-    "connect_timeout": set_seconds,
+    "command_timeout": set_command_seconds,
+    "connect_timeout": set_connect_seconds,
     "dbname": set_place,
     "fallback_application_name": set_server,
     "gssencmode": accept_default,

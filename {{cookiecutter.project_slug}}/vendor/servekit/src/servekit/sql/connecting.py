@@ -50,7 +50,9 @@ def place_of(address: DatabaseAddress) -> str:
     return f"{','.join(hosts) or 'local server'}/{address.database}"
 
 
-def connect_arguments(address: DatabaseAddress) -> dict[str, Any]:
+def connect_arguments(
+    address: DatabaseAddress, command_seconds: float | None = COMMAND_SECONDS
+) -> dict[str, Any]:
     """Return time limits, and what the address asks for, in the words of the driver."""
     if address.backend == "sqlite":
         return {
@@ -60,7 +62,7 @@ def connect_arguments(address: DatabaseAddress) -> dict[str, Any]:
         }
     arguments: dict[str, Any] = {
         "timeout": CONNECT_SECONDS,
-        "command_timeout": COMMAND_SECONDS,
+        "command_timeout": command_seconds,
         "async_creator_fn": connect_postgresql,
         # Counted, as the driver does it, the names of two processes would meet behind a pooler.
         "prepared_statement_name_func": lambda: f"s{uuid4().hex}",

@@ -15,6 +15,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from servekit.notation.database_url import parse_database_url
 from servekit.reservations import Reservation, Reserves
 from servekit.sql.connecting import (
+    COMMAND_SECONDS,
     connect_arguments,
     in_time,
     place_of,
@@ -59,9 +60,11 @@ class Database(Reserves):
 
     It alters none: a new column of a table that exists is a migration's. `connections` bounds the
     pool; a query waits at most `wait_seconds` for one of them and then raises
-    `sqlalchemy.exc.TimeoutError`. `url` is SQLite's, or PostgreSQL's with the words of SQLAlchemy
-    or libpq (`sslmode`, `options`). A route that lets the errors of a database pass that is away,
-    locked or busy answers 503. No error and no log tells the values of a statement.
+    `sqlalchemy.exc.TimeoutError`. A statement of PostgreSQL takes at most `command_seconds`, unless
+    the address says `command_timeout`; with None there is no end, as migrations need it. `url` is
+    SQLite's, or PostgreSQL's with the words of SQLAlchemy or libpq (`sslmode`, `options`). A route
+    that lets the errors of a database pass that is away, locked or busy answers 503. No error and
+    no log tells the values of a statement.
     """
 
     statuses = UNAVAILABLE
@@ -73,6 +76,7 @@ class Database(Reserves):
         *,
         connections: int = 10,
         wait_seconds: float = 1,
+        command_seconds: float | None = COMMAND_SECONDS,
     ) -> None:
         self.is_open = False
         self._connections = connections
@@ -86,7 +90,7 @@ class Database(Reserves):
             pool_timeout=wait_seconds,
             pool_recycle=1800,
             pool_pre_ping=address.backend == "postgresql",
-            connect_args=connect_arguments(address),
+            connect_args=connect_arguments(address, command_seconds),
             hide_parameters=True,
             json_serializer=lambda value: orjson.dumps(value).decode(),
             json_deserializer=orjson.loads,

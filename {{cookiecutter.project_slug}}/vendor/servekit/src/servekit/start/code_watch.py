@@ -27,15 +27,26 @@ async def watch_code(folders: Iterable[Path], changed: Callable[[], None]) -> As
     from watchfiles import PythonFilter, awatch
 
     async def watch() -> None:
-        async for _ in awatch(
+        async for changes in awatch(
             *folders, watch_filter=PythonFilter(), step=SETTLE_MS, stop_event=stop
         ):
+            for _, path in changes:
+                forget_compiled(path)
             changed()
 
     stop = asyncio.Event()
     async with running(watch):
         yield
         stop.set()
+
+
+def forget_compiled(source: str) -> None:
+    """Remove what was compiled of a source file.
+
+    It counts as that of any source of its size and of the same second: of a second save too.
+    """
+    with contextlib.suppress(OSError, NotImplementedError):  # absent, or caches are off
+        Path(importlib.util.cache_from_source(source)).unlink()
 
 
 def code_folders(import_strings: tuple[str, ...]) -> list[Path]:

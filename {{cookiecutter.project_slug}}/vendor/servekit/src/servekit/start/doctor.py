@@ -121,7 +121,7 @@ def examined(settings: Settings, options: argparse.Namespace, arguments: tuple[s
         if wanted.requests and not wanted.base:
             if base.startswith(UNIX):
                 raise ValueError("a service on a unix socket gets no requests of the doctor's")
-            wanted = replace(wanted, base=base)
+            wanted = replace(wanted, base=base, host=host_of(settings, base))
         code, text = examine(client, wanted)
     print(text)  # noqa: T201 - the answer
     return code
@@ -143,6 +143,13 @@ def running(settings: Settings, options: argparse.Namespace, token: str) -> Admi
 def public_address(settings: Settings) -> str:
     """Return where the service answers its users."""
     return AdminClient(settings.host.partition(",")[0].strip(), settings.port).address
+
+
+def host_of(settings: Settings, base: str) -> str:
+    """Return what requests to the service have to call it; nothing where its address will do."""
+    hosts = [host.replace("*.", "www.") for host in settings.allowed_hosts]
+    reached = urlsplit(base).netloc.rpartition(":")[0]
+    return "" if not hosts or {"*", reached} & {*hosts} else hosts[0]
 
 
 def wanted_of(options: argparse.Namespace) -> Examination:

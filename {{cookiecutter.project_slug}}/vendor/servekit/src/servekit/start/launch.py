@@ -18,6 +18,7 @@ from servekit.configuration.variables import unknown_variables
 from servekit.cpus import usable_cpus
 from servekit.edge.sockets import UNIX, listen, url
 from servekit.event_log import get_logger
+from servekit.interpreter import has_debugger
 from servekit.logs import configure_logs
 from servekit.notation.words import split_words
 from servekit.redis.embedded import EmbeddedServer, EmbeddedServerError
@@ -241,6 +242,7 @@ def supervisor_config(
         },
         idle_seconds=0 if reload else IDLE_SECONDS,
         retries_code=not reload,
+        prepares_code=reload and not has_debugger(),  # which would follow that process too
         recycle_requests=settings.worker_recycle_requests,
         recycle_rss_bytes=settings.worker_recycle_rss_mib * 2**20,
         limits=WorkerLimits(

@@ -173,6 +173,7 @@ class Decisions:
             self._fill(slot)
         self._replace_one()
         self.rollout.note_end()
+        self.rollout.prepare()
 
     def _fill(self, slot: Slot) -> None:
         given_up = not self.started and slot.restarts["start"]

@@ -114,6 +114,11 @@ class Load:
 
 
 @dataclass(frozen=True)
+class Prepare:
+    """Do ahead what the next `Load` can begin with."""
+
+
+@dataclass(frozen=True)
 class Close:
     """Nobody starts from this generation any more, and nobody runs it."""
 
@@ -170,4 +175,4 @@ class End:
     code: int
 
 
-Action = Load | Close | Launch | Drain | Kill | Log | Announce | End
+Action = Load | Prepare | Close | Launch | Drain | Kill | Log | Announce | End

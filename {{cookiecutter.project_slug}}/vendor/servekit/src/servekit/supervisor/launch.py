@@ -1,29 +1,19 @@
-"""Starts child processes, forked from a zygote or in interpreters of their own, and reaps them."""
+"""Starts workers, forked from a zygote or in interpreters of their own."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
 import json
-import os
-import signal
 import socket
-import subprocess
-import sys
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
 
 from servekit.event_log import get_logger
-from servekit.interpreter import own_flags
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from servekit.edge.connection_counts import ConnectionCounts
-    from servekit.supervisor.program import SupervisorConfig
+    from servekit.supervisor.children import ChildSpawner, Reaper, ZygoteProcess
 
-PR_SET_CHILD_SUBREAPER = 36
 MESSAGE_BYTES_MAX = 2**22
 
 log = get_logger()
@@ -50,62 +40,35 @@ class Launcher(Protocol):
         """Start no more workers."""
 
 
-class ChildSpawner:
-    """Starts children with what all of them are told: program, limits and inherited sockets."""
-
-    def __init__(
-        self, config: SupervisorConfig, listeners: list[socket.socket], counts: ConnectionCounts
-    ) -> None:
-        self._fds = [*(listener.fileno() for listener in listeners), counts.fd]
-        self._message = {
-            "program": config.program,
-            "arguments": config.arguments,
-            "listeners": [listener.fileno() for listener in listeners],
-            "counts": counts.fd,
-            "limits": asdict(config.limits),
-        }
-
-    def start(self, module: str, fds: list[int], **details: object) -> subprocess.Popen[bytes]:
-        """Start a Python module as a child that inherits the sockets and these descriptors."""
-        environment = os.environ | {"SERVEKIT_BOOT": json.dumps(self._message | details)}
-        command = [sys.executable, *own_flags(), "-m", module]
-        return subprocess.Popen(command, pass_fds=[*self._fds, *fds], env=environment)
-
-
 class ZygoteLauncher:
-    """Talks to one zygote, for as long as it lives; `on_lost` is called should it die."""
+    """Talks to the zygote that `begin` returns.
+
+    `on_loaded` is told which modules of the library the code uses, `on_lost` that the zygote died.
+    """
 
     def __init__(
         self,
-        spawner: ChildSpawner,
-        reaper: Reaper,
+        begin: Callable[[], ZygoteProcess],
         *,
         start_seconds: float,
+        on_loaded: Callable[[list[str]], None],
         on_exit: Callable[[int, int], None],
         on_lost: Callable[[], None],
     ) -> None:
-        self._spawner = spawner
-        self._reaper = reaper
+        self._begin = begin
         self._start_seconds = start_seconds
+        self._on_loaded = on_loaded
         self._on_exit = on_exit
         self._on_lost = on_lost
+        self._process: ZygoteProcess | None = None
         self._control: socket.socket | None = None
         self._replies: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._one_at_a_time = asyncio.Lock()
         self._listening: asyncio.Task[None] | None = None
-        self.pid: int | None = None
-        self._exited: asyncio.Future[int] | None = None
 
     async def open(self) -> None:
-        self._control, theirs = socket.socketpair()
-        with theirs:
-            process = self._spawner.start(
-                "servekit.worker.zygote", [theirs.fileno()], control=theirs.fileno()
-            )
-        self.pid = process.pid
-        self._exited = exited = self._reaper.watch(process.pid)
-        exited.add_done_callback(lambda future: setattr(process, "returncode", future.result()))
-        self._control.setblocking(False)
+        self._process = self._begin()
+        self._control = self._process.control
         self._replies = asyncio.Queue()
         self._listening = asyncio.create_task(self._listen(self._control, self._replies))
         try:
@@ -118,6 +81,7 @@ class ZygoteLauncher:
         if reply["event"] != "loaded":
             self.close()
             raise StartError(reply["reason"], reply.get("trace", ""))
+        self._on_loaded(reply.get("modules", []))
 
     async def start(self, assignment: dict[str, Any], fds: list[int]) -> int:
         async with self._one_at_a_time:
@@ -161,8 +125,12 @@ class ZygoteLauncher:
             raise StartError(f"{failure} within {self._start_seconds:g} s") from None
 
     def _kill(self) -> None:
-        if self.pid is not None and self._exited is not None and not self._exited.done():
-            os.kill(self.pid, signal.SIGKILL)
+        if self._process is not None:
+            self._process.kill()
+
+    @property
+    def _pid(self) -> int | None:
+        return self._process.pid if self._process is not None else None
 
     async def _listen(self, control: socket.socket, replies: asyncio.Queue[dict[str, Any]]) -> None:
         reader, writer = await asyncio.open_unix_connection(
@@ -179,11 +147,11 @@ class ZygoteLauncher:
             pass  # reset: it is dead
         except Exception as error:  # noqa: BLE001 - nobody knows what such a zygote does
             reason = f"{type(error).__name__}: {error}"
-            log.error("zygote_not_understood", pid=self.pid, reason=reason)  # noqa: TRY400 - the trace is ours, the fault is not
+            log.error("zygote_not_understood", pid=self._pid, reason=reason)  # noqa: TRY400 - the trace is ours, the fault is not
             self._kill()
         finally:
             writer.close()
-        log.warning("zygote_died", pid=self.pid)
+        log.warning("zygote_died", pid=self._pid)
         replies.put_nowait({"event": "failed", "reason": "the zygote died"})
         if self._control is control:
             control.close()
@@ -219,46 +187,3 @@ class SpawnLauncher:
 
     def close(self) -> None:
         """Nothing is kept between starts."""
-
-
-class Reaper:
-    """Collects every child that ended and tells whoever waits for it."""
-
-    def __init__(self) -> None:
-        self.on_orphan: Callable[[int, int], None] = lambda _pid, _code: None
-        """Called with a child that nobody watches: a worker whose zygote died, or a stranger."""
-        self._waiting: dict[int, asyncio.Future[int]] = {}
-
-    def watch(self, pid: int) -> asyncio.Future[int]:
-        """Return the future exit code of a child; negative for a signal."""
-        return self._waiting.setdefault(pid, asyncio.get_running_loop().create_future())
-
-    async def end_all(self, seconds: float) -> None:
-        """Wait until every watched child has ended; kill those that have not when time is up."""
-        if self._waiting:
-            await asyncio.wait(self._waiting.values(), timeout=seconds)
-        for pid in self._waiting:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-
-    def reap(self) -> None:
-        """Collect all that ended; call it on SIGCHLD."""
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if not pid:
-                return
-            future = self._waiting.pop(pid, None)
-            code = os.waitstatus_to_exitcode(status)
-            if future is None:
-                self.on_orphan(pid, code)
-            elif not future.done():
-                future.set_result(code)
-
-
-def adopt_orphans() -> None:
-    """Become the parent of workers whose zygote died; Linux only, elsewhere init takes them."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

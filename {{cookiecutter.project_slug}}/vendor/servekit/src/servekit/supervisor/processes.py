@@ -8,15 +8,10 @@ from servekit.background import Background
 from servekit.edge.connection_counts import ConnectionCounts
 from servekit.event_log import get_logger
 from servekit.supervisor import events
-from servekit.supervisor.launch import (
-    ChildSpawner,
-    Launcher,
-    Reaper,
-    SpawnLauncher,
-    StartError,
-    ZygoteLauncher,
-)
+from servekit.supervisor.children import ChildSpawner, Reaper, ZygoteProcess
+from servekit.supervisor.launch import Launcher, SpawnLauncher, StartError, ZygoteLauncher
 from servekit.supervisor.program import failure_of
+from servekit.supervisor.spare import Spare
 from servekit.supervisor.worker_process import CommandError, WorkerProcess
 
 if TYPE_CHECKING:
@@ -54,6 +49,7 @@ class Processes:
         self._counts = ConnectionCounts.create()
         self._tell = tell
         self._note = note
+        self._spare = Spare(self.reaper)
         self._launchers: dict[int, Launcher] = {}
         self._loads: dict[int, asyncio.Task[None]] = {}
         self._early_exits: dict[int, int] = {}
@@ -66,6 +62,8 @@ class Processes:
             case events.Load(generation):
                 self._launchers[generation] = self._launcher(generation)
                 self._loads[generation] = self._tasks.spawn(self._load(generation))
+            case events.Prepare() if self.config.start_method == "fork":
+                self._spare.prepare(self._spawner())
             case events.Close(generation) if generation in self._launchers:
                 self._loads.pop(generation).cancel()
                 self._launchers.pop(generation).close()
@@ -86,6 +84,7 @@ class Processes:
 
     async def end(self) -> None:
         """End what still lives, a zygote or a worker that was given up."""
+        self._spare.close()
         for launcher in self._launchers.values():
             launcher.close()  # first: a start that waits for a zygote's reply hears of it
         await self._tasks.cancel()
@@ -97,16 +96,19 @@ class Processes:
     # Code
 
     def _launcher(self, generation: int) -> Launcher:
-        spawner = ChildSpawner(self.config, self._listeners, self._counts)
+        spawner = self._spawner()
         if self.config.start_method == "spawn":
             return SpawnLauncher(spawner, self.reaper, on_exit=self._note_exit)
         return ZygoteLauncher(
-            spawner,
-            self.reaper,
+            lambda: self._spare.take(spawner) or ZygoteProcess.start(spawner, self.reaper),
             start_seconds=self.config.start_seconds,
+            on_loaded=self._spare.learn,
             on_exit=self._note_exit,
             on_lost=lambda: self._tell(events.LauncherLost(generation)),
         )
+
+    def _spawner(self) -> ChildSpawner:
+        return ChildSpawner(self.config, self._listeners, self._counts)
 
     async def _load(self, generation: int) -> None:
         try:

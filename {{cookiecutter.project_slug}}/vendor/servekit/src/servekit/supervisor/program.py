@@ -90,6 +90,8 @@ class SupervisorConfig:
     """Limits on a worker's memory in bytes, by setting: one below a fresh worker is logged."""
     retries_code: bool = True
     """Whether newer code that does not start is tried again, or only when that is asked for."""
+    prepares_code: bool = False
+    """Whether a process waits for the next code, with the library imported."""
     renewed: Callable[[], SupervisorConfig] | None = None
     """Reads the configuration anew, for a reload."""
     keep_listeners: bool = False

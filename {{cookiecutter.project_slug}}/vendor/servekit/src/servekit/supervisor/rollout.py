@@ -32,6 +32,7 @@ class Rollout:
         self._backoff = Backoff(first_now=False)
         self._generation = 0
         self._rolling = False
+        self._prepared = False
 
     @property
     def state(self) -> dict[str, Any]:
@@ -106,11 +107,20 @@ class Rollout:
             return
         self.load_at, self._loaded_at = None, self._roster.now
         self._generation += 1
+        self._prepared = False
         self.candidate = self._generation
         code[self.candidate] = "loading"
         if self.current is not None:
             self._roster.log("info", "reload_begins", generation=self.candidate)
         self._roster.actions.append(events.Load(self.candidate))
+
+    def prepare(self) -> None:
+        """Begin on the next code ahead, where that is wanted, while nothing starts."""
+        starting = any(each.state == "starting" for each in self._roster.workers.values())
+        settled = self.current is not None and self.candidate is None and not starting
+        if self._roster.prepares_code and settled and not self._prepared:
+            self._prepared = True
+            self._roster.actions.append(events.Prepare())
 
     def _may_load(self) -> bool:
         """Whether nothing is under way; a rollout that has to wait is no reason to wait for it."""

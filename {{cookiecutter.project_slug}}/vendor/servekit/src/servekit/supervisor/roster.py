@@ -70,6 +70,7 @@ class Roster:
         """Use other limits from now on."""
         self._config = config
         self.retries_code = config.retries_code
+        self.prepares_code = config.prepares_code
         self._limits = config.limits
 
     def resize(self, count: int) -> None:

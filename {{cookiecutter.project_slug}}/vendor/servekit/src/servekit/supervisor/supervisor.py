@@ -14,9 +14,9 @@ from servekit.edge.limits import raise_descriptor_limit
 from servekit.edge.sockets import close
 from servekit.event_log import get_logger
 from servekit.supervisor import events
+from servekit.supervisor.children import adopt_orphans
 from servekit.supervisor.decisions import Decisions
 from servekit.supervisor.health import HealthChecks
-from servekit.supervisor.launch import adopt_orphans
 from servekit.supervisor.processes import Processes
 from servekit.supervisor.program import reason_of
 

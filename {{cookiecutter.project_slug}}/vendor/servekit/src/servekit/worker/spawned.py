@@ -25,6 +25,7 @@ def main() -> None:
     signals.ignore(signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
     signals.ignore_job_control()
     signals.default_in_forks()
+    signals.release()
     boot = json.loads(os.environ.pop("SERVEKIT_BOOT"))
     assignment = Assignment.parse(
         boot["assignment"], boot, channel=boot["channel"], stacks=boot["stacks"]

@@ -1,4 +1,7 @@
-"""The process that imports the application once and forks every worker from it."""
+"""The process that imports the application once and forks every worker from it.
+
+It may be started ahead of the code that it is to load: see `spare.py`.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ from servekit.supervisor.program import Assignment, Program, failure_of, load_pr
 from servekit.tuning import tune
 from servekit.worker.application import import_early
 from servekit.worker.shared_connections import open_sockets, refusal
+from servekit.worker.spare import NotNeeded, import_ahead
 from servekit.worker.worker import run_worker
 
 if TYPE_CHECKING:
@@ -40,12 +44,19 @@ def main() -> None:
     signals.ignore(*signals.SENT_TO_A_GROUP)
     signals.ignore_job_control()
     signals.default_in_forks()
+    signals.release()
     boot = json.loads(os.environ.pop("SERVEKIT_BOOT"))
     control = socket.socket(fileno=boot["control"])
     inherited = open_sockets()
     try:
+        if boot.get("ahead"):
+            boot = import_ahead(boot["ahead"], control)
         program = load_program(boot["program"], boot["arguments"])
         import_early(program.asgi)
+    except NotNeeded:
+        end_within(END_SECONDS)
+        end_children()
+        return
     except BaseException as error:  # noqa: BLE001 - whatever stops the import is the reason to report
         give_up(control, *failure_of(error))
     if threading.active_count() > 1:
@@ -55,7 +66,8 @@ def main() -> None:
     tune()  # also lets go of connections that nobody holds
     if not has_debugger() and (reason := refusal(inherited)):
         give_up(control, reason)
-    report(control, event="loaded", pid=os.getpid())
+    modules = [name for name in sys.modules if name.partition(".")[0] == "servekit"]
+    report(control, event="loaded", pid=os.getpid(), modules=modules)
     Zygote(control, program, boot).serve()
     end_within(END_SECONDS)
     end_children()

@@ -1,0 +1,94 @@
+"""How a zygote begins before there is code to load: under `--reload`, for the next save.
+
+It imports the modules of the library that the code before used; none of the application's, nor what
+that alone imports. So the application finds what it finds in a fresh process. Where any of it has
+changed when it is needed, it becomes one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from servekit.interpreter import own_flags
+
+if TYPE_CHECKING:
+    import socket
+
+CLOCK_NS = 20_000_000
+"""By how much the times of files may lag behind."""
+
+State = dict[str, tuple[int, ...] | frozenset[str]]
+
+
+class NotNeeded(Exception):  # noqa: N818 - no error
+    """Nobody has code to load any more."""
+
+
+def import_ahead(modules: list[str], control: socket.socket) -> dict[str, Any]:
+    """Import these modules, and return the boot message once it comes.
+
+    Raises:
+        NotNeeded: It never comes.
+        OSError: This process had to start anew, and could not.
+    """
+    before = imported_state(modules)
+    message = read_line(control)
+    if before is None or state(before) != before:
+        os.environ["SERVEKIT_BOOT"] = message
+        os.execv(sys.executable, [sys.executable, *own_flags(), "-m", "servekit.worker.zygote"])  # noqa: S606 - ourselves
+    importlib.invalidate_caches()
+    return json.loads(message)  # type: ignore[no-any-return]
+
+
+def imported_state(modules: list[str]) -> State | None:
+    """Import, and return the state of what counts; None where that failed, or is in doubt."""
+    began = time.time_ns() - CLOCK_NS
+    try:
+        for name in modules:
+            importlib.import_module(name)
+    except BaseException:  # noqa: BLE001 - it is tried again when it counts, and tells its reason then
+        return None
+    specs = [getattr(module, "__spec__", None) for module in list(sys.modules.values())]
+    origins = [getattr(spec, "origin", None) for spec in specs]
+    now = state([path for path in [*origins, *sys.path] if isinstance(path, str)])
+    times = [each for about in now.values() if isinstance(about, tuple) for each in about[:2]]
+    return None if any(each > began for each in times) else now
+
+
+def state(paths: list[str] | State) -> State:
+    """Return what changes when a file is written or replaced, and what can be found in a folder."""
+    found: State = {}
+    for path in paths:
+        try:
+            about = Path(path).stat()
+            found[path] = about.st_mtime_ns, about.st_ctime_ns, about.st_ino, about.st_size
+            if Path(path).is_dir():
+                found[path] = frozenset(filter(can_be_imported, os.listdir(path)))  # noqa: PTH208 - names
+        except OSError:
+            found[path] = ()
+    return found
+
+
+def can_be_imported(name: str) -> bool:
+    """Whether a file or folder of this name is a module, or adds a folder of modules."""
+    return name.endswith(".pth") or name.partition(".")[0].isidentifier()
+
+
+def read_line(control: socket.socket) -> str:
+    """Return the line that comes over a socket."""
+    line = b""
+    while not line.endswith(b"\n"):
+        try:
+            part = control.recv(65536)
+        except OSError:
+            part = b""
+        if not part:
+            raise NotNeeded
+        line += part
+    return line.decode()
