@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from render import SERVICE, copy_tracked, render
-from repository import commit_all
+from repository import commit_all, git
 from running import make
 
 EDITED = {
@@ -85,26 +85,29 @@ def test_a_changed_question_file_arrives_too(tmp_path):
     run("-m", "cruft", "check", folder=project)
 
 
-def test_a_project_that_knows_no_template_is_told_a_command_that_links_it(tmp_path):
+def test_a_project_that_is_linked_late_gets_what_came_since_it_was_made(tmp_path):
     template = copy_tracked(tmp_path / "perf-template")
     commit_all(template, "one")
+    made_from = git(template, "rev-parse", "HEAD")
+    manifest = json.loads((template / "cookiecutter.json").read_text())
+    questions = [name for name in manifest if not name.startswith("_")]
     project = render(template, tmp_path)
     commit_all(project, "start")
+    (template / SERVICE / "docs" / "news.md").write_text("New in the template.\n")
+    commit_all(template, "two")
 
     done = make(project, "upgrade", "ARGS=-y")
     assert done.returncode != 0
-    (command,) = re.findall(
-        r"(build/upgrade/bin/python -m cruft link) URL$", done.stderr, re.MULTILINE
-    )
+    (command,) = re.findall(r"(build/upgrade/bin/python -m cruft link) URL\.", done.stderr)
     subprocess.run(
-        [*command.split(), str(template), "--no-input"],
+        [*command.split(), str(template)],
         cwd=project,
         check=True,
         capture_output=True,
+        input="\n" * len(questions) + made_from,
+        text=True,
     )
     commit_all(project, "linked")
-    (template / SERVICE / "docs" / "news.md").write_text("New in the template.\n")
-    commit_all(template, "two")
 
     done = make(project, "upgrade", "ARGS=-y")
     assert done.returncode == 0, done.stdout + done.stderr
