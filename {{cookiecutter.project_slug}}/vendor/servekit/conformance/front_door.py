@@ -12,12 +12,11 @@ from uvicorn.server import ServerState
 
 from conformance.outcomes import passed_through
 from servekit.edge.limits import ConnectionLimits
-from servekit.edge.options import ProtocolOptions
+from servekit.edge.options import ProtocolOptions, cycle_factory
 from servekit.edge.protocol import HttpProtocol
 from servekit.edge.refusals import Refusals
 from servekit.edge.websockets import make_websocket
 from servekit.layers.security_headers import default_security_headers
-from servekit.worker.worker import cycle_factory
 
 HEADERS = default_security_headers(https=False)
 LIMITS = ConnectionLimits(header_bytes=2**20)  # a test sends 64 KiB

@@ -31,3 +31,15 @@ async def test_a_stream_can_wait_for_the_end_of_its_worker():
 async def test_without_a_service_there_is_nothing_to_wait_for():
     with pytest.raises(LookupError, match="drain_begins"):
         await drain_begins()
+
+
+def test_one_service_may_serve_on_one_loop_after_another():
+    draining = Draining()
+
+    async def wait_in_vain():
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await draining.begins()
+
+    asyncio.run(wait_in_vain())
+    asyncio.run(wait_in_vain())

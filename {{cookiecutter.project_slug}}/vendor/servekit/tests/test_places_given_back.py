@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import errno
+import os
 import re
 import select
 import socket
@@ -18,6 +20,7 @@ from fastapi import FastAPI
 from hypothesis import example, given, settings, strategies as st
 from prometheus_client import CollectorRegistry, Histogram
 from redis.asyncio.connection import Connection
+from structlog.testing import capture_logs
 
 from servekit import Service, Settings
 from servekit.edge.listeners import Listener
@@ -205,6 +208,25 @@ async def test_a_connection_that_no_protocol_takes_is_not_counted():
             assert client.recv(1) == b""
         listener.publish()
         assert published == [1, 0]
+
+
+async def test_a_connection_that_cannot_be_taken_is_told_of_once_in_a_while():
+    class Exhausted:
+        def accept(self):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    listener = Listener(
+        cast("Any", Exhausted()),
+        no_thread,
+        own_count=cast("Any", SimpleNamespace(publish=lambda _: None)),
+        limit=10,
+        open_connections=lambda: 0,
+    )
+    with capture_logs() as records:
+        assert not listener._accept()
+        assert not listener._accept()
+    [record] = records
+    assert (record["event"], record["reason"]) == ("accept_failed", "Too many open files")
 
 
 async def test_a_profile_that_cannot_start_leaves_everything_as_it_was(monkeypatch):

@@ -16,7 +16,7 @@ class Draining:
     def __init__(self) -> None:
         self.ready = False
         self.active = False
-        self._begun = asyncio.Event()
+        self._waiting: set[asyncio.Future[None]] = set()
 
     def set_ready(self) -> None:
         """Say that start-up and warm-up are done."""
@@ -25,11 +25,20 @@ class Draining:
     def begin(self) -> None:
         """Announce the end: readiness turns to 503 and answers ask clients to reconnect."""
         self.active = True
-        self._begun.set()
+        for future in self._waiting:
+            if not future.done():
+                future.set_result(None)
 
     async def begins(self) -> None:
         """Wait until draining begins."""
-        await self._begun.wait()
+        if self.active:
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.add(future)
+        try:
+            await future
+        finally:
+            self._waiting.discard(future)
 
 
 async def drain_begins() -> None:

@@ -2,8 +2,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from servekit.edge.cycle import CheckedCycle, FastHeadCycle
+from servekit.edge.options import cycle_factory
 from servekit.foreign import versions
-from servekit.worker.worker import cycle_factory
 
 
 def test_the_installed_versions_are_those_that_the_tests_run_with():

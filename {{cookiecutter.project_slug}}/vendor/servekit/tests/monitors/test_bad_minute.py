@@ -1,6 +1,7 @@
 """The profile of a bad minute: kept, named in the log, few, and nothing where nobody can write."""
 
 import asyncio
+import errno
 import os
 import time
 import urllib.request
@@ -175,3 +176,27 @@ async def test_one_long_call_is_no_bad_minute_though_the_lag_is_smoothed(tmp_pat
             await asyncio.sleep(0.05)
         assert lagging > 10
     assert records == []
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_the_newest_profile_stays_whatever_the_clock_says(tmp_path, count):
+    for number, name in enumerate(["20261101-0230", "20261101-0259"]):
+        file = tmp_path / f"{name}{bad_minute.ENDING}"
+        file.touch()
+        os.utime(file, (2000 + number, 2000 + number))
+    new = tmp_path / f"20261101-0210{bad_minute.ENDING}"
+    new.touch()
+    os.utime(new, (1000, 1000))
+    bad_minute.keep_newest(tmp_path, count, new)
+    assert new.exists()
+    assert len(list(tmp_path.iterdir())) == count
+
+
+def test_a_profile_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
+    def full(_self: Path, _target: Path) -> Path:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="No space"):
+        bad_minute.write(tmp_path, "a 1")
+    assert list(tmp_path.iterdir()) == []

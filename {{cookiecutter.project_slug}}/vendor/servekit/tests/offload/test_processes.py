@@ -310,3 +310,10 @@ async def test_a_pool_that_is_closed_while_it_starts_leaves_no_process(turns, mo
             await asyncio.sleep(0)
     assert len(started) == len(begun), "one is still being started"
     assert [process for process in started if process.returncode is None] == []
+
+
+@pytest.mark.parametrize("path", ["", "/a/path:/another"])
+async def test_a_function_finds_the_pythonpath_that_the_service_was_given(monkeypatch, path):
+    monkeypatch.setenv("PYTHONPATH", path)
+    async with Processes(registry=CollectorRegistry()) as processes:
+        assert await processes.run(os.getenv, "PYTHONPATH", "") == path

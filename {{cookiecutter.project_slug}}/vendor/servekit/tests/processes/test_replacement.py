@@ -5,7 +5,7 @@ import time
 import pytest
 
 from servekit.testing import patience
-from tests.processes.running import eventually, parent_of
+from tests.processes.running import Service, eventually, parent_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -62,3 +62,16 @@ async def test_a_dead_zygote_is_replaced_when_a_worker_has_to_be(service):
         lambda: len(service.events("worker_started")) >= started + 1, explain=service.everything
     )
     assert service.events("worker_ended")[-1]["status"] == -signal.SIGKILL
+
+
+async def test_a_worker_whose_lifespan_fails_while_it_serves_says_why_and_is_replaced():
+    async with Service("failing", workers=1) as starting:
+        service = await starting.started()
+        [old] = [row["pid"] for row in await service.workers()]
+        await service.get("/fail")
+        [failed] = await eventually(lambda: service.events("lifespan_failed"))
+        assert "the consumer has ended" in failed["trace"]
+        await eventually(lambda: len(service.events("worker_started")) == 2)
+        assert await service.get() != old
+        [ended] = service.events("worker_ended")
+        assert (ended["reason"], ended["status"]) == ("crash", 1)

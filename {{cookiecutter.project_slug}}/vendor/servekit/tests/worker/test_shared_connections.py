@@ -54,3 +54,8 @@ def test_name_services_connect_again_after_a_fork_by_themselves(tmp_path):
 )
 def test_peers_are_written_as_people_write_them(address, written):
     assert text(address) == written
+
+
+def test_where_no_folder_tells_of_descriptors_nothing_is_found(monkeypatch, tmp_path):
+    monkeypatch.setattr("servekit.worker.shared_connections.DESCRIPTORS", tmp_path / "absent")
+    assert open_sockets() == {}

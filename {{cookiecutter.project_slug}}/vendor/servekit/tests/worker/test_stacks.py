@@ -143,3 +143,15 @@ async def test_what_has_not_begun_and_what_has_ended_is_no_error():
     assert "in nothing" in "".join(task_stack(task))
     await task
     assert "".join(task_stack(task)) == ""
+
+
+async def test_of_very_many_tasks_the_rest_is_counted(monkeypatch):
+    monkeypatch.setattr("servekit.worker.stacks.STACKS_MAX", 2)
+    event = asyncio.Event()
+    tasks = [asyncio.create_task(innermost(event)) for _ in range(5)]
+    await asyncio.sleep(0)
+    said = all_stacks()
+    assert said.count("<Task ") == 2
+    assert said.endswith("and 4 tasks more\n")
+    event.set()
+    await asyncio.gather(*tasks)

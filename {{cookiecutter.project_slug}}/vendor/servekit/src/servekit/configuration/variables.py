@@ -227,6 +227,7 @@ def unknown_variables(
     known = known_names(kind)
     lines = []
     given = {name.upper() for name in (*environ, *in_dotenv)}
+    read = set(variables_of(kind, given))
     for name in sorted(set(environ) | in_dotenv):
         upper = name.upper()
         is_uvicorns = upper in UVICORNS or upper.startswith("UVICORN_")
@@ -236,7 +237,7 @@ def unknown_variables(
             if given.isdisjoint(own):
                 lines.append(f"{name}: is uvicorn's and does nothing here{hint}")
             continue
-        if variables_of(kind, [name]) or OF_OTHERS.match(upper) or upper in kind.of_others:
+        if upper in read or OF_OTHERS.match(upper) or upper in kind.of_others:
             continue
         meant = meant_by(upper, known, MISSPELLING_AT_HOME if name in in_dotenv else MISSPELLING)
         if meant:

@@ -8,6 +8,8 @@ import contextvars
 import errno
 from typing import TYPE_CHECKING
 
+from servekit.refusal_log import RefusalLog
+
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterable
@@ -46,6 +48,7 @@ class Listener:
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()
         self._opening = 0
+        self._log = RefusalLog()
         self._tasks: set[asyncio.Task[None]] = set()
         self._resume_timer: asyncio.TimerHandle | None = None
         self.full = False
@@ -155,6 +158,7 @@ class Listener:
                 self.close()
                 return False
             # No descriptor left: the connection stays in the backlog until one is free again.
+            self._log.say("accept", event="accept_failed", reason=error.strerror)
             if self.accepting:
                 self._pause_accepting_for(ERROR_PAUSE_SECONDS, self._resume_accepting)
             return False

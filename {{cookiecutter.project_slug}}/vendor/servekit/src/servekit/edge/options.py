@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from servekit.edge.cycle import CheckedCycle, FastHeadCycle
+from servekit.edge.head import COMMON_HEADERS, HeadWriter
 from servekit.edge.instant import NeverInstant
+from servekit.foreign.versions import fast_ways
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,3 +35,9 @@ class ProtocolOptions:
     instant: Instant = field(default_factory=NeverInstant)
     known_hosts: set[bytes] = field(default_factory=set)
     """Host headers found valid, so that each is matched once."""
+
+
+def cycle_factory(constant_headers: Sequence[Header]) -> Callable[..., RequestResponseCycle]:
+    """Return what makes a request's cycle: our faster one where it was tested, else uvicorn's."""
+    writer = HeadWriter([*constant_headers, *COMMON_HEADERS])
+    return functools.partial(FastHeadCycle if fast_ways("uvicorn") else CheckedCycle, writer)

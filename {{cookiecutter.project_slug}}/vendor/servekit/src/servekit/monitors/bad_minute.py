@@ -87,8 +87,7 @@ class BadMinute:
             self._stopped.wait(PROFILE_SECONDS)
             sampler.stop()
             file = write(folder, sampler.collapsed())
-            for old in sorted(folder.glob(f"*{ENDING}"))[: -self._files]:
-                old.unlink(missing_ok=True)
+            keep_newest(folder, self._files, file)
         except (OSError, ValueError) as error:
             self._quiet_until = float("inf")
             log.warning("profile_not_kept", reason=str(error))
@@ -108,10 +107,30 @@ def prepare(folder: Path) -> None:
         raise PermissionError(f"{folder} cannot be written to, or is another user's")
 
 
+def keep_newest(folder: Path, count: int, newest: Path) -> None:
+    """Remove what is more than so many profiles; the clock may have gone back since the others."""
+    others = [file for file in folder.glob(f"*{ENDING}") if file != newest]
+    others.sort(key=written_at)
+    for old in others[: max(0, len(others) + 1 - count)]:
+        old.unlink(missing_ok=True)
+
+
+def written_at(file: Path) -> float:
+    """Return when a file was written; another worker may have removed it."""
+    try:
+        return file.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
 def write(folder: Path, collapsed: str) -> Path:
-    """Write a profile, whole or not at all, and return its file; the names are in order of time."""
+    """Write a profile, whole or not at all, and return its file."""
     worker = os.environ.get("WORKER_SLOT", "0")
     file = folder / f"{time.strftime('%Y%m%d-%H%M%S')}-worker{worker}-{os.getpid()}{ENDING}"
     new = file.with_suffix(".new")
-    new.write_text(collapsed, encoding="utf-8")
-    return new.replace(file)
+    try:
+        new.write_text(collapsed, encoding="utf-8")
+        return new.replace(file)
+    except OSError:
+        new.unlink(missing_ok=True)
+        raise

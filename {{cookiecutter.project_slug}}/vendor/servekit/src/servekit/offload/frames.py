@@ -11,6 +11,8 @@ import struct
 from typing import Any, NamedTuple
 
 LENGTH = struct.Struct("!Q")
+OWN_PATH = "SERVEKIT_PYTHONPATH"
+"""The variable with the parent's own PYTHONPATH."""
 
 
 class Call(NamedTuple):

@@ -16,7 +16,7 @@ from servekit import signals
 from servekit.event_log import get_logger
 from servekit.interpreter import own_flags
 from servekit.offload.errors import OffloadCrashed, RemoteTraceback
-from servekit.offload.frames import FrameReader, Outcome, unpack
+from servekit.offload.frames import OWN_PATH, FrameReader, Outcome, unpack
 
 START_SECONDS = 30.0
 REAP_SECONDS = 1.0
@@ -179,7 +179,7 @@ def _spawn(channel: socket.socket) -> subprocess.Popen[bytes]:
             command,
             stdin=subprocess.DEVNULL,
             pass_fds=[channel.fileno()],
-            env=os.environ | {"PYTHONPATH": path},
+            env=os.environ | {"PYTHONPATH": path, OWN_PATH: os.environ.get("PYTHONPATH", "")},
         )
 
 

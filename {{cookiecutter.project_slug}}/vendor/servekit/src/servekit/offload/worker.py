@@ -19,6 +19,7 @@ from servekit.children import end_children
 from servekit.offload.errors import OffloadError
 from servekit.offload.frames import (
     LENGTH,
+    OWN_PATH,
     Call,
     FrameReader,
     Outcome,
@@ -34,7 +35,11 @@ END_SECONDS = 0.5
 
 def main(fd: int) -> None:
     """Run calls from the socket `fd`, one at a time, until its other end is closed."""
-    os.environ.pop("PYTHONPATH", None)  # it carried the parent's sys.path, not meant for children
+    # It carried the parent's sys.path, which is not meant for children.
+    if own := os.environ.pop(OWN_PATH, ""):
+        os.environ["PYTHONPATH"] = own
+    else:
+        os.environ.pop("PYTHONPATH", None)
     log = os.dup(1)
     os.dup2(2, 1)  # what a function prints goes to stderr: stdout is the service's log
     # Requests that need this process may still drain. The socket's end ends it.

@@ -144,6 +144,16 @@ class Application:
         """Tell libraries that end their streams with uvicorn's server, such as sse-starlette."""
         self._server.handle_exit(signal.SIGTERM, None)
 
+    async def fails(self) -> str:
+        """Wait until the application's lifespan fails while it serves, and return the trace.
+
+        One that returns early has nothing to end, and is none.
+        """
+        await self._lifespan.shutdown_event.wait()
+        if not self._lifespan.failure:
+            await asyncio.get_running_loop().create_future()
+        return self._lifespan.failure
+
     async def stop(self) -> None:
         """Run the application's shutdown."""
         await self._lifespan.shutdown()

@@ -19,11 +19,13 @@ FORK_SAFE = ("/var/lib/sss/", "/winbindd")
 
 
 def open_sockets() -> dict[int, int]:
-    """Return a descriptor for each open socket, by inode; none elsewhere than on Linux."""
+    """Return a descriptor for each open socket, by inode; none where there is no such folder."""
     found: dict[int, int] = {}
-    if sys.platform != "linux":
-        return found
-    for entry in DESCRIPTORS.iterdir():
+    entries: list[Path] = []
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            entries = list(DESCRIPTORS.iterdir())
+    for entry in entries:
         with contextlib.suppress(OSError):  # the descriptor of this very listing
             about = os.fstat(int(entry.name))
             if stat.S_ISSOCK(about.st_mode):

@@ -21,6 +21,8 @@ OLDEST = 20
 """Requests that are told of."""
 TASKS_MAX = 2000
 """Tasks among which they are sought: each takes a microsecond of the loop."""
+STACKS_MAX = 1000
+"""Tasks whose stacks are told."""
 
 
 def running_requests(
@@ -70,8 +72,11 @@ def all_stacks() -> str:
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     for ident, frame in sys._current_frames().items():  # noqa: SLF001 - the documented way
         out.write(f"Thread {names.get(ident, ident)}:\n{''.join(traceback.format_stack(frame))}\n")
-    for task in asyncio.all_tasks():
+    tasks = asyncio.all_tasks()
+    for task in itertools.islice(tasks, STACKS_MAX):
         out.write(f"{task!r}:\n{''.join(task_stack(task))}\n")
+    if (others := len(tasks) - STACKS_MAX) > 0:
+        out.write(f"and {others} tasks more\n")
     return out.getvalue()
 
 

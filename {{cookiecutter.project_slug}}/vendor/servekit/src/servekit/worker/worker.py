@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import faulthandler
-import functools
 import json
 import os
 import signal
@@ -13,21 +12,17 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from servekit import signals
-from servekit.background import Background
+from servekit.background import Background, until_one
 from servekit.children import end_children
 from servekit.edge.connection_counts import ConnectionCounts
 from servekit.edge.connections import Connections
-from servekit.edge.cycle import CheckedCycle, FastHeadCycle
-from servekit.edge.head import COMMON_HEADERS, HeadWriter
 from servekit.edge.limits import connection_limit
 from servekit.edge.listeners import Listener, until_refused
-from servekit.edge.options import ProtocolOptions
+from servekit.edge.options import ProtocolOptions, cycle_factory
 from servekit.edge.protocol import HttpProtocol
 from servekit.edge.refusals import Refusals
 from servekit.edge.timeouts import SWEEP_SECONDS
 from servekit.event_log import get_logger
-from servekit.foreign.uvicorn import RequestResponseCycle
-from servekit.foreign.versions import fast_ways
 from servekit.interpreter import has_debugger
 from servekit.supervisor.channel import Channel
 from servekit.supervisor.program import failure_of
@@ -35,9 +30,8 @@ from servekit.worker.application import Application, StartFailedError, new_event
 from servekit.worker.stacks import OLDEST, all_stacks, running_requests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from servekit.edge.head import Header
     from servekit.supervisor.program import Assignment, Command, Program
 
 HEARTBEAT_SECONDS = 1.0
@@ -67,12 +61,6 @@ def run_worker(program: Program, assignment: Assignment) -> int:
         return loop.run_until_complete(Worker(program, assignment).run())
     finally:
         end_children()
-
-
-def cycle_factory(constant_headers: Sequence[Header]) -> Callable[..., RequestResponseCycle]:
-    """Return what makes a request's cycle: our faster one where it was tested, else uvicorn's."""
-    writer = HeadWriter([*constant_headers, *COMMON_HEADERS])
-    return functools.partial(FastHeadCycle if fast_ways("uvicorn") else CheckedCycle, writer)
 
 
 class Worker:
@@ -127,14 +115,26 @@ class Worker:
         self._program.listen(self._note)
         self._tasks.keep(self._receive_requests)
         start = self._loop.create_task(self._start())
-        both: list[asyncio.Future[Any]] = [start, self._drain_requested]
-        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        await until_one(start, self._drain_requested)
         if not start.done():
             return 0, None
         if (error := start.exception()) is not None:
             return 1, error
+        failing = self._loop.create_task(self._application.fails())
+        await until_one(failing, self._drain_requested)
+        if not self._drain_requested.done():
+            await self._give_up(failing.result())
+            return 1, None
+        failing.cancel()
         await self._drain(await self._drain_requested)
         return await self._close(), None
+
+    async def _give_up(self, trace: str) -> None:
+        """End soon: what the application opened is closed already, and all would fail."""
+        log.error("lifespan_failed", trace=trace)
+        self._stop_accepting()
+        await self._connections.finish(ORPHAN_SECONDS)
+        await self._channel.flush()
 
     async def _start(self) -> None:
         await self._application.start()
