@@ -63,7 +63,7 @@ MAY_IMPORT = {
 }  # fmt: skip
 """For each folder the folders and loose modules that it may import, besides itself."""
 
-EVERYBODY_MAY = {"event_log"}
+EVERYBODY_MAY = {"event_log", "own_threads"}
 
 LIGHT_PROCESSES = [
     "servekit.start.launch",

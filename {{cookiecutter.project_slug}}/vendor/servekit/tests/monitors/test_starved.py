@@ -1,6 +1,7 @@
 """A stall in which the loop's thread mostly had no CPU is called that, and no code is blamed."""
 
 import asyncio
+import threading
 import time
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, strategies as st
 from structlog.testing import capture_logs
 
 from servekit.monitors import busy_clock, stall_evidence
-from servekit.monitors.stall_evidence import CpuReading
+from servekit.monitors.stall_evidence import CpuClocks, CpuReading
 from tests.monitors.test_watchdog import Watched, records_of
 
 SHARES = st.floats(0, 1)
@@ -62,3 +63,15 @@ async def test_the_event_says_so(monkeypatch, share, cause):
             time.sleep(0.4)  # noqa: ASYNC251 - the block
             [record] = await records_of(logs, 1)
     assert record["cause"] == cause
+
+
+def test_where_no_clock_tells_of_a_thread_what_is_computed_is_its_own(monkeypatch):
+    monkeypatch.delattr(time, "pthread_getcpuclockid")
+    clocks = CpuClocks(threading.get_ident(), threading.get_native_id())
+    try:
+        before = clocks.read()
+        while clocks.read().process_cpu - before.process_cpu < 0.05:
+            pass
+        assert clocks.read().computed_by(before) == "cpu"
+    finally:
+        clocks.close()

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from typing import Annotated, Any
 
@@ -139,6 +139,55 @@ async def test_plain_starlette_gives_the_places_away(gate):
     await asyncio.gather(*(late(app, gate) for _ in range(PLACES)))
     await asyncio.gather(*(late(app, gate) for _ in range(PLACES)))
     assert gate.most == 2 * PLACES
+
+
+def lending(gate, events, *, by_def: bool) -> FastAPI:
+    """An application whose requests take something in a thread, and give it back."""
+
+    def take() -> str:
+        gate.pass_through()
+        events.append("taken")
+        return "one"
+
+    def lent() -> Iterator[str]:
+        one = take()
+        try:
+            yield one
+        finally:
+            assert threading.current_thread() is not threading.main_thread()
+            events.append("given back")
+
+    async def awaited() -> AsyncIterator[str]:
+        one = await run_in_threadpool(take)
+        try:
+            yield one
+        finally:
+            events.append("given back")
+
+    app = FastAPI()
+
+    @app.get("/")
+    async def index(one: Annotated[str, Depends(lent if by_def else awaited)]) -> str:
+        await asyncio.sleep(0)
+        events.append("used")
+        return one
+
+    return app
+
+
+@pytest.mark.parametrize("by_def", [True, False])
+@pytest.mark.parametrize("end", [late, gone])
+async def test_what_a_thread_took_for_a_request_that_has_ended_is_given_back(
+    gate, places, end, by_def
+):
+    events: list[str] = []
+    request = asyncio.create_task(end(lending(gate, events, by_def=by_def), gate))
+    await until(lambda: gate.inside)
+    await asyncio.sleep(patience(0.4))
+    gate.open.set()
+    await request
+    await until(lambda: "given back" in events)
+    assert events == ["taken", "given back"]
 
 
 @pytest.mark.parametrize("end", [late, gone])

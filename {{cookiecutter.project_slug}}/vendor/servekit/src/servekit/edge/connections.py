@@ -59,8 +59,9 @@ class Connections:
             connection.timeouts.close_to_make_room()
 
     def running(self) -> list[str]:
-        """Return the requests under way, as `GET /path`."""
-        return [f"{cycle.scope['method']} {cycle.scope['path']}" for _, cycle in self._under_way()]
+        """Return the requests under way, as `GET /path`: those whose clients have left too."""
+        scopes = filter(None, map(scope_of, self._state.tasks))
+        return [f"{scope.get('method', 'WEBSOCKET')} {scope['path']}" for scope in scopes]
 
     def oldest(self, now: float, count: int) -> list[tuple[float, RequestResponseCycle]]:
         """Return the requests that have been under way for longest, with their age in seconds."""
@@ -113,6 +114,13 @@ class Connections:
             await asyncio.wait(self._state.tasks, timeout=0.5)
         for connection in list(self._state.connections):
             connection.transport.abort()
+
+
+def scope_of(task: asyncio.Task[Any]) -> dict[str, Any] | None:
+    """Return the scope of the request or WebSocket that a task runs."""
+    frame = getattr(task.get_coro(), "cr_frame", None)
+    scope = getattr(frame.f_locals.get("self"), "scope", None) if frame is not None else None
+    return scope if isinstance(scope, dict) else None
 
 
 def say_goodbye(websocket: Any) -> None:

@@ -19,6 +19,7 @@ from servekit.monitors.holders import Walk
 from servekit.monitors.names import type_name
 from servekit.monitors.program import Program
 from servekit.own_code import is_own
+from servekit.own_threads import in_own_thread
 from servekit.process_memory import free_bytes, rss_bytes
 
 COUNT_SECONDS = 120
@@ -40,7 +41,7 @@ async def count_heap(top: int, requests: int = 0) -> bytes:
     Raises:
         RuntimeError: There is no memory for it, or no process, or it took too long.
     """
-    needed, free = await asyncio.to_thread(look_before)
+    needed, free = await in_own_thread(look_before)
     if free is not None and needed > free:
         raise RuntimeError(f"A copy of up to {needed >> 20} MiB is made, {free >> 20} are free.")
     ours, theirs = os.pipe()

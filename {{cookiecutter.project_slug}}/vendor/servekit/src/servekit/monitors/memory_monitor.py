@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from servekit.background import Background
 from servekit.event_log import get_logger
+from servekit.own_threads import in_own_thread
 from servekit.process_memory import pss_bytes, rss_bytes
 
 PSS_SECONDS = 10.0
@@ -56,7 +57,7 @@ class MemoryMonitor(Collector):
     async def _log_for_ever(self) -> None:
         while True:
             await asyncio.sleep(self._log_seconds)
-            await asyncio.to_thread(self.log_memory)  # /proc may take milliseconds
+            await in_own_thread(self.log_memory)  # /proc may take milliseconds
 
     def log_memory(self) -> None:
         """Write what the process holds at this moment."""

@@ -16,6 +16,7 @@ from servekit.monitors.heap import count_heap
 from servekit.monitors.stack_sampler import StackSampler, name
 from servekit.monitors.stall_evidence import loop_frame
 from servekit.monitors.wait_sampler import DescribeRequest, WaitSampler
+from servekit.own_threads import in_own_thread
 
 PROFILE_SECONDS_MAX = 120.0
 HERTZ_MAX = 1000.0
@@ -119,7 +120,7 @@ class Profiling:
             mib = path.stat().st_size / 2**20
             if mib > RECORD_MIB_MAX:
                 raise RuntimeError(f"{mib:.0f} MiB, {RECORD_MIB_MAX} are allowed: take less time.")
-            return await asyncio.to_thread(path.read_bytes)
+            return await in_own_thread(path.read_bytes)
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:

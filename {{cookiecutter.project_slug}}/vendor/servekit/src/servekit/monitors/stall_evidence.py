@@ -76,14 +76,15 @@ class CpuClocks:
     """Read the clocks of one thread from another."""
 
     def __init__(self, thread_id: int, native_thread_id: int) -> None:
-        # Not on macOS: without it every stall looks like a blocking call there.
+        # Not on macOS: what the process computes counts as this thread's there.
         clock_of = getattr(time, "pthread_getcpuclockid", None)
         self._thread_clock: int | None = clock_of(thread_id) if clock_of else None
         self._wait = RunQueueWait(native_thread_id)
 
     def read(self) -> CpuReading:
-        cpu = 0.0 if self._thread_clock is None else time.clock_gettime(self._thread_clock)
-        return CpuReading(time.monotonic(), cpu, time.process_time(), self._wait.seconds())
+        process = time.process_time()
+        cpu = process if self._thread_clock is None else time.clock_gettime(self._thread_clock)
+        return CpuReading(time.monotonic(), cpu, process, self._wait.seconds())
 
     def close(self) -> None:
         self._wait.close()

@@ -17,6 +17,7 @@ from servekit.event_log import get_logger
 from servekit.interpreter import own_flags
 from servekit.offload.errors import OffloadCrashed, RemoteTraceback
 from servekit.offload.frames import OWN_PATH, FrameReader, Outcome, unpack
+from servekit.own_threads import in_own_thread
 
 START_SECONDS = 30.0
 REAP_SECONDS = 1.0
@@ -156,7 +157,7 @@ async def _spawned(channel: socket.socket) -> subprocess.Popen[bytes]:
     # In a thread, as starting waits for the exec; and plain `Popen`, whose end is seen as the end
     # of the socket, so no child watcher and no SIGCHLD handler of any loop is involved.
     try:
-        spawning = asyncio.get_running_loop().run_in_executor(None, _spawn, channel)
+        spawning = in_own_thread(_spawn, channel)
     except RuntimeError:
         channel.close()  # without a thread it stays in the executor's queue: then it fails
         raise

@@ -65,9 +65,10 @@ async def run_holding(
 ) -> Any:
     """Run a function in a thread, as `anyio.to_thread.run_sync` does.
 
-    A request that ends early is told when its thread has ended, with what that raised: nothing that
-    the thread uses is closed under it. Who is cancelled otherwise goes on at once. Where the system
-    allows no further thread it raises `OffloadRejected`.
+    A request that ends early is told when its thread has ended, with what that raised or returned:
+    nothing that the thread uses is closed under it, and what it took can be given back. The request
+    ends at its next wait then. Who is cancelled otherwise goes on at once. Where the system allows
+    no further thread it raises `OffloadRejected`.
     """
     if abandon_on_cancel or cancellable is not None:
         given = {} if cancellable is None else {"cancellable": cancellable}
@@ -84,6 +85,9 @@ async def run_holding(
             await call.wait()
             if call.error is not None:
                 raise call.error from None
+            if call.returned:
+                cancel_later(error)
+                return call.value
         raise
     except RuntimeError as error:
         if call.begun:
@@ -94,6 +98,14 @@ async def run_holding(
         raise OffloadRejected(POOL, random.uniform(1, 2), f"{POOL}: {error}") from error  # noqa: S311 - jitter
     finally:
         call.leave(limiter)
+
+
+def cancel_later(error: asyncio.CancelledError) -> None:
+    """Have this task's cancellation, which was caught, arrive at its next wait."""
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()
+        task.cancel(*error.args)
 
 
 async def take_place(limiter: CapacityLimiter, call: Call) -> None:
@@ -126,6 +138,8 @@ class Call:
     def __init__(self, func: Callable[..., Any], args: tuple[Any, ...]) -> None:
         self.error: BaseException | None = None
         self.begun = False
+        self.returned = False
+        self.value: Any = None
         self._func = func
         self._args = args
         self._loop = asyncio.get_running_loop()
@@ -141,7 +155,8 @@ class Call:
             self._running = self.begun = True
         began = time.monotonic()
         try:
-            return self._func(*self._args)
+            self.value = self._func(*self._args)
+            self.returned = True
         except BaseException as error:
             self.error = error
             raise
@@ -154,6 +169,7 @@ class Call:
             if on_end is not None:
                 with contextlib.suppress(RuntimeError):  # the loop is closed
                     self._loop.call_soon_threadsafe(on_end)
+        return self.value
 
     async def wait(self) -> None:
         """Wait until the thread has ended."""

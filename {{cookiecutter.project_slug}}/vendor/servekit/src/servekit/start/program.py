@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -28,6 +27,7 @@ from servekit.layers.running_request import running_request
 from servekit.logs import configure_logs, name_worker, set_level
 from servekit.monitors.profiling import Profiling
 from servekit.own_code import claim
+from servekit.own_threads import in_own_thread
 from servekit.routing.template import route_template
 from servekit.service import Service
 from servekit.start.tracing import tell_opentelemetry
@@ -67,7 +67,7 @@ def program_of(app: FastAPI, settings: Settings, *, made_by: str = "create_app")
 
     async def metrics(_: dict[str, Any]) -> bytes:
         # In a thread: some of the figures are files of /proc.
-        return await asyncio.to_thread(exposition, service)
+        return await in_own_thread(exposition, service)
 
     def status() -> dict[str, float | int | None]:
         return {
@@ -108,6 +108,7 @@ def program_of(app: FastAPI, settings: Settings, *, made_by: str = "create_app")
         error_headers=service.headers,
         count_refusal=service.requests.count_refusal,
         headers_for=AllowedOrigins(settings.cors_origins).fields,
+        debug=settings.debug,
         instant=service.instant,
     )
 

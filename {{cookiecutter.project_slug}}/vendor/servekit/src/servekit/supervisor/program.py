@@ -57,6 +57,8 @@ class Program:
     """What those answers carry besides for the header fields of a request, as far as it came."""
     count_refusal: Callable[[int, str], None] = lambda _status, _reason: None
     """Called with the status of each answer that a connection gives by itself."""
+    debug: bool = False
+    """asyncio's debug mode."""
     instant: Instant = field(default_factory=NeverInstant)
     """What answers requests before the application sees them."""
     error_headers: Headers = ()

@@ -50,13 +50,18 @@ def import_early(app: ASGIApp) -> None:
     Application(app, keep_alive=1)
 
 
-def new_event_loop() -> asyncio.AbstractEventLoop:
+def new_event_loop(*, debug: bool = False) -> asyncio.AbstractEventLoop:
     """Return a uvloop where there is one."""
+    loop: asyncio.AbstractEventLoop
     try:
         import uvloop  # an extra of uvicorn's, absent on some platforms
     except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
+        loop = asyncio.new_event_loop()
+    else:
+        loop = uvloop.new_event_loop()
+    if debug:  # else it is as PYTHONASYNCIODEBUG says
+        loop.set_debug(True)
+    return loop
 
 
 class StartFailedError(Exception):

@@ -52,7 +52,7 @@ def run_worker(program: Program, assignment: Assignment) -> int:
             program.enter_worker(assignment.slot)
             if assignment.log_level:
                 program.set_log_level(assignment.log_level)
-            loop = new_event_loop()
+            loop = new_event_loop(debug=program.debug)
         except BaseException as error:  # noqa: BLE001 - whatever a hook raises is the reason
             assignment.report_failure(error)
             return 1
