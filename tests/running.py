@@ -9,6 +9,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,8 @@ def make(project: Path, *targets: str, **variables: object) -> subprocess.Comple
     """Run make in a project, as if no make had called these tests.
 
     What it wrote until then is shown where a test runs into its limit meanwhile. It goes to files:
-    a pipe would stay open, and be waited for, as long as anything lives that was started.
+    a pipe would stay open, and be waited for, as long as anything lives that was started. All of
+    that ends with it, and with these tests.
     """
     command = ["make", "--no-print-directory", "-C", str(project), *targets]
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
@@ -62,19 +64,15 @@ def make(project: Path, *targets: str, **variables: object) -> subprocess.Comple
             errors.seek(0)
             return out.read(), errors.read()
 
+        guarded = Guarded(command, env=clean_environment(**variables), stdout=out, stderr=errors)
         try:
-            done = subprocess.run(
-                command,
-                env=clean_environment(**variables),
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=errors,
-                check=False,
-            )
+            code = guarded.process.wait()
         except BaseException:
             print(*written())
             raise
-        return subprocess.CompletedProcess(command, done.returncode, *written())
+        finally:
+            guarded.close()
+        return subprocess.CompletedProcess(command, code, *written())
 
 
 # The guard's standard input is a pipe from here, so it reads the end of the file however the tests
@@ -89,7 +87,7 @@ kill -s KILL 0
 class Guarded:
     """A process, and all that it starts: they end with `close`, and with these tests."""
 
-    def __init__(self, command: list[str | Path], **options: Any) -> None:
+    def __init__(self, command: Sequence[str | Path], **options: Any) -> None:
         shell = ["/bin/sh", "-c", GUARD]
         self._guard = subprocess.Popen(shell, stdin=subprocess.PIPE, process_group=0)
         self.process = subprocess.Popen(
