@@ -85,21 +85,26 @@ async def test_requests_without_an_answer_are_counted_by_the_reason(listens, rea
 
 
 async def test_answers_that_come_after_the_sampling_are_waited_for():
-    async def late(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
         await asyncio.sleep(2.5)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
         writer.close()
 
     def sent(base: str) -> dict[str, int]:
-        wanted = doctor.Examination(seconds=0, base=base, requests=(GET,), rate=2)
+        wanted = doctor.Examination(
+            seconds=0, base=base, host="shop.example", requests=(GET,), rate=2
+        )
         answers: dict[str, int] = {}
         with doctor.load(wanted, answers):
             pass
         return answers
 
+    heads: list[bytes] = []
     server = await asyncio.start_server(late, "127.0.0.1", 0)
     async with server:
         assert await asyncio.to_thread(sent, base_of(server)) == {"200": 2}
+    assert all(b"\r\nHost: shop.example\r\n" in head for head in heads)
 
 
 async def test_an_interrupted_load_sends_no_more_and_tells_what_ended_how():

@@ -226,29 +226,6 @@ async def test_a_process_ends_with_its_owner_in_the_middle_of_a_call(tmp_path):
     await until(lambda: gone(int(path.read_text())))
 
 
-FLAGGED = """
-import asyncio, sys
-from prometheus_client import CollectorRegistry
-from servekit.offload.processes import Processes
-from tests.offload import jobs
-
-async def main():
-    async with Processes(registry=CollectorRegistry()) as processes:
-        print(await processes.run(jobs.flags))
-
-asyncio.run(main())
-"""
-
-
-@pytest.mark.parametrize("deaf", [[], ["-E"], ["-I"]])
-def test_a_process_runs_under_the_flags_of_python_of_its_owner(deaf):
-    path = ":".join(filter(None, [str(Path.cwd()), *sys.path]))
-    program = f"import sys; sys.path[:] = sys.argv[1].split(':')\n{FLAGGED}"
-    flags = ["-O", "-X", "faulthandler", "-W", "ignore::UserWarning", *deaf]
-    command = [sys.executable, *flags, "-c", program, path]
-    assert subprocess.check_output(command, text=True) == "[1, True, ['ignore::UserWarning']]\n"
-
-
 async def test_a_process_that_has_nothing_to_do_ends_in_order(tmp_path):
     paths = [tmp_path / str(number) for number in range(5)]
     for path in paths:
@@ -310,10 +287,3 @@ async def test_a_pool_that_is_closed_while_it_starts_leaves_no_process(turns, mo
             await asyncio.sleep(0)
     assert len(started) == len(begun), "one is still being started"
     assert [process for process in started if process.returncode is None] == []
-
-
-@pytest.mark.parametrize("path", ["", "/a/path:/another"])
-async def test_a_function_finds_the_pythonpath_that_the_service_was_given(monkeypatch, path):
-    monkeypatch.setenv("PYTHONPATH", path)
-    async with Processes(registry=CollectorRegistry()) as processes:
-        assert await processes.run(os.getenv, "PYTHONPATH", "") == path

@@ -67,7 +67,7 @@ class ZygoteProcess:
 
     @classmethod
     def start(cls, spawner: ChildSpawner, reaper: Reaper, ahead: Sequence[str] = ()) -> Self:
-        """Start it; `ahead` of code to load with these modules, it is told later what to load."""
+        """Start it; with modules to import `ahead` it is told later what to load."""
         control, theirs = socket.socketpair()
         fd = theirs.fileno()
         try:
