@@ -29,8 +29,8 @@ class Served:
         with log_levels_kept():
             self.application = Application(app, keep_alive=5, headers=[SECURITY])
         self.state = self.application.state
-        self.connections = Connections(self.state)
         self.limits = ConnectionLimits(**limits)
+        self.connections = Connections(self.state, self.limits)
         self._writers: list[asyncio.StreamWriter] = []
 
     def _connect(self) -> HttpProtocol:

@@ -243,14 +243,6 @@ def test_no_request_of_a_connection_sees_the_context_of_one_before(loop):
     assert found == ["nobody"] * 3
 
 
-async def test_a_drain_closes_idle_connections_and_waits_for_nothing(app):
-    async with Served(app) as served:
-        idle = await served.connect(GET % b"/")
-        await idle.reader.readuntil(b"ok /")
-        assert await served.connections.finish(5)
-        assert await idle.rest() == b""
-
-
 WRONG = {
     "a chunk": (
         b"POST / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",

@@ -9,19 +9,26 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from servekit.edge.protocol import HttpProtocol
+from servekit.edge.timeouts import LastWords
+from servekit.foreign.uvicorn import served_by
 
 if TYPE_CHECKING:
+    from servekit.edge.limits import ConnectionLimits
     from servekit.foreign.uvicorn import RequestResponseCycle, ServerState
 
 STALLED_SECONDS = 1.0
+IDLE_SECONDS = 0.25
+"""A connection that was used so lately is likely to be used in the moment in which it is closed."""
 
 
 class Connections:
     """What is connected and what is running, on top of uvicorn's own books."""
 
-    def __init__(self, state: ServerState) -> None:
+    def __init__(self, state: ServerState, limits: ConnectionLimits) -> None:
         self._state = state
+        self._limits = limits
         self._websockets_closing: set[Any] = set()
+        self._last_words: dict[Any, LastWords] = {}
 
     def count(self) -> int:
         return len(self._state.connections)
@@ -41,8 +48,16 @@ class Connections:
 
     def check_timeouts(self, now: float) -> None:
         """End the connections of clients that took too long."""
-        for connection in self.http_connections():
-            connection.timeouts.check(now)
+        ending = {}
+        for connection in self._state.connections:
+            if isinstance(connection, HttpProtocol):
+                connection.timeouts.check(now)
+            elif (transport := connection.transport).is_closing():
+                words = self._last_words.get(connection)
+                ending[connection] = words or LastWords(transport, self._limits, now)
+        self._last_words = ending
+        for words in ending.values():
+            words.check(now)
 
     def make_room(self, now: float) -> None:
         """Close a quarter of the connections: those whose clients kept a place longest for nothing.
@@ -60,8 +75,8 @@ class Connections:
 
     def running(self) -> list[str]:
         """Return the requests under way, as `GET /path`: those whose clients have left too."""
-        scopes = filter(None, map(scope_of, self._state.tasks))
-        return [f"{scope.get('method', 'WEBSOCKET')} {scope['path']}" for scope in scopes]
+        scopes = [getattr(served_by(task), "scope", None) for task in self._state.tasks]
+        return [f"{scope.get('method', 'WEBSOCKET')} {scope['path']}" for scope in scopes if scope]
 
     def oldest(self, now: float, count: int) -> list[tuple[float, RequestResponseCycle]]:
         """Return the requests that have been under way for longest, with their age in seconds."""
@@ -76,17 +91,17 @@ class Connections:
         found = [(connection, connection.running_cycle) for connection in self.http_connections()]
         return [(connection, cycle) for connection, cycle in found if cycle is not None]
 
-    def close_idle(self) -> None:
-        """Close what waits for a next request, and say goodbye (1012) to every WebSocket."""
+    def close_idle(self, now: float, seconds: float) -> None:
+        """Close what has waited so long for a request, and say goodbye (1012) to WebSockets."""
         for connection in list(self._state.connections):
             if not isinstance(connection, HttpProtocol):
                 if connection not in self._websockets_closing:
                     self._websockets_closing.add(connection)
                     say_goodbye(connection)
-            elif not connection.answering and not _has_unread_data(connection):
-                connection.transport.close()
             elif connection.answering:
                 connection.cycle.keep_alive = False
+            elif not seconds or connection.timeouts.idle_seconds(now) >= seconds:
+                close_unless_in_use(connection)
 
     def _cut_event_streams(self) -> None:
         """Cut event streams before their handlers can end them: clients of a cut one come again."""
@@ -96,12 +111,18 @@ class Connections:
                 cycle.message_event.set()
                 connection.transport.close()
 
-    async def finish(self, seconds: float) -> bool:
-        """Wait until nothing is connected and nothing runs; False when time was up first."""
+    async def finish(self, seconds: float, *, idle_seconds: float = IDLE_SECONDS) -> bool:
+        """Wait until nothing is connected and nothing runs; False when time was up first.
+
+        Connections that were used within the last `idle_seconds` have that long for a request more.
+        """
+        loop = asyncio.get_running_loop()
+        patient_until = loop.time() + idle_seconds
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while self._state.connections or self._state.tasks:
-                    self.close_idle()
+                    now = loop.time()
+                    self.close_idle(now, idle_seconds if now < patient_until else 0)
                     await asyncio.sleep(0.02)
         return not (self._state.connections or self._state.tasks)
 
@@ -116,13 +137,6 @@ class Connections:
             connection.transport.abort()
 
 
-def scope_of(task: asyncio.Task[Any]) -> dict[str, Any] | None:
-    """Return the scope of the request or WebSocket that a task runs."""
-    frame = getattr(task.get_coro(), "cr_frame", None)
-    scope = getattr(frame.f_locals.get("self"), "scope", None) if frame is not None else None
-    return scope if isinstance(scope, dict) else None
-
-
 def say_goodbye(websocket: Any) -> None:
     """Close a WebSocket; in a state that its library finds impossible, without a word."""
     try:
@@ -131,15 +145,22 @@ def say_goodbye(websocket: Any) -> None:
         websocket.transport.abort()
 
 
-def _has_unread_data(connection: HttpProtocol) -> bool:
-    """Whether a request has arrived that the loop has not seen yet: closing now would lose it."""
+def close_unless_in_use(connection: HttpProtocol) -> None:
+    """Close, unless a request has arrived that the loop has not seen yet: that would lose it."""
     if connection.in_headers:
-        return True
-    handle = connection.transport.get_extra_info("socket")
+        return
+    transport = connection.transport
+    handle = transport.get_extra_info("socket")
     with (
         contextlib.suppress(OSError, ValueError),
         socket.fromfd(handle.fileno(), handle.family, handle.type) as copy,
     ):
         copy.setblocking(False)
-        return bool(copy.recv(1, socket.MSG_PEEK))
-    return False
+        try:
+            if copy.recv(1, socket.MSG_PEEK):
+                return
+        except BlockingIOError:
+            if not transport.get_write_buffer_size():
+                # The client is told in the moment in which we looked, not a turn of the loop later.
+                copy.shutdown(socket.SHUT_WR)
+    transport.close()

@@ -87,6 +87,11 @@ class ConnectionTimeouts:
             return seconds
         return 0.0
 
+    def idle_seconds(self, now: float) -> float:
+        """Return for how long nothing has come or gone, up to a sweep too little."""
+        seen = self._phase == (self._current_phase(), self._connection.requests_begun)
+        return now - self._phase_began if seen else 0.0
+
     def request_seconds(self, now: float) -> float:
         """Return the age of the request under way, up to a sweep too little."""
         seen = self._phase[1] == self._connection.requests_begun
@@ -96,7 +101,7 @@ class ConnectionTimeouts:
         """End the connection early, because others wait for a place."""
         connection = self._connection
         if self._phase[0] == "write":
-            self._reset()
+            reset(connection.transport)
         elif connection.in_headers or connection.in_body:
             connection.refuse(CROWDED_OUT)
         else:
@@ -154,13 +159,33 @@ class ConnectionTimeouts:
         elif phase == "idle":
             self._connection.transport.close()
         elif phase == "write":
-            self._reset()
+            reset(self._connection.transport)
         else:
             self._connection.transport.abort()
 
-    def _reset(self) -> None:
-        """Abort, and have the kernel forget what it would go on offering to a client gone deaf."""
-        handle = self._connection.transport.get_extra_info("socket")
-        with contextlib.suppress(OSError):
-            handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-        self._connection.transport.abort()
+
+class LastWords:
+    """What a WebSocket that is being closed has still to send: its client may never read it."""
+
+    def __init__(self, transport: asyncio.Transport, limits: ConnectionLimits, now: float) -> None:
+        self._transport = transport
+        self._limits = limits
+        self._began, self._left = now, transport.get_write_buffer_size()
+
+    def check(self, now: float) -> None:
+        """Compare with the limits of an answer, and end the connection of a client gone deaf."""
+        seconds = now - self._began
+        if seconds < self._limits.body_seconds:
+            return
+        left = self._transport.get_write_buffer_size()
+        if self._left - left < self._limits.body_bytes_per_second * seconds:
+            reset(self._transport)
+        self._began, self._left = now, left
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """Abort, and have the kernel forget what it would go on offering to a client gone deaf."""
+    handle = transport.get_extra_info("socket")
+    with contextlib.suppress(OSError):
+        handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    transport.abort()

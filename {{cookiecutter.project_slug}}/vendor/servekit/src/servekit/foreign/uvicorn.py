@@ -1,5 +1,6 @@
 """What uvicorn keeps private, and a worker builds its connections and its start-up on."""
 
+import asyncio
 import functools
 import importlib.util
 import logging
@@ -20,12 +21,22 @@ __all__ = [
     "asks_for_websocket",
     "no_small_talk",
     "renew_default_headers",
+    "served_by",
 ]
 
 
 def asks_for_websocket(protocol: HttpToolsProtocol) -> bool:
     """Return whether the request being read asks for a WebSocket, and there is a library for it."""
     return protocol._should_upgrade()  # noqa: SLF001 - the one place for private names
+
+
+def served_by(task: asyncio.Task[Any]) -> Any:
+    """Return the cycle or WebSocket whose application a task of uvicorn's runs; None once it ended.
+
+    It has a `scope`.
+    """
+    frame = getattr(task.get_coro(), "cr_frame", None)  # of its method `run_asgi`
+    return frame.f_locals.get("self") if frame is not None else None
 
 
 def no_small_talk(record: logging.LogRecord) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 from servekit.awaits import awaits
+from servekit.foreign.uvicorn import served_by
 from servekit.own_code import is_own
 
 if TYPE_CHECKING:
@@ -35,11 +36,8 @@ def running_requests(
     The place is `file:line function`, and what that awaits; empty where no own code waits: it runs
     in a thread, say.
     """
-    task_of = {}
-    for task in itertools.islice(tasks, TASKS_MAX) if oldest else ():
-        frame = getattr(task.get_coro(), "cr_frame", None)  # of `RequestResponseCycle.run_asgi`
-        if frame is not None:
-            task_of[id(frame.f_locals.get("self"))] = task
+    sought = itertools.islice(tasks, TASKS_MAX) if oldest else ()
+    task_of = {id(served_by(task)): task for task in sought}
     return [
         {
             "method": cycle.scope["method"],

@@ -76,7 +76,7 @@ class Worker:
             message_bytes=assignment.limits.message_bytes,
             headers=program.error_headers,
         )
-        self._connections = Connections(self._application.state)
+        self._connections = Connections(self._application.state, self._limits)
         self._commands: dict[str, Command] = {
             "stacks": self._stacks,
             "requests": self._requests,
@@ -133,7 +133,7 @@ class Worker:
         """End soon: what the application opened is closed already, and all would fail."""
         log.error("lifespan_failed", trace=trace)
         self._stop_accepting()
-        await self._connections.finish(ORPHAN_SECONDS)
+        await self._connections.finish(ORPHAN_SECONDS, idle_seconds=0)
         await self._channel.flush()
 
     async def _start(self) -> None:
