@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from servekit.foreign.uvicorn import RequestResponseCycle, ServerState
 
 STALLED_SECONDS = 1.0
-IDLE_SECONDS = 0.25
-"""A connection that was used so lately is likely to be used in the moment in which it is closed."""
 
 
 class Connections:
@@ -49,7 +47,7 @@ class Connections:
     def check_timeouts(self, now: float) -> None:
         """End the connections of clients that took too long."""
         ending = {}
-        for connection in self._state.connections:
+        for connection in list(self._state.connections):
             if isinstance(connection, HttpProtocol):
                 connection.timeouts.check(now)
             elif (transport := connection.transport).is_closing():
@@ -91,17 +89,17 @@ class Connections:
         found = [(connection, connection.running_cycle) for connection in self.http_connections()]
         return [(connection, cycle) for connection, cycle in found if cycle is not None]
 
-    def close_idle(self, now: float, seconds: float) -> None:
-        """Close what has waited so long for a request, and say goodbye (1012) to WebSockets."""
+    def close_idle(self) -> None:
+        """Close what waits for a next request, and say goodbye (1012) to every WebSocket."""
         for connection in list(self._state.connections):
             if not isinstance(connection, HttpProtocol):
                 if connection not in self._websockets_closing:
                     self._websockets_closing.add(connection)
                     say_goodbye(connection)
-            elif connection.answering:
-                connection.cycle.keep_alive = False
-            elif not seconds or connection.timeouts.idle_seconds(now) >= seconds:
+            elif not connection.answering:
                 close_unless_in_use(connection)
+            elif not connection.cycle.response_started:  # else its client counts on another
+                connection.cycle.keep_alive = False
 
     def _cut_event_streams(self) -> None:
         """Cut event streams before their handlers can end them: clients of a cut one come again."""
@@ -111,18 +109,12 @@ class Connections:
                 cycle.message_event.set()
                 connection.transport.close()
 
-    async def finish(self, seconds: float, *, idle_seconds: float = IDLE_SECONDS) -> bool:
-        """Wait until nothing is connected and nothing runs; False when time was up first.
-
-        Connections that were used within the last `idle_seconds` have that long for a request more.
-        """
-        loop = asyncio.get_running_loop()
-        patient_until = loop.time() + idle_seconds
+    async def finish(self, seconds: float) -> bool:
+        """Wait until nothing is connected and nothing runs; False when time was up first."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while self._state.connections or self._state.tasks:
-                    now = loop.time()
-                    self.close_idle(now, idle_seconds if now < patient_until else 0)
+                    self.close_idle()
                     await asyncio.sleep(0.02)
         return not (self._state.connections or self._state.tasks)
 
@@ -147,7 +139,10 @@ def say_goodbye(websocket: Any) -> None:
 
 def close_unless_in_use(connection: HttpProtocol) -> None:
     """Close, unless a request has arrived that the loop has not seen yet: that would lose it."""
-    if connection.in_headers:
+    if connection.in_headers or connection.refused:
+        return  # the sweep ends both
+    if connection.in_body:
+        connection.close_after_answer()  # whose client is still sending, and has yet to read it
         return
     transport = connection.transport
     handle = transport.get_extra_info("socket")

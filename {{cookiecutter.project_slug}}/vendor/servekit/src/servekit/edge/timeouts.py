@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import socket
 import struct
+import sys
+import termios
 from typing import TYPE_CHECKING, Protocol
 
 from servekit.edge.refusals import CROWDED_OUT, SLOW_BODY, SLOW_HEAD
@@ -87,11 +90,6 @@ class ConnectionTimeouts:
             return seconds
         return 0.0
 
-    def idle_seconds(self, now: float) -> float:
-        """Return for how long nothing has come or gone, up to a sweep too little."""
-        seen = self._phase == (self._current_phase(), self._connection.requests_begun)
-        return now - self._phase_began if seen else 0.0
-
     def request_seconds(self, now: float) -> float:
         """Return the age of the request under way, up to a sweep too little."""
         seen = self._phase[1] == self._connection.requests_begun
@@ -141,8 +139,8 @@ class ConnectionTimeouts:
         if phase == "body":
             return self._connection.body_bytes
         if phase == "write":
-            buffered = self._connection.transport.get_write_buffer_size()
-            return self._connection.write_resumptions * DRAINED_BYTES - buffered
+            unread = unread_bytes(self._connection.transport)
+            return self._connection.write_resumptions * DRAINED_BYTES - unread
         return 0
 
     def _is_slow(self, now: float) -> bool:
@@ -170,17 +168,30 @@ class LastWords:
     def __init__(self, transport: asyncio.Transport, limits: ConnectionLimits, now: float) -> None:
         self._transport = transport
         self._limits = limits
-        self._began, self._left = now, transport.get_write_buffer_size()
+        self._began, self._left = now, unread_bytes(transport)
 
     def check(self, now: float) -> None:
         """Compare with the limits of an answer, and end the connection of a client gone deaf."""
         seconds = now - self._began
         if seconds < self._limits.body_seconds:
             return
-        left = self._transport.get_write_buffer_size()
+        left = unread_bytes(self._transport)
         if self._left - left < self._limits.body_bytes_per_second * seconds:
             reset(self._transport)
         self._began, self._left = now, left
+
+
+def unread_bytes(transport: asyncio.Transport) -> int:
+    """Return how much of what was written has not arrived.
+
+    What the transport still has is no measure: the system takes it in steps of 64 KiB.
+    """
+    count = transport.get_write_buffer_size()
+    handle = transport.get_extra_info("socket")
+    with contextlib.suppress(OSError, ValueError):  # of a closed one; where a system has no such
+        queued = fcntl.ioctl(handle.fileno(), termios.TIOCOUTQ, bytes(4))
+        count += int.from_bytes(queued, sys.byteorder)
+    return count
 
 
 def reset(transport: asyncio.Transport) -> None:

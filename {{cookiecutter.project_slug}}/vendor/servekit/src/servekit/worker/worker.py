@@ -133,7 +133,7 @@ class Worker:
         """End soon: what the application opened is closed already, and all would fail."""
         log.error("lifespan_failed", trace=trace)
         self._stop_accepting()
-        await self._connections.finish(ORPHAN_SECONDS, idle_seconds=0)
+        await self._connections.finish(ORPHAN_SECONDS)
         await self._channel.flush()
 
     async def _start(self) -> None:
