@@ -1,6 +1,12 @@
 """The image is built from locked packages and the tree alone, and runs as one process."""
 
+import json
+import os
 import re
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from programs import run
@@ -28,6 +34,30 @@ def test_the_service_is_process_one_and_ends_on_sigterm(dockerfile):
     assert dockerfile.splitlines()[-1] == 'ENTRYPOINT ["python", "-m", "service"]'
     assert "STOPSIGNAL SIGTERM\n" in dockerfile
     assert re.search(r'HEALTHCHECK .*\\\n +CMD \["python", ', dockerfile)
+
+
+class Probed(BaseHTTPRequestHandler):
+    status = 200
+
+    def do_GET(self):
+        self.send_response(self.status if self.path == "/livez" else 404)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize("written", ["{}", '"{}"', "'{}'", " {} "])
+def test_the_check_of_health_reads_the_port_as_the_service_does(dockerfile, written):
+    """`docker --env-file` keeps quotes and blanks."""
+    command = json.loads(re.search(r"HEALTHCHECK .*\\\n +CMD (.*)", dockerfile)[1])
+    with HTTPServer(("127.0.0.1", 0), Probed) as server:
+        threading.Thread(target=server.serve_forever).start()
+        for Probed.status, code in ((200, 0), (503, 1)):
+            environment = {**os.environ, "PORT": written.format(server.server_port)}
+            done = subprocess.run([sys.executable, *command[2:]], env=environment, check=False)
+            assert done.returncode == code
+        server.shutdown()
 
 
 def test_python_is_the_one_of_the_answer(project, dockerfile):

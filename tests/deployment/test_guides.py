@@ -56,3 +56,26 @@ def test_every_limit_on_logins_that_is_named_is_one(guides, service):
     source = (service / "src" / "service" / "accounts" / "limits.py").read_text()
     for name in set(re.findall(r"`(login-[a-z]+)`", guides)):
         assert f'"{name}"' in source
+
+
+def test_a_stop_has_the_time_that_the_unit_leaves_it(service):
+    [unit] = (service / "deploy" / "systemd").glob("*.service")
+    given = dict(
+        re.findall(
+            r"(TimeoutStopSec|GRACE_PERIOD_SECONDS)=(\d+)$",
+            re.sub(r" ", "\n", unit.read_text()),
+            re.MULTILINE,
+        )
+    )
+    assert given["TimeoutStopSec"] == given["GRACE_PERIOD_SECONDS"]
+
+
+def test_what_is_to_be_looked_at_is_shown_by_commands_that_there_are(service):
+    source = (service / "vendor/servekit/src/servekit/start/command_line.py").read_text()
+    commands = set(re.findall(r'add_parser\(\s*"([a-z]+)"', source))
+    page = (service / "docs" / "operations.md").read_text()
+    [table] = re.findall(r"\n\| to see \| do \|\n.*?\n\n", page, re.DOTALL)
+    for row in table.strip().splitlines()[2:]:
+        shown = re.findall(r"`([a-z]+)[ `]", row.split("|")[2])
+        assert {word for word in shown if word != "collapsed"} & commands, row
+        assert set(shown) <= {*commands, "collapsed", "kubectl"} | {"profile_kept"}, row

@@ -91,7 +91,8 @@ OVERVIEW = (
 )
 WORKERS = (
     Panel("Loop lag", "s", (0.05, 0.07),
-          "p99. Lines: the alert EventLoopLags; `PRESSURE_LOOP_LAG_MS`, where shedding begins.",
+          "p99. Lines: the alert EventLoopLags; `PRESSURE_LOOP_LAG_MS`: what takes four times as "
+          "long and waits is shed.",
           {EACH: quantile(0.99, "asyncio_eventloop_lag_seconds", WORKER)}),
     Panel("Loop standing still", "percentunit", (0.1,),
           "Share of the time. Line: `blocking_call`, `cpu_on_loop`, `gil_contention`.",

@@ -38,6 +38,14 @@ def test_a_senseless_number_of_workers_is_refused(view, body):
     assert local_client(view).post("/workers", content=body).status_code == 400
 
 
+def test_what_is_not_there_is_said_in_a_problem_document(view):
+    client = local_client(view)
+    for answer, detail in ((client.get("/no"), "Not Found"), (client.get("/stop"), None)):
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["detail"] == (detail or "Method Not Allowed")
+    assert client.get("/stop").headers["allow"] == "POST"
+
+
 def test_a_web_page_cannot_write_through_the_browser_of_an_operator(view):
     client = local_client(view)
     assert client.post("/reload", headers={"origin": "https://evil.test"}).status_code == 403

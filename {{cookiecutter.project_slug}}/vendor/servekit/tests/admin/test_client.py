@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from servekit.admin.client import AdminClient, AdminError, NobodyAnswersError, table
+from servekit.testing import patience
 
 WORKER = {
     "slot": 0,
@@ -33,6 +34,25 @@ def test_another_program_on_the_port_is_said_to_be_one():
     threading.Thread(target=server.handle_request).start()
     with pytest.raises(AdminError, match="is no admin port"):
         AdminClient("127.0.0.1", server.server_port).workers()
+    server.server_close()
+
+
+def test_what_has_no_end_is_given_as_it_comes():
+    more = threading.Event()
+
+    class Endless(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"first")
+            more.wait(patience(5))
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Endless)
+    threading.Thread(target=server.handle_request).start()
+    pieces = AdminClient("127.0.0.1", server.server_port).read("/live", seconds=patience(5))
+    assert next(pieces) == b"first"
+    more.set()
+    assert list(pieces) == []
     server.server_close()
 
 

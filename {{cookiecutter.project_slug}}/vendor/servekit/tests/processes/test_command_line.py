@@ -132,6 +132,7 @@ READ = [
     ["status", "--json"],
     ["top", "--once"],
     ["heap"],
+    ["get", "/metrics"],
     ["doctor", "--seconds", "5"],
 ]
 """Every command that prints what people pipe into `head`."""
@@ -149,6 +150,18 @@ def test_an_output_that_nobody_reads_to_its_end_ends_the_command_quietly(demo, p
             )
             os.close(writer)
             assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b""), arguments
+
+
+def test_any_path_of_the_admin_port_is_printed_without_another_program(run, demo, ports):
+    token = {"ADMIN_TOKEN": "t" * 32}
+    with started(demo, ports | token) as (_, events):
+        assert any(event["event"] == "service_started" for event in events)
+        assert "Thread " in run("get", "/debug/threads?worker=0", **token).stdout
+        assert run("get", "/metrics", **token).stdout.startswith("# HELP ")
+        missing = run("get", "/no/such", **token)
+        assert (missing.returncode, missing.stdout) == (1, "")
+        assert "/no/such answered 404" in missing.stderr
+        assert run("get", "metrics", **token).returncode == 2
 
 
 def test_a_wrong_admin_token_is_refused_by_the_name_of_its_setting(run, demo, ports):

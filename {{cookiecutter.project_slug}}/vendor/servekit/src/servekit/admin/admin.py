@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -53,7 +54,9 @@ def create_admin(
         Route("/debug/{command}", admin.debug),
     ]
     guard = Middleware(AdminGuard, token=token, shell=frozenset(shell))
-    return Starlette(routes=[*own, *routes], middleware=[guard])
+    return Starlette(
+        routes=[*own, *routes], middleware=[guard], exception_handlers={HTTPException: not_found}
+    )
 
 
 class Admin:
@@ -148,6 +151,14 @@ async def read_count(request: Request) -> int | None:
     except (ValueError, KeyError, TypeError):
         return None
     return count if type(count) is int and 1 <= count <= WORKERS_LIMIT else None
+
+
+async def not_found(_: Request, error: Exception) -> Response:
+    """Say which path or method there is not, as a problem document."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for these
+    response = refuse(error.status_code, error.detail)
+    response.headers.update(error.headers or {})
+    return response
 
 
 def refuse(status: int, detail: str) -> Response:

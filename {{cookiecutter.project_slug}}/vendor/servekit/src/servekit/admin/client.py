@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
@@ -117,14 +118,30 @@ class AdminClient:
 
     def follow(self, path: str) -> Iterator[Any]:
         """Yield the lines of JSON of an endless answer as they come; raises `AdminError`."""
-        connection = self._connection(TIMEOUT_SECONDS)
+        with self._opened(path, TIMEOUT_SECONDS) as response:
+            while line := response.readline():
+                yield json.loads(line)
+
+    def read(self, path: str, *, seconds: float) -> Iterator[bytes]:
+        """Yield what there is at a path as it comes, each piece within so many seconds.
+
+        Raises:
+            AdminError: Nobody answers, or the admin port has no such path.
+        """
+        with self._opened(path, seconds) as response:
+            while piece := response.read1():
+                yield piece
+
+    @contextlib.contextmanager
+    def _opened(self, path: str, seconds: float) -> Iterator[http.client.HTTPResponse]:
+        """Yield the answer to read; raises `AdminError`, also while it is read."""
+        connection = self._connection(seconds)
         try:
             connection.request("GET", path, headers=self._headers)
             response = connection.getresponse()
             if response.status != http.client.OK:
                 raise AdminError(self._refusal(path, response.status, response.read()))
-            while line := response.readline():
-                yield json.loads(line)
+            yield response
         except OSError as error:
             raise self._silence(error) from None
         except (http.client.HTTPException, ValueError):

@@ -22,7 +22,16 @@ from servekit.errors import reason_of
 from servekit.import_string import find
 from servekit.own_code import claim
 from servekit.start.asking import add_port, answered
-from servekit.start.diagnosing import add_heap, add_profile, add_top, heap, profile, top
+from servekit.start.diagnosing import (
+    add_get,
+    add_heap,
+    add_profile,
+    add_top,
+    get,
+    heap,
+    profile,
+    top,
+)
 from servekit.start.doctor import FAILED as DOCTOR_FAILED, add_doctor, doctor
 
 if TYPE_CHECKING:
@@ -30,7 +39,7 @@ if TYPE_CHECKING:
     from servekit.configuration.settings import Settings
 
 MARGIN_SECONDS = 10.0
-ASKING = frozenset({"status", "reload", "scale", "stop", "profile", "heap", "top"})
+ASKING = frozenset({"status", "reload", "scale", "stop", "profile", "heap", "top", "get"})
 
 
 def run_command(application: str, settings_class: str, arguments: list[str]) -> int:
@@ -124,6 +133,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         )
     )
     add_heap(commands.add_parser("heap", help="show what a worker of the running service holds"))
+    add_get(commands.add_parser("get", help="print what the admin port has at a path"))
     add_doctor(commands.add_parser("doctor", help="find out what ails the service"))
     shown = commands.add_parser(
         "settings", help="show every setting as a line of .env, secrets masked"
@@ -200,5 +210,5 @@ def check_settings(settings: Settings, *, connect: bool) -> int:
     return 1 if problems else 0
 
 
-COMMANDS = {"settings": tell_settings, "profile": profile, "heap": heap, "top": top}
+COMMANDS = {"settings": tell_settings, "profile": profile, "heap": heap, "top": top, "get": get}
 """What is not asked by `ask`."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import re
+import sys
 from typing import TYPE_CHECKING
 
 from servekit.start.asking import add_port, answered, told
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 
 GROWTH_SECONDS = 30
+GET_SECONDS = 150.0
+"""What takes longest is a profile of two minutes."""
 
 
 def add_profile(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +39,14 @@ def add_profile(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="file", default="", help="draw a profile that was kept")
     parser.add_argument("--format", choices=["html", "speedscope", "collapsed"], default="html")
     parser.add_argument("--output", default="", help="the file; named after the time if not given")
+
+
+def add_get(parser: argparse.ArgumentParser) -> None:
+    """Let `get` be told what to print."""
+    add_port(parser)
+    parser.add_argument(
+        "path", type=admin_path, help='such as /metrics, or "/debug/threads?worker=0"'
+    )
 
 
 def add_top(parser: argparse.ArgumentParser) -> None:
@@ -64,6 +76,13 @@ def add_heap(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def admin_path(text: str) -> str:
+    """Return a path, and what is asked of it."""
+    if not re.fullmatch(r"/[!-~]*", text):
+        raise argparse.ArgumentTypeError(f"a path begins with / and has no blanks, not {text!r}")
+    return text
+
+
 def positive(text: str) -> float:
     """Return a number above 0."""
     number = float(text)
@@ -75,6 +94,18 @@ def positive(text: str) -> float:
 def worker_or_all(text: str) -> int | None:
     """Return the slot of a worker, or None for all of them."""
     return None if text == "all" else int(text)
+
+
+def get(settings: Settings, options: argparse.Namespace) -> int:
+    """Print what the admin port has at a path, as it comes."""
+
+    def show(client: AdminClient) -> str:
+        for piece in client.read(options.path, seconds=GET_SECONDS):
+            sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+        return ""
+
+    return answered(settings, options.on_port, show)
 
 
 def top(settings: Settings, options: argparse.Namespace) -> int:
