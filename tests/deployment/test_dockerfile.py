@@ -50,7 +50,8 @@ class Probed(BaseHTTPRequestHandler):
 @pytest.mark.parametrize("written", ["{}", '"{}"', "'{}'", " {} "])
 def test_the_check_of_health_reads_the_port_as_the_service_does(dockerfile, written):
     """`docker --env-file` keeps quotes and blanks."""
-    command = json.loads(re.search(r"HEALTHCHECK .*\\\n +CMD (.*)", dockerfile)[1])
+    [text] = re.findall(r"HEALTHCHECK .*\\\n +CMD (.*)", dockerfile)
+    command = json.loads(text)
     with HTTPServer(("127.0.0.1", 0), Probed) as server:
         threading.Thread(target=server.serve_forever).start()
         for Probed.status, code in ((200, 0), (503, 1)):
