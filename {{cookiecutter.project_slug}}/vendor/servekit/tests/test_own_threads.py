@@ -5,6 +5,7 @@ import threading
 
 from prometheus_client import CollectorRegistry
 
+from servekit.monitors import heap
 from servekit.monitors.profiling import Profiling
 from servekit.offload.processes import Processes
 from servekit.own_threads import in_own_thread
@@ -12,7 +13,8 @@ from servekit.testing import patience
 from tests.offload import jobs
 
 
-async def test_what_a_worker_does_by_itself_waits_for_no_thread_of_the_application():
+async def test_what_a_worker_does_by_itself_waits_for_no_thread_of_the_application(monkeypatch):
+    monkeypatch.setattr(heap, "NICE", 0)  # no nicer than the time that is left here
     gate = threading.Event()
     loop = asyncio.get_running_loop()
     taken = [
