@@ -20,9 +20,11 @@ OK = 200
 CANNOT_JUDGE = 3
 
 
-async def run_case(case: Case, ours: Target, plain: Target | None, others: Others) -> Result:
+async def run_case(
+    case: Case, ours: Target, plain: Target | None, others: Others, machine: Machine
+) -> Result:
     """Run a case on the service, then on the plain one if any; an exception is a failure."""
-    result = Result(case)
+    result = Result(case, noise=machine.slowed())
     others.begin()
     try:
         result.figures = await case.run(ours)
@@ -30,6 +32,7 @@ async def run_case(case: Case, ours: Target, plain: Target | None, others: Other
         result.error = traceback.format_exc()
     if (cpus := others.cpus()) > OTHERS_MAX:
         result.noise = f"others used {cpus:.2f} CPUs meanwhile"
+    result.noise = result.noise or machine.slowed()
     if plain is not None and case.compared:
         try:
             result.plain = {one.name: one.value for one in await case.run(plain)}
@@ -45,10 +48,12 @@ async def run_all(cases: list[Case], ours: Target, plain: Target | None) -> list
     chaos.report.scale = machine.scale
     print(machine)
     print(f"     {'figure':44} {'limit':>14} {'service':>14} {'plain':>14}")
-    results = []
+    results: list[Result] = []
     for case in cases:
         print(f"{case.number:>3}  {case.title} …", file=sys.stderr, end="\r", flush=True)
-        result = await run_case(case, ours, plain, others)
+        result = await run_case(case, ours, plain, others, machine)
+        seen_with = [one.noise for one in results if one.case.number == case.looks_at]
+        result.noise = result.noise or "".join(seen_with)
         if machine.is_noisy:
             result.noise = result.noise or str(machine)
         print("\n".join(lines(result)), flush=True)

@@ -15,6 +15,8 @@ SCALES = (0.5, 10.0)
 """By how much limits are changed at most: scheduling and timers are no faster on a fast machine."""
 OTHERS_MAX = 0.25
 """CPUs that others may use for times to be judged: half of one of the load's."""
+SLOWER_MAX = 1.3
+"""How many times slower than at first it may compute, before and after a case."""
 LATE_MS_MAX = 5.0
 """How late a timer may be on the machine at rest."""
 MARK = "CHAOS_RUN"
@@ -105,6 +107,11 @@ class Machine:
         """What limits of times are multiplied by, and those of rates divided by."""
         least, most = SCALES
         return min(max(self.slowness, least), most)
+
+    def slowed(self) -> str:
+        """Return that the machine is slower than it was, if so: the limits are those of before."""
+        factor = slowness() / self.slowness
+        return f"it computes {factor:.1f} times slower than at first" if factor > SLOWER_MAX else ""
 
     @property
     def is_noisy(self) -> bool:

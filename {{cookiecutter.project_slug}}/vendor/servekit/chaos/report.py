@@ -39,21 +39,24 @@ class Case:
     run: Run
     compared: bool = True
     own_app: bool = False
+    looks_at: int = 0
+    """The case whose run it looks at, and so the noise of that."""
 
 
 CASES: dict[int, Case] = {}
 
 
 def case(
-    number: int, title: str, *, compared: bool = True, own_app: bool = False
+    number: int, title: str, *, compared: bool = True, own_app: bool = False, looks_at: int = 0
 ) -> Callable[[Run], Run]:
     """Register a case; `compared=False` where the plain service has nothing to compare.
 
     `own_app=True` where it asks for more than the routes of chaos: for users, logins, products.
+    `looks_at` is the case whose run it looks at again.
     """
 
     def register(run: Run) -> Run:
-        CASES[number] = Case(number, title, run, compared, own_app)
+        CASES[number] = Case(number, title, run, compared, own_app, looks_at)
         return run
 
     return register
@@ -112,6 +115,11 @@ def fast(name: str, per_second: float, limit: float) -> Figure:
     """Return a rate that must reach `limit` a second of the reference machine."""
     limit /= scale
     return Figure(name, per_second, f">= {limit:.4g}", per_second >= limit, timed=True)
+
+
+def slower() -> float:
+    """Return by how much longer than on the reference machine to wait, if it is faster."""
+    return max(1.0, scale)
 
 
 def timed(figure: Figure) -> Figure:

@@ -109,7 +109,7 @@ class Running:
         while len(found) < workers and time.monotonic() < until:
             asked = [self.get("/chaos/ping", seconds=1) for _ in range(20)]
             answers = await asyncio.gather(*asked, return_exceptions=True)
-            found |= {one.worker for one in answers if isinstance(one, Answer)}
+            found |= {one.worker for one in answers if isinstance(one, Answer)} - {0}
         return found
 
     async def exit_code(self, seconds: float = STOP_SECONDS) -> int | None:

@@ -9,9 +9,12 @@ import time
 
 import pytest
 
+import chaos.machine
 import chaos.report
+from chaos.__main__ import run_all
 from chaos.machine import MARK, Machine, Others
 from chaos.report import Case, Result, at_most, exactly, fast, lines, soon, timed
+from chaos.targets import service
 from servekit.testing import patience
 
 NEVER = "others used 1.50 CPUs meanwhile"
@@ -84,6 +87,28 @@ def test_what_this_process_started_does_not_count_and_all_else_does(monkeypatch)
         ends = time.monotonic() + patience(20)
         while others.cpus() < 0.05:  # its share of the CPUs
             assert time.monotonic() < ends
+
+
+def test_a_machine_that_computes_slower_than_at_first_is_no_measure(monkeypatch):
+    machine = Machine(1.0, 0.3, 0.01)
+    for slowness, noise in ((1.0, ""), (1.2, ""), (2.0, "it computes 2.0 times slower")):
+        monkeypatch.setattr(chaos.machine, "slowness", lambda found=slowness: found)
+        assert machine.slowed().startswith(noise)
+        assert bool(machine.slowed()) == bool(noise)
+
+
+async def test_a_case_that_looks_at_the_run_of_another_has_its_noise(monkeypatch):
+    async def missed(_target):
+        return [LATE]
+
+    noises = iter(["it was slow", "", "", "", "", ""])
+    monkeypatch.setattr(Machine, "slowed", lambda _: next(noises))
+    monkeypatch.setattr(Others, "cpus", lambda _: 0.0)
+    monkeypatch.setattr(Machine, "look", lambda _: Machine(1.0, 0.3, 0.01))
+    monkeypatch.setattr(chaos.report, "scale", 1.0)
+    cases = [Case(1, "a", missed), Case(2, "b", missed, looks_at=1), Case(3, "c", missed)]
+    results = await run_all(cases, service(), None)
+    assert [one.verdict for one in results] == ["cannot judge", "cannot judge", "failed"]
 
 
 def test_a_machine_says_what_it_is():

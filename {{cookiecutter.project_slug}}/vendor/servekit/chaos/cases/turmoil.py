@@ -48,6 +48,7 @@ async def turmoil(target: Target) -> list[Figure]:
         timed(at_least("kills", len(killed), seconds / KILL_PAUSE_SECONDS / 4)),
         timed(at_least("requests sent", len(outcome.samples), 0.95 * RATE * seconds)),
         exactly("failed that no killed worker had", _told(lost), "none"),
+        timed(exactly("refused", outcome.statuses[503], 0)),
         exactly("workers in the end", len(rows), WORKERS),
         exactly("processes left beside them", len(left), 0),
         exactly("descriptors left in the supervisor", max(0, grown), 0),

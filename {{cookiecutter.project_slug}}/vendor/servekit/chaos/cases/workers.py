@@ -31,7 +31,7 @@ async def time_of_new(running: Running, known: set[int], seconds: float) -> floa
     while time.perf_counter() < until:
         with contextlib.suppress(OSError, EOFError, TimeoutError):
             answer = await running.get("/chaos/ping", seconds=0.5)
-            if answer.worker not in known:
+            if answer.worker not in {0, *known}:
                 return time.perf_counter()
         await asyncio.sleep(0.002)
     return float("nan")
@@ -57,6 +57,7 @@ async def killed(target: Target) -> list[Figure]:
     return [
         at_most("failed, of those the worker had in flight", outcome.failed, len(in_flight)),
         exactly("failed that it did not have", elsewhere, 0),
+        timed(exactly("refused", outcome.statuses[503], 0)),
         soon("ms until the replacement answers", (answered - death.began) * 1e3, answers_max),
     ]
 
@@ -190,6 +191,7 @@ async def _recycle(target: Target, reason: str, seconds: float, **setting: str) 
     )
     return [
         exactly(f"recycled by {reason}: failed", outcome.failed, 0),
+        timed(exactly(f"recycled by {reason}: refused", outcome.statuses[503], 0)),
         timed(at_least(f"recycled by {reason}: workers", renewed, 1)),
         exactly(f"recycled by {reason}: before their replacement", early, 0),
     ]

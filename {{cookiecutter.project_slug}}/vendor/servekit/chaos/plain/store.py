@@ -56,11 +56,11 @@ async def write_item(key: str, value: str) -> dict[str, Any]:
     return item(value)
 
 
-@router.post("/fill/{count}")
-async def fill(count: int) -> None:
+@router.post("/fill/{first}/{end}")
+async def fill(first: int, end: int) -> None:
     """Keep many values for one time."""
     async with redis.pipeline() as pipeline:
-        for number in range(count):
+        for number in range(first, end):
             pipeline.set(f"fill:{number}", number, ex=600)
         await pipeline.execute()
 

@@ -57,9 +57,9 @@ def items(cache: Cache) -> APIRouter:
         await cached.set(value, key)
         return Item(pid=os.getpid(), value=value)
 
-    @router.post("/fill/{count}")
-    async def fill(count: int) -> None:
-        for number in range(count):
+    @router.post("/fill/{first}/{end}")
+    async def fill(first: int, end: int) -> None:
+        for number in range(first, end):
             await spread.set(str(number), number)
 
     @cache.cached("fill:{number}", ttl_seconds=600)
