@@ -9,7 +9,7 @@ from hypothesis import given, strategies as st
 
 from servekit.diagnosis.evidence import Verdict
 from servekit.diagnosis.judgement import document, judge, judge_again, told
-from servekit.diagnosis.readings import KEPT, LOOP_CPU, REQUEST, STALLED, Window
+from servekit.diagnosis.readings import KEPT, LOOP_CPU, REQUEST, STALLED, STATEMENT, Window
 from servekit.diagnosis.remedies import not_judged
 from servekit.diagnosis.report import details, page, summary, traffic, within
 from servekit.diagnosis.shares import stall_shares, wait_shares
@@ -68,6 +68,15 @@ def test_shares_never_exceed_the_whole(seen):
 
     assert sums["stalled seconds"] <= 1 + 1e-9
     assert sums["request seconds"] <= 1 + 1e-9
+
+
+def test_next_to_no_request_is_no_error():
+    """Counters are read one after the other, while they grow."""
+    nothing = {"200": 5e-324}
+    deltas = {f"{STATEMENT}_count": {"": 1.0}, f"{REQUEST}_count": nothing}
+    windows = [Window("0", float(at), 1.0, deltas) for at in range(1, 6)]
+    [verdict] = judge(windows, {}).verdicts
+    assert (verdict.score, verdict.share) == (100, 0)
 
 
 @given(WINDOWS)

@@ -87,7 +87,7 @@ def many_statements(evidence: Evidence) -> Verdict | None:
     statements = sum(window.total(f"{STATEMENT}_count") for window in found)
     each = statements / sum(window.requests for window in found)
     waited = sum(wait_shares(window)["database_slow"] for window in found)
-    share = waited / evidence.total(lambda window: window.total(f"{REQUEST}_sum"))
+    share = waited / (evidence.total(lambda window: window.total(f"{REQUEST}_sum")) or 1.0)
     return Verdict(
         "many_statements",
         score(each, STATEMENTS_MIN, STATEMENTS_MANY),

@@ -27,4 +27,4 @@ def seconds_of(windows: Iterable[Window]) -> float:
 
 def score(value: float, limit: float, full: float) -> int:
     """Return how far a value is from its limit to where there is no doubt, 1 to 100."""
-    return max(1, min(100, round(100 * (value - limit) / (full - limit))))
+    return round(max(1.0, min(100.0, 100 * (value - limit) / (full - limit))))
