@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from tests.processes.running import Service, alive, eventually
+from tests.processes.running import Service, alive, eventually, parent_of
 
 FORKED_ON = [
     ({}, "fork"),
@@ -70,6 +70,18 @@ async def test_what_was_started_with_the_code_ends_by_a_signal():
         for pid in early:
             os.kill(pid, signal.SIGTERM)
         await eventually(lambda: not any(map(alive, early)))
+
+
+async def test_a_zygote_is_missed_though_a_process_of_its_code_lives_on():
+    async with parents(EARLY="1") as service:
+        await service.started()
+        early = json.loads(await service.get("/pids"))["early forked"]
+        first = await service.workers()
+        os.kill(parent_of(first[0]["pid"]), signal.SIGKILL)
+        await eventually(lambda: service.events("zygote_died"), 20, explain=service.everything)
+        await eventually(lambda: service.events("reload_done"), 20, explain=service.everything)
+        assert alive(early)
+        os.kill(early, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("children", ["fork", "spawn"])

@@ -60,10 +60,25 @@ class StartsOver(Decisions):
         super()._note(event)
 
 
-@pytest.mark.parametrize(
-    "bug",
-    [LosesASlot, WaitsForTheDrain, ClosesWhatWasJustLoaded, ReplacesAgainAndAgain, StartsOver],
-)
+class TriesOldCodeForEver(Decisions):
+    """A slot whose worker does not start is given newer code only where no other is launchable."""
+
+    def _fill(self, slot):
+        slot.failing = False
+        super()._fill(slot)
+
+
+BUGS = [
+    LosesASlot,
+    WaitsForTheDrain,
+    ClosesWhatWasJustLoaded,
+    ReplacesAgainAndAgain,
+    StartsOver,
+    TriesOldCodeForEver,
+]
+
+
+@pytest.mark.parametrize("bug", BUGS)
 def test_the_walk_finds_a_bug_that_was_there_once(bug):
     with pytest.raises(ViolationError):
         walk(STEPS, seed=1, kind=bug)
@@ -171,6 +186,24 @@ def test_a_half_failed_reload_goes_on_where_it_failed():
     again = script.tell(events.TimePassed(), at=1)
     assert kinds(again, events.Launch) == [events.Launch(4, 1, 2)]
     assert not kinds(script.done, events.Load)[2:]
+
+
+@pytest.mark.parametrize("repaired", [True, False])
+def test_where_the_code_does_not_start_any_more_newer_code_is_tried(repaired):
+    script = Script(replace(CONFIG, workers=1))
+    script.tell(events.TimePassed(), events.Loaded(1), events.Ready(0))
+    [ended] = logged(script.tell(events.Exited(0, 1), events.TimePassed()), "worker_ended")
+    assert ended["retry_seconds"] == 0
+    [failed] = logged(script.tell(events.StartFailed(1, "a password")), "worker_start_failed")
+    script.tell(events.Exited(1, 1), events.ReloadAsked(), events.Loaded(2))
+    next_try = script.tell(events.TimePassed(), at=script.now + failed["retry_seconds"] + 1)
+    assert kinds(next_try, events.Launch) == [events.Launch(2, 0, 2)]
+    if repaired:
+        assert logged(script.tell(events.Ready(2)), "worker_started")
+        return
+    assert logged(script.tell(events.StartFailed(2, "worse")), "reload_failed")
+    again = script.tell(events.Exited(2, 1), events.TimePassed(), at=script.now + 60)
+    assert kinds(again, events.Launch)[0] == events.Launch(3, 0, 1)
 
 
 def test_a_second_stop_forces_only_when_it_cannot_be_the_same_signal():

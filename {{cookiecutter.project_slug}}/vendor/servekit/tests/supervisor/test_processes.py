@@ -213,11 +213,27 @@ async def test_a_zygote_that_is_not_understood_is_ended_and_its_code_loaded_anew
     with capture_logs() as logs:
         processes.carry_out(events.Load(1))
         assert await told.until(events.LauncherLost) == events.LauncherLost(1)
-        async with asyncio.timeout(patience(5)):
-            while processes.reaper._waiting:
-                processes.reaper.reap()
-                await asyncio.sleep(0.01)
+        await all_reaped(processes)
     assert "zygote_not_understood" in [record["event"] for record in logs]
+
+
+async def test_a_zygote_that_nobody_can_hear_is_told_and_ended(processes, monkeypatch):
+    processes, told = processes
+
+    def no_descriptor(_self):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(socket.socket, "dup", no_descriptor)
+    processes.carry_out(events.Load(1))
+    assert "Too many open files" in (await told.until(events.LoadFailed)).reason
+    await all_reaped(processes)
+
+
+async def all_reaped(processes):
+    async with asyncio.timeout(patience(5)):
+        while processes.reaper._waiting:
+            processes.reaper.reap()
+            await asyncio.sleep(0.01)
 
 
 async def test_a_service_ends_at_once_though_its_zygote_answers_no_start(processes, monkeypatch):

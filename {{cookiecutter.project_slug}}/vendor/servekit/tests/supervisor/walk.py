@@ -53,6 +53,8 @@ class World:
         self.alive: dict[int, events.Launch] = {}
         self.loaded: set[int] = set()
         self.closed: set[int] = set()
+        self.hopeless: set[int] = set()
+        """Code that starts no worker any more: the schema has moved, say."""
         self.named: dict[int, float] = {}
         """When a log record last named a slot."""
         self.causes = 1
@@ -154,6 +156,7 @@ class World:
         promise(action.generation in self.loaded - self.closed, "workers start from open code")
         self.alive[action.worker] = action
         fate = self.rng.random() if self.faulty else 1.0
+        fate = 0.15 if action.generation in self.hopeless else fate
         if fate < 0.1:  # no process at all
             self.later(events.StartFailed(action.worker, "EAGAIN"), 0, 0.1)
             self.later(events.Exited(action.worker, None), 0, 0.1)
@@ -168,6 +171,8 @@ class World:
 
     def disturb(self) -> None:
         rng = self.rng
+        if rng.random() < 0.02:
+            self.hopeless.update(self.roster.code)
         worker = rng.choice([*self.roster.workers, 0])
         generation = rng.choice([*self.roster.code, 0])
         choices: list[events.Event] = [
@@ -223,6 +228,8 @@ class World:
     def settle(self) -> None:
         """Without faults, all that is wanted is there within a bound, and nothing else."""
         self.faulty = False
+        if self.hopeless:
+            self.tell(events.ReloadAsked())  # somebody brings a repair
         deadline = self.now + SETTLE_SECONDS
         for worker in list(self.alive):
             if self.roster.workers.get(worker) is None:

@@ -75,6 +75,10 @@ class Listener:
         """Take every connection that the kernel has completed already: nobody else will."""
         while self._accept():
             pass
+        await self.opened()
+
+    async def opened(self) -> None:
+        """Wait until what was accepted is a connection."""
         if self._tasks:
             await asyncio.wait(self._tasks)
 

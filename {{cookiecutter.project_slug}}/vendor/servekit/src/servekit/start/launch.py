@@ -277,7 +277,7 @@ def announce(
         "redis": "embedded, empty at every start" if embedded else "REDIS_URL",
         "off": ", ".join(off),
     }
-    if not sys.stdout.isatty() or settings.log_format == "json":
+    if sys.stdout is None or not sys.stdout.isatty() or settings.log_format == "json":
         log.info("service_started", **facts)
         return
     lines = [f"  {name:<12} {value}" for name, value in facts.items()]

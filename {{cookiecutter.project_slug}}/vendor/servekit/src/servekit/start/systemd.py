@@ -48,10 +48,12 @@ class Notifier:
         if not self._address:
             return
         address = "\0" + self._address[1:] if self._address[0] == "@" else self._address
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+        with (
+            contextlib.suppress(OSError),  # nobody listens any more, or not now; no descriptor
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client,
+        ):
             client.setblocking(False)
-            with contextlib.suppress(OSError):  # nobody listens any more, or not now
-                client.sendto(state.encode(), address)
+            client.sendto(state.encode(), address)
 
 
 def passed_sockets() -> list[socket.socket]:

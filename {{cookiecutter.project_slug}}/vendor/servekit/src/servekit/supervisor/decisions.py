@@ -103,6 +103,7 @@ class Decisions:
     def _note_ready(self, worker: Worker) -> None:
         before = self.roster.of_slot(self.roster.slots[worker.slot], "ready")
         worker.state, worker.ready_at, worker.deadline = "ready", self.roster.now, math.inf
+        self.roster.slots[worker.slot].failing = False
         self.roster.log("info", "worker_started", worker, generation=worker.generation)
         if self.rollout.current is None or worker.generation == self.rollout.candidate:
             self.rollout.adopt(worker.generation)
@@ -181,7 +182,10 @@ class Decisions:
             return
         if self.roster.of_slot(slot, "starting", "ready"):
             return
-        for generation in (self.rollout.current, self.rollout.candidate):
+        generations = [self.rollout.current, self.rollout.candidate]
+        if slot.failing and not self.roster.runs(self.rollout.candidate or 0):
+            generations.reverse()  # the newer code may be the repair of what does not start
+        for generation in generations:
             if generation is not None and self.rollout.launchable(generation):
                 self.roster.launch(slot, generation)
                 return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 from typing import TYPE_CHECKING, Any, Protocol
@@ -133,9 +134,34 @@ class ZygoteLauncher:
         return self._process.pid if self._process is not None else None
 
     async def _listen(self, control: socket.socket, replies: asyncio.Queue[dict[str, Any]]) -> None:
+        reason = "the zygote died"
+        try:
+            await self._read(control, replies)
+        except OSError as error:
+            # Reset, as it is dead; or there is no descriptor, and nobody hears it.
+            reason = f"the zygote died: {error}"
+            self._kill()
+        except Exception as error:  # noqa: BLE001 - nobody knows what such a zygote does
+            fault = f"{type(error).__name__}: {error}"
+            log.error("zygote_not_understood", pid=self._pid, reason=fault)  # noqa: TRY400 - the trace is ours, the fault is not
+            self._kill()
+        log.warning("zygote_died", pid=self._pid)
+        replies.put_nowait({"event": "failed", "reason": reason})
+        if self._control is control:
+            control.close()
+            self._control = None
+        self._on_lost()
+
+    async def _read(self, control: socket.socket, replies: asyncio.Queue[dict[str, Any]]) -> None:
+        """Read what the zygote says until its end, which a child of the application's may outlive.
+
+        Such a child has the other end of the socket too, so that the zygote's exit ends ours.
+        """
         reader, writer = await asyncio.open_unix_connection(
             sock=control.dup(), limit=MESSAGE_BYTES_MAX
         )
+        if self._process is not None:
+            self._process.exited.add_done_callback(lambda _: no_more(control))
         try:
             while line := await reader.readline():
                 message = json.loads(line)
@@ -143,20 +169,14 @@ class ZygoteLauncher:
                     self._on_exit(message["pid"], message["status"])
                 else:
                     replies.put_nowait(message)
-        except OSError:
-            pass  # reset: it is dead
-        except Exception as error:  # noqa: BLE001 - nobody knows what such a zygote does
-            reason = f"{type(error).__name__}: {error}"
-            log.error("zygote_not_understood", pid=self._pid, reason=reason)  # noqa: TRY400 - the trace is ours, the fault is not
-            self._kill()
         finally:
             writer.close()
-        log.warning("zygote_died", pid=self._pid)
-        replies.put_nowait({"event": "failed", "reason": "the zygote died"})
-        if self._control is control:
-            control.close()
-            self._control = None
-        self._on_lost()
+
+
+def no_more(control: socket.socket) -> None:
+    """End what comes over a socket; what has arrived can still be read."""
+    with contextlib.suppress(OSError):  # closed already
+        control.shutdown(socket.SHUT_RDWR)
 
 
 class SpawnLauncher:

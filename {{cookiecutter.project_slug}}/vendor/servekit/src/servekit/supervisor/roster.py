@@ -46,6 +46,8 @@ class Slot:
     restarts: Counter[str] = field(default_factory=Counter)
     backoff: Backoff = field(default_factory=Backoff)
     retry_at: float = 0
+    failing: bool = False
+    """The last attempt to have a worker here failed."""
     recycle_backoff: Backoff = field(
         default_factory=lambda: Backoff(
             first_seconds=15, limit_seconds=RECYCLE_SECONDS, reset_seconds=RECYCLE_SECONDS
@@ -147,6 +149,7 @@ class Roster:
         """Note that a worker did not start, and return the seconds until its slot tries again."""
         slot = self.slots[worker.slot]
         slot.restarts["start"] += 1
+        slot.failing = True
         delay = slot.backoff.delay(0) or slot.backoff.delay(0)
         slot.retry_at = self.now + delay
         self.leaves(worker, "ending")
@@ -165,15 +168,16 @@ class Roster:
                 self.log("warning", "recycle_postponed", worker, retry_seconds=round(delay, 1))
 
     def log_end(self, worker: Worker, status: int | None) -> None:
-        """Say how and after how long a worker ended that was to serve."""
-        uptime = round(self.now - worker.ready_at, 1)
+        """Say how and after how long a worker ended that was to serve, and when another starts."""
+        wait = self.slots[worker.slot].retry_at - self.now
         self.log(
             "warning",
             "worker_ended",
             worker,
             reason=worker.end_reason,
             status=status,
-            uptime_seconds=uptime,
+            uptime_seconds=round(self.now - worker.ready_at, 1),
+            retry_seconds=round(max(wait, 0.0), 1),
         )
 
     def log(

@@ -89,7 +89,10 @@ class Supervisor:
             while self._events:
                 happened = self._events.popleft()
                 for action in self._decisions.handle(happened, self._loop.time()):
-                    self._carry_out(action)
+                    try:
+                        self._carry_out(action)
+                    except Exception:  # what comes behind it is wanted all the same
+                        log.exception("action_failed", action=type(action).__name__)
         finally:
             self._deciding = False
             self._wake_later()

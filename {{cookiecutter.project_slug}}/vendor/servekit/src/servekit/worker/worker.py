@@ -258,7 +258,7 @@ class Worker:
             await until_refused(self._listeners)
         self._stop_accepting()
         for listener in self._listeners:
-            await listener.accept_backlog() if request["accept"] else None
+            await (listener.accept_backlog() if request["accept"] else listener.opened())
         self._application.announce_end()
         if not await self._connections.finish(request["seconds"]):
             log.warning("requests_cancelled", requests=self._connections.running())
