@@ -78,6 +78,16 @@ def test_of_saves_one_after_the_other_each_is_answered(served, demo):
         until(lambda greeting=greeting: ask(url) == greeting, 10)
 
 
+def test_a_save_that_hangs_is_overtaken_by_the_next(served, demo):
+    url, events = served
+    hanging = "import pathlib, time\npathlib.Path('hangs').touch()\ntime.sleep(600)\n"
+    (demo / "demo" / "app.py").write_text(hanging + CODE)
+    until((demo / "hangs").exists, 10)
+    save(demo, "mended")
+    until(lambda: ask(url) == "mended", 30)
+    assert events("reload_overtaken")
+
+
 def test_an_error_of_syntax_is_one_event_with_its_place_and_the_old_code_serves_on(served, demo):
     url, events = served
     (demo / "demo" / "app.py").write_text("def (:\n")

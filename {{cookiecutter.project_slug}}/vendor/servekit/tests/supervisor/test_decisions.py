@@ -136,6 +136,29 @@ def test_a_save_while_a_bad_one_is_loaded_is_tried_after_it():
     assert kinds(after, events.Load) == [events.Load(3)]
 
 
+@pytest.mark.parametrize("loaded", [False, True])
+@pytest.mark.parametrize("first", [False, True])
+def test_a_save_that_hangs_is_overtaken_by_the_next(first, loaded):
+    script = Script(replace(CONFIG, retries_code=False, workers=1))
+    hanging = 1 if first else 2
+    script.tell(events.TimePassed())
+    if not first:
+        script.tell(events.Loaded(1), events.Ready(0), events.ReloadAsked())
+    if loaded:
+        [launch] = kinds(script.tell(events.Loaded(hanging)), events.Launch)
+    assert not kinds(script.tell(events.ReloadAsked(), at=4.9), events.Load)
+    assert script.decisions.wake_at == 5
+    then = script.tell(events.TimePassed(), at=5)
+    assert kinds(then, events.Load) == [events.Load(hanging + 1)]
+    if loaded:
+        assert [kill.worker for kill in kinds(then, events.Kill)] == [launch.worker]
+        then += script.tell(events.Exited(launch.worker, -9))
+    assert events.Close(hanging) in then
+    good = script.tell(events.LoadFailed(hanging, "let go"), events.Loaded(hanging + 1))
+    [launch] = kinds(good, events.Launch)
+    assert logged(script.tell(events.Ready(launch.worker)), "worker_started")
+
+
 def test_the_next_code_is_begun_on_ahead_while_nothing_starts():
     script = Script(replace(CONFIG, prepares_code=True))
     first = script.tell(events.TimePassed(), events.Loaded(1), events.Ready(0))

@@ -60,6 +60,7 @@ class Decisions:
         times = [worker.deadline for worker in self.roster.workers.values()]
         if self.stopping_since is None:
             times += [at for slot in self.roster.wanted for at in (slot.retry_at, slot.recycle_at)]
+            times += [self.rollout.overtaken_at]
             times += [math.inf if self.rollout.load_at is None else self.rollout.load_at]
         soonest = min((at for at in times if at > self.roster.now), default=math.inf)
         return None if soonest == math.inf else soonest
@@ -145,6 +146,11 @@ class Decisions:
         if worker.end_reason:
             self.roster.log_end(worker, status)
 
+    def _end_all_of(self, generation: int | None) -> None:
+        for worker in self.roster.workers.values():
+            if worker.generation == generation:
+                self.roster.kill(worker)
+
     def _scale(self, count: int) -> None:
         count = min(max(count, 1), WORKERS_MAX)
         self.roster.log("info", "scaled", before=self.roster.count, after=count)
@@ -169,6 +175,7 @@ class Decisions:
     # What is wanted
 
     def _pursue(self) -> None:
+        self._end_all_of(self.rollout.overtaken())
         self.rollout.load_when_due()
         for slot in self.roster.wanted:
             self._fill(slot)

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from servekit.supervisor.roster import Roster, Slot, Worker
 
 
+OVERTAKEN_SECONDS = 5.0
+
+
 class Rollout:
     """Brings new code to all workers.
 
@@ -91,6 +94,27 @@ class Rollout:
     def note_failure(self, reason: str, generation: int) -> None:
         """Remember why some code does not run everywhere."""
         self.last_failure = {"generation": generation, "reason": reason}
+
+    @property
+    def overtaken_at(self) -> float:
+        """When code that is not ready yet gives way to what was saved since; it may hang.
+
+        Elsewhere a reload under way is finished.
+        """
+        waiting = self.load_at is not None and self.candidate is not None
+        return (
+            self._loaded_at + OVERTAKEN_SECONDS
+            if waiting and not self._roster.retries_code
+            else math.inf
+        )
+
+    def overtaken(self) -> int | None:
+        """Give up code whose time for that has come, and return which it was."""
+        if self.overtaken_at > self._roster.now:
+            return None
+        generation, self.candidate = self.candidate, None
+        self._roster.log("info", "reload_overtaken", generation=generation)
+        return generation
 
     def _load_later(self) -> None:
         now = self._roster.now
