@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import select
 import sys
@@ -9,11 +10,24 @@ import time
 
 POLL_SECONDS = 0.25
 PARENT = os.getppid()
+PR_SET_PDEATHSIG = 1
 
 
 def is_linux() -> bool:
     """Whether `poll` tells of a closed end by itself."""
     return sys.platform == "linux"
+
+
+def signal_at_parents_end(number: int, *, parent: int) -> None:
+    """Have the kernel send this process a signal when its parent ends, however; Linux only.
+
+    It is sent now where the parent is gone already. What is forked from here does not get it.
+    """
+    if not is_linux():
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), number)
 
 
 def wait_for_other_end(fd: int) -> None:

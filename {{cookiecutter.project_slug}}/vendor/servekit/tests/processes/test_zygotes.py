@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from servekit.testing import patience
-from tests.processes.running import Service, alive, eventually, parent_of
+from tests.processes.running import Service, alive, children_of, eventually, parent_of
 
 PATIENT = 20
 BUFFERED = {name: text for name, text in os.environ.items() if name != "PYTHONUNBUFFERED"}
@@ -44,6 +44,24 @@ async def test_nor_does_it_hold_the_port_after_a_supervisor_that_was_killed():
     async with Service("threaded") as starting:
         service = await starting.started()
         pids = [await zygote_of(service), *service.pids_alive()]
+        service.process.kill()
+        await eventually(lambda: not any(map(alive, pids)), PATIENT)
+        await eventually(lambda: is_free(service.port), PATIENT)
+
+
+async def test_a_zygote_ends_with_a_supervisor_that_was_killed_though_its_import_hangs():
+    async with Service("hanging") as service:
+        await eventually(lambda: "hanging" in "".join(service.other_output), PATIENT)
+        [zygote] = children_of(service.process.pid)
+        service.process.kill()
+        await eventually(lambda: not alive(zygote), PATIENT)
+
+
+async def test_nor_does_one_that_is_stopped_outlive_it():
+    async with Service("echo") as starting:
+        service = await starting.started()
+        pids = [await zygote_of(service), *service.pids_alive()]
+        os.kill(pids[0], signal.SIGSTOP)
         service.process.kill()
         await eventually(lambda: not any(map(alive, pids)), PATIENT)
         await eventually(lambda: is_free(service.port), PATIENT)

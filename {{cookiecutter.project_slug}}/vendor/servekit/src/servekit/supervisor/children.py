@@ -39,6 +39,7 @@ class ChildSpawner:
             "listeners": [listener.fileno() for listener in listeners],
             "counts": counts.fd,
             "limits": asdict(config.limits),
+            "parent": os.getpid(),
         }
 
     def boot(self, **details: object) -> str:

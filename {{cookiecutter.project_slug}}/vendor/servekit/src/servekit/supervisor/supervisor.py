@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 from collections import deque
@@ -186,11 +187,19 @@ class Supervisor:
         loop = self._loop
         loop.add_signal_handler(signal.SIGTERM, self.stop)
         loop.add_signal_handler(signal.SIGINT, self.stop)
-        loop.add_signal_handler(signal.SIGHUP, self.reload)
+        loop.add_signal_handler(signal.SIGHUP, self._note_hangup, terminals())
         loop.add_signal_handler(signal.SIGTTIN, self.grow)
         loop.add_signal_handler(signal.SIGTTOU, self.shrink)
         loop.add_signal_handler(signal.SIGUSR1, self.dump_stacks)
         loop.add_signal_handler(signal.SIGCHLD, self._processes.reaper.reap)
+
+    def _note_hangup(self, terminals_before: list[int]) -> None:
+        """Load the code anew, or end where the terminal was closed: both are SIGHUP."""
+        if terminals_before and not terminals():
+            log.info("terminal_closed")
+            self.stop()
+        else:
+            self.reload()
 
     def stop(self) -> None:
         """Drain everything and end; a second call after some seconds does not wait."""
@@ -241,6 +250,11 @@ class Supervisor:
         for listener in self._listeners:
             with contextlib.suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
+
+
+def terminals() -> list[int]:
+    """Return which of the standard streams are a terminal that is open."""
+    return [fd for fd in range(3) if os.isatty(fd)]
 
 
 async def dump_stacks(worker: WorkerProcess) -> None:

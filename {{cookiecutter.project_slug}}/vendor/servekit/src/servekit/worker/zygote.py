@@ -20,6 +20,7 @@ from servekit import signals
 from servekit.children import end_at_once, end_children, end_within
 from servekit.event_log import get_logger
 from servekit.interpreter import has_debugger
+from servekit.parent import signal_at_parents_end
 from servekit.supervisor.program import Assignment, Program, failure_of, load_program
 from servekit.tuning import tune
 from servekit.worker.application import import_early
@@ -46,6 +47,8 @@ def main() -> None:
     signals.default_in_forks()
     signals.release()
     boot = json.loads(os.environ.pop("SERVEKIT_BOOT"))
+    # An import may hang, and reads nothing; it has the service's port.
+    signal_at_parents_end(signal.SIGKILL, parent=boot["parent"])
     control = socket.socket(fileno=boot["control"])
     inherited = open_sockets()
     try:
@@ -66,6 +69,8 @@ def main() -> None:
     tune()  # also lets go of connections that nobody holds
     if not has_debugger() and (reason := refusal(inherited)):
         give_up(control, reason)
+    # From here on its end is read; but not by one that is stopped.
+    signal_at_parents_end(signal.SIGCONT, parent=boot["parent"])
     modules = [name for name in sys.modules if name.partition(".")[0] == "servekit"]
     report(control, event="loaded", pid=os.getpid(), modules=modules)
     Zygote(control, program, boot).serve()
