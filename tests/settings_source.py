@@ -4,8 +4,8 @@ import ast
 from pathlib import Path
 from typing import Any
 
-END_SECONDS = 8.0
-"""What the service plans for its end after the drain, its environment.END_SECONDS."""
+CLOSE_SECONDS = 5.0
+"""What the service plans for closing pools and processes, its environment.CLOSE_SECONDS."""
 
 
 def settings_defaults(project: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import yaml
 from running import make
-from settings_source import END_SECONDS, settings_defaults
+from settings_source import CLOSE_SECONDS, settings_defaults
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ def test_the_grace_period_of_compose_covers_drain_and_closing(project):
     service = yaml.safe_load((project / "compose.yaml").read_text())["services"]["service"]
     grace = float(service["stop_grace_period"].removesuffix("s"))
     drain = settings_defaults(project)["TIMEOUT_DRAIN_SECONDS"]
-    assert grace >= drain + END_SECONDS + 2
+    assert grace >= drain + CLOSE_SECONDS + 2
     assert service["environment"]["GRACE_PERIOD_SECONDS"] == grace
 
 

@@ -8,7 +8,7 @@ import re
 
 import yaml
 from programs import need, run
-from settings_source import END_SECONDS, settings_defaults
+from settings_source import CLOSE_SECONDS, settings_defaults
 
 RESTRICTED_VOLUMES = {
     "configMap",
@@ -178,7 +178,7 @@ class TestNumbersFit:
             environment["TIMEOUT_DRAIN_SECONDS"]
         )
         grace = pod["terminationGracePeriodSeconds"]
-        assert grace >= stop + END_SECONDS + 2
+        assert grace >= stop + CLOSE_SECONDS + 2
         assert float(environment["GRACE_PERIOD_SECONDS"]) == grace
 
     def test_probes_are_slower_than_the_services_own_repairs(self, project, container):

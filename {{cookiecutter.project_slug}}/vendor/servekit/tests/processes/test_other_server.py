@@ -42,7 +42,8 @@ def wait_until_ready(client, process, log):
 
 
 def test_one_process_serves_with_a_redis_of_its_own_that_ends_with_it(demo):
-    with started(demo, GREETING="hi", LOG_FORMAT="json") as (client, process, log):
+    patient = {"TIMEOUT_CACHE_MS": "5000", "TIMEOUT_SESSION_MS": "5000"}
+    with started(demo, GREETING="hi", LOG_FORMAT="json", **patient) as (client, process, log):
         wait_until_ready(client, process, log)
         assert client.get("/").json() == "hi"
         assert client.put("/kept/a?value=7").status_code == 200

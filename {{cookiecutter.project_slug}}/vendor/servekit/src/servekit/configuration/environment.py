@@ -28,8 +28,8 @@ from servekit.notation.urls import Refused
 SECRET_KEY_MIN_LENGTH = 32
 SECRET_KEY_MIN_DIFFERENT = 8
 MAKES_A_KEY = "`openssl rand -hex 32` makes one"
-END_SECONDS = 8
-"""What a stop takes after its drain, at most: closing, and the end of what does not close."""
+CLOSE_SECONDS = 5
+"""What closing pools and processes may take after the drain."""
 
 ADMIN_FIELDS = tuple(name for name in Settings.model_fields if name.startswith("admin_"))
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -185,9 +185,9 @@ def _unsafe(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "admin_token", f"must be set while ADMIN_HOST is {settings.admin_host}"
     if settings.admin_port == settings.port:
         yield "admin_port", "must differ from PORT; 0 switches the admin port off"
-    drain = settings.drain_delay_seconds + settings.timeout_drain_seconds + END_SECONDS
+    drain = settings.drain_delay_seconds + settings.timeout_drain_seconds + CLOSE_SECONDS
     if 0 < settings.grace_period_seconds < drain:
-        sum_of = f"DRAIN_DELAY_SECONDS + TIMEOUT_DRAIN_SECONDS + {END_SECONDS}"
+        sum_of = f"DRAIN_DELAY_SECONDS + TIMEOUT_DRAIN_SECONDS + {CLOSE_SECONDS}"
         grace = settings.grace_period_seconds
         yield (
             "grace_period_seconds",
