@@ -35,7 +35,8 @@ MAY_IMPORT = {
     "sql": {"context", "lent", "notation", "own_code", "problems", "reservations", "service"},
     "upstream": {"context", "resilience"},
     "offload": {
-        "children", "context", "hang_up", "interpreter", "logs", "parent", "resilience", "signals",
+        "children", "context", "descriptors", "hang_up", "interpreter", "logs", "parent",
+        "resilience", "signals",
     },
     "admission": {"layers", "monitors", "problems", "process_memory", "refusal_log", "routing"},
     "edge": {"foreign", "hang_up", "refusal_log", "scope", "unsendable"},
@@ -44,9 +45,9 @@ MAY_IMPORT = {
         "process_memory", "resilience", "signals", "tuning",
     },
     "worker": {
-        "awaits", "background", "children", "draining", "edge", "foreign", "import_string",
-        "interpreter", "own_code", "parent", "process_memory", "resilience", "signals",
-        "supervisor", "tuning",
+        "awaits", "background", "children", "descriptors", "draining", "edge", "foreign",
+        "import_string", "interpreter", "own_code", "parent", "process_memory", "resilience",
+        "signals", "supervisor", "tuning",
     },
     "admin": {"edge", "supervisor"},
     "console": {"admin", "background", "log_lines", "logs", "notation", "supervisor"},

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 
 import pytest
@@ -61,6 +62,18 @@ async def test_no_process_but_those_of_the_service_keeps_a_signal_from_its_defau
         if name not in TELLING:
             assert not kept & bits(OURS), name
         assert not mask["Blk"], name
+
+
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+async def test_a_program_that_any_of_them_executes_has_nothing_of_the_service_open(start_method):
+    async with parents(start_method, EARLY="1") as service:
+        await service.started()
+        held = json.loads(await service.get("/held_by_all"))
+    assert held.keys() == {"import", "worker", "offload"}
+    for who, listing in held.items():
+        [*_, seen] = opened = re.findall(r" (\d+) -> (.*)", listing)
+        assert seen[1].startswith("/proc/"), who  # the folder that it lists
+        assert [number for number, _ in opened[:-1]] == ["0", "1", "2"], (who, opened)
 
 
 async def test_what_was_started_with_the_code_ends_by_a_signal():

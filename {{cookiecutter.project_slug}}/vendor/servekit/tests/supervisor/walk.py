@@ -2,7 +2,6 @@
 
 `python -m tests.supervisor.walk STEPS [SEED]` takes it; `make walk` does a million steps.
 
-
 `World` plays the processes: it carries out what `Decisions` wants, with faults, and tells what
 happened, late, twice or never. After each step the promises are checked.
 """
@@ -58,7 +57,7 @@ class World:
         self.named: dict[int, float] = {}
         """When a log record last named a slot."""
         self.causes = 1
-        """Reasons for new code so far: the start, what was asked for, and lost launchers."""
+        """Reasons for new code so far."""
         self.adopted = 0
         self.prepared = False
         self.end: int | None = None

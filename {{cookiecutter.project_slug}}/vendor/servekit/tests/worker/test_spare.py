@@ -40,7 +40,13 @@ def waiting(tmp_path, broken):
     (tmp_path / "words.py").write_text('WORD = "old"')
     (tmp_path / "program.py").write_text(PROGRAM)
     ours, theirs = socket.socketpair()
-    boot = {"program": "program:load", "control": theirs.fileno()}
+    boot = {
+        "program": "program:load",
+        "parent": os.getpid(),
+        "control": theirs.fileno(),
+        "counts": theirs.fileno(),
+        "listeners": [],
+    }
     ahead = boot | {"ahead": ["program"]}
     with theirs:
         process = subprocess.Popen(

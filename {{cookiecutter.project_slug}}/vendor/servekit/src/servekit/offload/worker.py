@@ -16,6 +16,7 @@ from typing import Any
 
 from servekit import signals
 from servekit.children import end_children
+from servekit.descriptors import keep_from_programs
 from servekit.offload.errors import OffloadError
 from servekit.offload.frames import (
     LENGTH,
@@ -46,6 +47,7 @@ def main(fd: int) -> None:
     signals.ignore(*signals.SENT_TO_A_GROUP)
     signals.default_in_forks()
     signals.release()
+    keep_from_programs([fd])
     channel = socket.socket(fileno=fd)
     threading.Thread(target=_exit_when_closed, args=(fd,), daemon=True).start()
     bodies = _bodies(channel)

@@ -146,9 +146,11 @@ class Decisions:
         if worker.end_reason:
             self.roster.log_end(worker, status)
 
-    def _end_all_of(self, generation: int | None) -> None:
+    def _end_overtaken(self) -> None:
+        """End what starts of code that gave way to newer code."""
+        generation = self.rollout.overtaken()
         for worker in self.roster.workers.values():
-            if worker.generation == generation:
+            if worker.generation == generation and worker.state == "starting":
                 self.roster.kill(worker)
 
     def _scale(self, count: int) -> None:
@@ -175,7 +177,7 @@ class Decisions:
     # What is wanted
 
     def _pursue(self) -> None:
-        self._end_all_of(self.rollout.overtaken())
+        self._end_overtaken()
         self.rollout.load_when_due()
         for slot in self.roster.wanted:
             self._fill(slot)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 
 OVERTAKEN_SECONDS = 5.0
+"""Time that code has to be ready before newer code that was saved takes its place."""
 
 
 class Rollout:
@@ -101,12 +102,9 @@ class Rollout:
 
         Elsewhere a reload under way is finished.
         """
-        waiting = self.load_at is not None and self.candidate is not None
-        return (
-            self._loaded_at + OVERTAKEN_SECONDS
-            if waiting and not self._roster.retries_code
-            else math.inf
-        )
+        if self.load_at is None or self.candidate is None or self._roster.retries_code:
+            return math.inf
+        return self._loaded_at + OVERTAKEN_SECONDS
 
     def overtaken(self) -> int | None:
         """Give up code whose time for that has come, and return which it was."""

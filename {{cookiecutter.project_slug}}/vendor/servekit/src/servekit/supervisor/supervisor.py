@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import socket
 from collections import deque
@@ -20,6 +19,7 @@ from servekit.supervisor.decisions import Decisions
 from servekit.supervisor.health import HealthChecks
 from servekit.supervisor.processes import Processes
 from servekit.supervisor.program import reason_of
+from servekit.supervisor.terminal import Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,6 +59,7 @@ class Supervisor:
         self._decisions = Decisions(config)
         self._processes = Processes(config, listeners, tell=self.tell, note=on_note)
         self._tasks = Background()
+        self._terminal = Terminal()
         self._events: deque[events.Event] = deque()
         self._deciding = False
         self._refusal = ""
@@ -71,6 +72,7 @@ class Supervisor:
         self._loop = asyncio.get_running_loop()
         self._exit_code: asyncio.Future[int] = self._loop.create_future()
         self._handle_signals()
+        self._tasks.keep(self._terminal.watch)
         try:
             async with contextlib.AsyncExitStack() as stack:
                 if self._extra_services is not None:
@@ -187,15 +189,14 @@ class Supervisor:
         loop = self._loop
         loop.add_signal_handler(signal.SIGTERM, self.stop)
         loop.add_signal_handler(signal.SIGINT, self.stop)
-        loop.add_signal_handler(signal.SIGHUP, self._note_hangup, terminals())
+        loop.add_signal_handler(signal.SIGHUP, self._note_hangup)
         loop.add_signal_handler(signal.SIGTTIN, self.grow)
         loop.add_signal_handler(signal.SIGTTOU, self.shrink)
         loop.add_signal_handler(signal.SIGUSR1, self.dump_stacks)
         loop.add_signal_handler(signal.SIGCHLD, self._processes.reaper.reap)
 
-    def _note_hangup(self, terminals_before: list[int]) -> None:
-        """Load the code anew, or end where the terminal was closed: both are SIGHUP."""
-        if terminals_before and not terminals():
+    def _note_hangup(self) -> None:
+        if self._terminal.is_closing:
             log.info("terminal_closed")
             self.stop()
         else:
@@ -250,11 +251,6 @@ class Supervisor:
         for listener in self._listeners:
             with contextlib.suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
-
-
-def terminals() -> list[int]:
-    """Return which of the standard streams are a terminal that is open."""
-    return [fd for fd in range(3) if os.isatty(fd)]
 
 
 async def dump_stacks(worker: WorkerProcess) -> None:

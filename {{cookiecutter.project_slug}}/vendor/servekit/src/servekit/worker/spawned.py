@@ -11,6 +11,7 @@ import time
 
 from servekit import signals
 from servekit.children import end_at_once, end_children, end_within
+from servekit.descriptors import keep_from_programs
 from servekit.parent import wait_for_other_end
 from servekit.supervisor.program import Assignment, load_program
 from servekit.tuning import tune
@@ -30,6 +31,8 @@ def main() -> None:
     assignment = Assignment.parse(
         boot["assignment"], boot, channel=boot["channel"], stacks=boot["stacks"]
     )
+    handed = [*assignment.listeners, assignment.counts, assignment.channel, assignment.stacks]
+    keep_from_programs(handed)
     threading.Thread(target=end_with_supervisor, args=[assignment.stacks], daemon=True).start()
     try:
         program = load_program(boot["program"], boot["arguments"])

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from servekit import signals
 from servekit.children import end_at_once, end_children, end_within
+from servekit.descriptors import keep_from_programs
 from servekit.event_log import get_logger
 from servekit.interpreter import has_debugger
 from servekit.parent import signal_at_parents_end
@@ -54,6 +55,7 @@ def main() -> None:
     try:
         if boot.get("ahead"):
             boot = import_ahead(boot["ahead"], control)
+        keep_from_programs([*boot["listeners"], boot["counts"], control.fileno()])
         program = load_program(boot["program"], boot["arguments"])
         import_early(program.asgi)
     except NotNeeded:
@@ -122,6 +124,7 @@ class Zygote:
             return False
         if not message:
             return False
+        keep_from_programs(fds)
         self._fork(json.loads(message), fds)
         return True
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from pathlib import Path
@@ -54,7 +55,20 @@ def started_early():
     return {"early executed": execute_sleeper().pid, "early forked": fork_sleeper().pid}
 
 
+def held():
+    """Return what a program has open that Python executes by no module of its own."""
+    with tempfile.NamedTemporaryFile() as file:
+        os.system(f"ls -l /proc/self/fd > {file.name}")
+        return Path(file.name).read_text()
+
+
+async def held_by_all():
+    async with Processes(registry=CollectorRegistry()) as processes:
+        return HELD | {"worker": held(), "offload": await processes.run(held)}
+
+
 EARLY: dict[str, int] = {}
+HELD: dict[str, str] = {}
 KEPT: dict[str, object] = {}
 
 
@@ -143,8 +157,8 @@ async def content(action, argument):
     match action:
         case "pids":
             return EARLY
-        case "masks":
-            return await masks()
+        case "masks" | "held_by_all":
+            return await globals()[action]()
         case "detached":
             return execute_sleeper().pid
         case "terminated" | "pooled" | "broken" | "kept":
@@ -163,5 +177,6 @@ class Parents(echo.Echo):
 def program() -> Program:
     if "EARLY" in os.environ:
         EARLY.update(started_early())
+        HELD["import"] = held()
     parents = Parents()
     return Program(asgi=parents, draining=parents.draining)
