@@ -1,5 +1,6 @@
 """What a hangup means: a terminal is being closed, or somebody asks for a reload."""
 
+import signal
 import time
 
 import pytest
@@ -26,6 +27,15 @@ def test_a_terminal_is_closing_while_it_was_open_a_moment_ago(
     monkeypatch.setattr(time, "monotonic", lambda: clock)
     monkeypatch.setattr(terminal, "is_open", lambda: now)
     assert started.is_closing is closing
+
+
+async def test_who_ignored_the_signal_at_the_start_is_to_outlive_the_terminal(monkeypatch):
+    monkeypatch.setattr(signal, "getsignal", lambda _: signal.SIG_IGN)
+    monkeypatch.setattr(terminal, "is_open", lambda: True)
+    started = Terminal()
+    await started.watch()
+    monkeypatch.setattr(terminal, "is_open", lambda: False)
+    assert not started.is_closing
 
 
 async def test_it_is_looked_at_as_long_as_it_is_open(monkeypatch):

@@ -34,7 +34,8 @@ def hear_signals(*, runs: bool) -> None:
     the imports. HUP and USR1 would end us; there is nothing yet to reload or to show. What is no
     service may have more to say at Ctrl-C, and has not done what it was asked for at TERM.
     """
-    signal.signal(signal.SIGHUP, lambda *_: None)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # else it is to outlive its terminal
+        signal.signal(signal.SIGHUP, lambda *_: None)
     signal.signal(signal.SIGUSR1, lambda *_: None)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0 if runs else TERMINATED))
     if runs:

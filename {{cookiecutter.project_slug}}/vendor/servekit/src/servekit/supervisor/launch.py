@@ -174,7 +174,7 @@ class ZygoteLauncher:
 
 
 def no_more(control: socket.socket) -> None:
-    """End what comes over a socket; what has arrived can still be read."""
+    """End what comes over a socket; on Linux what has arrived can still be read."""
     with contextlib.suppress(OSError):  # closed already
         control.shutdown(socket.SHUT_RDWR)
 

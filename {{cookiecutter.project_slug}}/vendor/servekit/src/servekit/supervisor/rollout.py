@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 OVERTAKEN_SECONDS = 5.0
-"""Time that code has to be ready before newer code that was saved takes its place."""
+"""Time that code has to be ready before newer code that was saved takes its place.
+
+Twice as much each time until some is: code may write a source file whenever it is loaded.
+"""
 
 
 class Rollout:
@@ -37,6 +40,7 @@ class Rollout:
         self._generation = 0
         self._rolling = False
         self._prepared = False
+        self._overtaken = 0
 
     @property
     def state(self) -> dict[str, Any]:
@@ -61,6 +65,7 @@ class Rollout:
 
     def adopt(self, generation: int) -> None:
         """Note that a worker of some code is ready: all others are to run it too."""
+        self._overtaken = 0
         self._rolling = self.current is not None
         self.current = generation
         if generation == self.candidate:
@@ -104,13 +109,14 @@ class Rollout:
         """
         if self.load_at is None or self.candidate is None or self._roster.retries_code:
             return math.inf
-        return self._loaded_at + OVERTAKEN_SECONDS
+        return self._loaded_at + OVERTAKEN_SECONDS * (1 << self._overtaken)
 
     def overtaken(self) -> int | None:
         """Give up code whose time for that has come, and return which it was."""
         if self.overtaken_at > self._roster.now:
             return None
         generation, self.candidate = self.candidate, None
+        self._overtaken += 1
         self._roster.log("info", "reload_overtaken", generation=generation)
         return generation
 

@@ -48,8 +48,9 @@ def main() -> None:
     signals.default_in_forks()
     signals.release()
     boot = json.loads(os.environ.pop("SERVEKIT_BOOT"))
+    parent = boot.get("parent", os.getppid())  # a supervisor of before an upgrade says nothing
     # An import may hang, and reads nothing; it has the service's port.
-    signal_at_parents_end(signal.SIGKILL, parent=boot["parent"])
+    signal_at_parents_end(signal.SIGKILL, parent=parent)
     control = socket.socket(fileno=boot["control"])
     inherited = open_sockets()
     try:
@@ -72,7 +73,7 @@ def main() -> None:
     if not has_debugger() and (reason := refusal(inherited)):
         give_up(control, reason)
     # From here on its end is read; but not by one that is stopped.
-    signal_at_parents_end(signal.SIGCONT, parent=boot["parent"])
+    signal_at_parents_end(signal.SIGCONT, parent=parent)
     modules = [name for name in sys.modules if name.partition(".")[0] == "servekit"]
     report(control, event="loaded", pid=os.getpid(), modules=modules)
     Zygote(control, program, boot).serve()
