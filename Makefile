@@ -38,7 +38,7 @@ render: install-render ## Render into OUT (build) with ANSWERS="project_slug=sho
 
 test: install ## Run all tests; ARGS="-k slug" picks some
 	"$(BIN)/python" -m pytest -n auto --dist loadfile -m 'not live' $(ARGS) || $(NONE_PICKED)
-	"$(BIN)/python" -m pytest -m live $(ARGS) || $(NONE_PICKED)
+	"$(BIN)/python" -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m live $(ARGS) || $(NONE_PICKED)
 
 e2e: install ## Run the promises on the running service only
 	"$(BIN)/python" -m pytest tests/e2e $(ARGS)

@@ -9,6 +9,12 @@ from servekit.supervisor import terminal
 from servekit.supervisor.terminal import CLOSING_SECONDS, Terminal
 
 
+@pytest.fixture(autouse=True)
+def _nobody_ignores_the_signal(monkeypatch):
+    """Nor does who runs these tests by `nohup`."""
+    monkeypatch.setattr(signal, "getsignal", lambda _: signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(
     ("before", "now", "later", "closing"),
     [
