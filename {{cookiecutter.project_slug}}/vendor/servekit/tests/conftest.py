@@ -19,7 +19,8 @@ WORKERS_MAX = 8
 WAITING_FOLDERS = {"processes", "stores"}
 
 
-@pytest.hookimpl(optionalhook=True)  # `-p no:xdist` has none
+# `-p no:xdist` has none; `servekit.testing`, a plugin of these tests too, answers for a service's.
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_xdist_auto_num_workers(config):
     """Tests wait more than they compute: over two workers a CPU; one where they share a Redis."""
     return 1 if "TEST_REDIS_URL" in os.environ else min(usable_cpus() * 2 + 1, WORKERS_MAX)

@@ -98,9 +98,14 @@ class Client:
     async def ask(self, request: bytes) -> bytes:
         """Send a request, wait until its task is over, and return what was written."""
         self.protocol.data_received(request)
-        while self.state.tasks:
-            await asyncio.gather(*self.state.tasks, return_exceptions=True)
+        await self.all_over()
         return bytes(self.wire.written)
+
+    async def all_over(self) -> None:
+        """Wait until all tasks of its requests are over, and those that follow from them."""
+        while self.state.tasks:
+            # Not `gather`: of tasks that are done it is done at once, before they leave the set.
+            await asyncio.wait(self.state.tasks)
 
 
 def read_answer(method: str, data: bytes, *, closed: bool) -> tuple[h11.Response, bytes, bool]:

@@ -176,8 +176,7 @@ async def test_requests_sent_at_once_are_answered_in_their_order_and_others_get_
         before, requests = one.instants, [b"/pages/1", b"/plain", b"/html", b"/pages/1"] * 15
         client.protocol.data_received(b"".join(map(get, requests)))
         assert one.instants == before + 1  # then one that is not: the others wait for it
-        while client.state.tasks:
-            await asyncio.gather(*client.state.tasks)
+        await client.all_over()
         bodies = re.findall(rb"content-length: (\d+)", bytes(client.wire.written))
         assert bodies == [bodies[0], b"1", b"12", bodies[0]] * 15
 
@@ -185,8 +184,7 @@ async def test_requests_sent_at_once_are_answered_in_their_order_and_others_get_
         before = one.instants
         client.protocol.data_received(get() * 60)
         assert one.instants == before + INSTANT_LIMIT
-        while client.state.tasks:
-            await asyncio.gather(*client.state.tasks)
+        await client.all_over()
         assert client.wire.written.count(b"HTTP/1.1 200 OK") == 60
 
 
@@ -198,7 +196,7 @@ async def test_a_client_that_does_not_read_is_not_written_to(make_settings):
         client.protocol.data_received(get())
         assert not client.wire.written
         client.protocol.resume_writing()
-        await asyncio.gather(*client.state.tasks)
+        await client.all_over()
         assert client.wire.written
 
 
