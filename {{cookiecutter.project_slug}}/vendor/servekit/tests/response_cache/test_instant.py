@@ -1,6 +1,5 @@
 """What a connection answers by itself is, byte for byte, what all layers would have answered."""
 
-import asyncio
 import random
 import re
 import time
