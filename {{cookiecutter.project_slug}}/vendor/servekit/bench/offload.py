@@ -9,20 +9,23 @@ import threading
 import time
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 
 import uvloop
 from prometheus_client import CollectorRegistry
 
 from bench.load import run_load
-from bench.offload_app import compute
 from bench.servers import Server, free_port, started
+from bench.work import compute, interpreters
 from chaos.traffic.client import Request
 from chaos.traffic.surge import Surge
 from servekit.offload.cooperative import cooperatively
 from servekit.offload.processes import Processes
 from servekit.offload.threads import Threads
 
-WAYS = ("inline", "cooperative", "thread", "process")
+WAYS = ["inline", "cooperative", "thread", "process"]
+if sys.version_info >= (3, 14):
+    WAYS.append("interpreter")
 SECONDS = 4.0
 RATE = 100
 PAYLOADS = (0, 10_000, 100_000, 1_000_000)
@@ -92,15 +95,19 @@ async def cost(call: Callable[[], Awaitable[object]], times: int = 200) -> tuple
 
 async def handing_over() -> None:
     """Print what a call costs: less work than that is better done on the loop."""
-    print(f"\n{'handing over':22}{'call us':>14}{'of the loop us':>16}")
+    print(f"\n{'handing over':28}{'call us':>14}{'of the loop us':>16}")
     registry = CollectorRegistry()
     async with Processes(registry=registry) as processes, Threads(registry=registry) as threads:
         took, used = await cost(lambda: threads.run(nothing, b""))
-        print(f"{'thread':22}{took:14.0f}{used:16.0f}")
+        print(f"{'thread':28}{took:14.0f}{used:16.0f}")
         for size in PAYLOADS:
-            payload = bytes(size)
-            took, used = await cost(lambda payload=payload: processes.run(len, payload))  # type: ignore[misc] # bound now
-            print(f"{f'process, {size:,} bytes':22}{took:14.0f}{used:16.0f}")
+            took, used = await cost(partial(processes.run, len, bytes(size)))
+            print(f"{f'process, {size:,} bytes':28}{took:14.0f}{used:16.0f}")
+    with interpreters() as pool:
+        for size in PAYLOADS if pool else ():
+            run = asyncio.get_running_loop().run_in_executor
+            took, used = await cost(partial(run, pool, len, bytes(size)))
+            print(f"{f'interpreter, {size:,} bytes':28}{took:14.0f}{used:16.0f}")
 
 
 async def lag_of(work: Awaitable[object]) -> tuple[float, float]:

@@ -1,12 +1,13 @@
-"""What `bench/offload.py` loads: one route that is light, and 150 ms of work done in four ways."""
+"""What `bench/offload.py` loads: one route that is light, and 150 ms of work done in five ways."""
 
+import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
+from bench.work import compute, interpreters
 from servekit.offload.cooperative import cooperatively
 from servekit.offload.processes import Processes
 from servekit.offload.threads import Threads
@@ -20,19 +21,13 @@ processes = Processes(registry=registry, size=1)
 threads = Threads(registry=registry)
 
 
-def compute(seconds: float) -> None:
-    """Use a CPU for so long."""
-    until = time.thread_time() + seconds
-    while time.thread_time() < until:
-        pass
-
-
 @contextlib.asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     """Open the pools."""
     tune()  # as every worker
     async with processes, threads:
-        yield
+        with interpreters() as app.state.interpreters:
+            yield
 
 
 app = FastAPI(lifespan=lifespan)
@@ -67,3 +62,9 @@ async def thread() -> None:
 async def process() -> None:
     """Compute in another process."""
     await processes.run(compute, WORK_SECONDS)
+
+
+@app.get("/interpreter")
+async def interpreter() -> None:
+    """Compute in another interpreter of this process."""
+    await asyncio.get_running_loop().run_in_executor(app.state.interpreters, compute, WORK_SECONDS)
