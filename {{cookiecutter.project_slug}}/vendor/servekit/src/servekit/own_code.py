@@ -12,6 +12,8 @@ from types import CodeType, FrameType
 INSTALLED = re.compile(r"/(?:site|dist)-packages/([^/]+?)(?:\.py|/)")
 OURS = re.compile(r"/(src|site-packages|dist-packages)/servekit/")
 PYTHON = re.compile(r"<|.*/lib/python3[^/]*/")
+CYTHON = re.compile(r"[^/].*\.p(?:yx|xd|xi)")
+"""What is compiled names its source by where it lay then: `asyncpg/protocol/protocol.pyx`."""
 DEF = re.compile(r"\s*(async\s+)?def\b")
 DECORATORS_MAX = 100
 """Lines above a function: those of a route may be many."""
@@ -35,6 +37,8 @@ def kind_of(file: str) -> str:
         return "servekit"
     if installed := INSTALLED.search(file):
         return "own" if installed[1] in _installed_applications else "library"
+    if CYTHON.fullmatch(file):
+        return "library" if _installed_applications.isdisjoint(file.split("/")) else "own"
     return "python" if PYTHON.match(file) else "own"
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -27,21 +28,43 @@ auth_type = any
 pool_mode = transaction
 default_pool_size = 3
 """
+KEPT_SINCE = (1, 21)
+"""From this version on it can keep statements, and from 1.24 on it does."""
 
 
 @pytest.fixture
-def pooler_url(postgresql_url, tmp_path) -> Iterator[str]:
-    program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
-    if program is None:
-        pytest.skip("PgBouncer is not installed")
+def program() -> str:
+    found = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
+    return found or pytest.skip("PgBouncer is not installed")
+
+
+@pytest.fixture
+def keeps_statements(program) -> bool:
+    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    [major, minor, *_] = re.findall(r"\d+", told.stdout)
+    return (int(major), int(minor)) >= KEPT_SINCE
+
+
+@pytest.fixture
+def pooler_url(program, keeps_statements, postgresql_url) -> Iterator[str]:
+    """A pooler that keeps no statement."""
     with reserved_port() as port:
-        yield from pooler(program, postgresql_url, port)
+        more = "max_prepared_statements = 0\n" if keeps_statements else ""
+        yield from pooler(program, postgresql_url, port, more)
 
 
-def pooler(program: str, postgresql_url: str, port: int) -> Iterator[str]:
+@pytest.fixture
+def keeping_pooler_url(program, keeps_statements, postgresql_url) -> Iterator[str]:
+    if not keeps_statements:
+        pytest.skip("PgBouncer keeps statements from 1.21 on")
+    with reserved_port() as port:
+        yield from pooler(program, postgresql_url, port, "max_prepared_statements = 200\n")
+
+
+def pooler(program: str, postgresql_url: str, port: int, more: str) -> Iterator[str]:
     """Run PgBouncer before the server, and yield its URL."""
     file = Path(postgresql_url.partition("host=")[2]) / f"pgbouncer-{port}.ini"
-    file.write_text(SETTINGS.format(home=file.parent, port=port))
+    file.write_text(SETTINGS.format(home=file.parent, port=port) + more)
     user = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root
     with subprocess.Popen(
         [program, str(file)], user=user, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -88,6 +111,10 @@ async def ask_at_once(url: str) -> list[BaseException]:
 
 async def test_every_transaction_gets_its_own_answer_where_the_url_names_a_pooler(pooler_url):
     assert await ask_at_once(f"{pooler_url}?pgbouncer=true") == []
+
+
+async def test_before_one_that_keeps_statements_nothing_is_to_be_done(keeping_pooler_url):
+    assert await ask_at_once(keeping_pooler_url) == []
 
 
 async def test_where_it_does_not_no_answer_is_another_ones_and_the_error_names_the_remedy(

@@ -63,3 +63,36 @@ def test_ctrl_c_ends_a_command_at_once_and_without_a_traceback(tmp_path, command
 @pytest.mark.parametrize("command", ["status", "doctor --seconds 60"])
 def test_a_command_that_was_ended_did_not_succeed(tmp_path, command):
     assert ended(tmp_path, command, signal.SIGTERM) == (143, "")
+
+
+HALF_MADE = """
+import sys
+from servekit import main
+from servekit.start import command_line
+
+
+class Answer:
+    def __del__(self):
+        raise AttributeError("fp")
+
+
+def run_command(*_):
+    answer = Answer()
+    raise KeyboardInterrupt
+
+
+command_line.run_command = run_command
+raise SystemExit(main("commanded:create_app", settings="servekit:Settings"))
+"""
+
+
+def test_what_ctrl_c_finds_half_made_says_nothing(tmp_path):
+    (tmp_path / "halfway.py").write_text(HALF_MADE)
+    done = subprocess.run(
+        [sys.executable, "halfway.py", "status"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (130, "")

@@ -40,3 +40,5 @@ def hear_signals(*, runs: bool) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0 if runs else TERMINATED))
     if runs:
         signal.signal(signal.SIGINT, lambda *_: sys.exit(INTERRUPTED))
+    else:
+        sys.unraisablehook = lambda _: None  # what Ctrl-C finds half made complains when it goes
