@@ -244,10 +244,18 @@ async def ask(client: Client, request: bytes, numbers: Iterator[int]) -> bytes:
 
 
 async def left_by(client: Client, request: bytes) -> int:
-    """Return how many objects of 20 requests only the collector could free."""
+    """Return how many objects of 20 requests only the collector could free.
+
+    A channel to Redis that is opened anew leaves some as well, on a machine that stands still for
+    a moment; what requests leave, they leave each time.
+    """
     numbers = iter(range(1000))
     for _ in range(5):
         await ask(client, request, numbers)
+    return min([await left_by_some(client, request, numbers) for _ in range(3)])
+
+
+async def left_by_some(client: Client, request: bytes, numbers: Iterator[int]) -> int:
     await asyncio.sleep(0.05)
     gc.collect()
     gc.disable()
