@@ -52,7 +52,7 @@ def test_a_password_of_any_characters_stands_in_no_url(services):
 
 def test_caddy_is_there_when_asked_for_and_then_alone_open_to_all(services):
     assert services["caddy"]["profiles"] == ["caddy"]
-    assert "443:443/udp" in services["caddy"]["ports"]
+    assert "0.0.0.0:443:443/udp" in services["caddy"]["ports"]
     assert services["caddy"]["networks"] == ["front"]
 
 
@@ -179,10 +179,9 @@ def test_the_grace_period_of_compose_covers_drain_and_closing(project):
 
 @pytest.fixture
 def up(project, tmp_path):
-    """Run `make up` with a docker that tells what it was given."""
-    said = tmp_path / "said"
+    """Run `make up` with a docker that does nothing; return the hops it wrote, and the file."""
     docker = tmp_path / "docker"
-    docker.write_text(f'#!/bin/sh\necho "$TRUSTED_PROXY_HOPS|$*" >> "{said}"\n')
+    docker.write_text("#!/bin/sh\n")
     docker.chmod(0o755)
     dotenv = project / ".env"
 
@@ -190,12 +189,12 @@ def up(project, tmp_path):
         dotenv.unlink(missing_ok=True)
         if text is not None:
             dotenv.write_text(text)
-        said.unlink(missing_ok=True)
         done = make(project, "up", PATH=f"{tmp_path}:{os.environ['PATH']}", **variables)
         assert done.returncode == 0, done.stderr
         lines = dotenv.read_text().splitlines() if dotenv.exists() else []
         given = dict(line.split("=", 1) for line in lines if "=" in line)
-        return said.read_text().splitlines()[0].partition("|")[0], given
+        written = lines[len((text or "").splitlines()) :]
+        return "1" if "TRUSTED_PROXY_HOPS=1" in written else "", given
 
     yield up
     dotenv.unlink(missing_ok=True)
@@ -276,6 +275,10 @@ def test_profiles_count_wherever_they_are_chosen(up, where):
     assert (hops, len(given["ADMIN_TOKEN"])) == ("1", 64)
     assert chosen("prometheus")[0] == ""
     assert chosen("caddy", "TRUSTED_PROXY_HOPS=2\n")[0] == ""  # compose reads it there
+
+
+def test_hops_of_the_shell_go_before_what_caddy_takes(up):
+    assert up("SECRET_KEY=kept\n", COMPOSE_PROFILES="caddy", TRUSTED_PROXY_HOPS=2)[0] == ""
 
 
 def test_what_compose_reads_from_the_file_is_no_unknown_setting(project):

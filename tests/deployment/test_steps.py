@@ -177,6 +177,16 @@ def test_a_tag_of_the_library_is_its_version(do, of_the_library):
     assert (do(step, ROOT, GITHUB_REF_NAME=tag).code == 0) is of_the_library
 
 
+@pytest.mark.parametrize("is_version", [True, False])
+def test_a_release_of_the_service_has_the_version_of_its_tag(do, rendered_service, is_version):
+    step = find(rendered_service, "release.yml", "The tag is the version")
+    text = (rendered_service / "pyproject.toml").read_text()
+    (version,) = re.findall(r'^version = "(.*)"', text, re.MULTILINE)
+    tag = f"v{version}{'' if is_version else '0'}"
+    done = do(step, rendered_service, GITHUB_REF_NAME=tag)
+    assert (done.code == 0) is is_version, done.shown
+
+
 def test_the_rendered_defaults_are_pushed_when_they_changed(do, rendered_service, tmp_path):
     step = find(ROOT, "demo.yml", "Push")
     (tmp_path / "render").mkdir()

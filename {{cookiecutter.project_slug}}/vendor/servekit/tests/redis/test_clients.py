@@ -49,7 +49,7 @@ async def test_a_refusal_and_silence_end_within_the_budget(proxy):
 
 
 async def test_a_breaker_closes_by_itself_though_nobody_else_uses_its_pool(redis_url):
-    async with RedisClients(redis_url) as clients:
+    async with patient_clients(redis_url) as clients:
         for breaker in clients.breakers.values():
             breaker.suspect()
         breaker = clients.breakers["rate_limit"]
@@ -59,7 +59,7 @@ async def test_a_breaker_closes_by_itself_though_nobody_else_uses_its_pool(redis
 
 
 async def test_a_reply_to_a_ping_does_not_close_the_breaker_of_what_redis_refuses(redis_url):
-    async with RedisClients(redis_url) as clients:
+    async with patient_clients(redis_url) as clients:
         breaker = clients.breakers["sessions"]
         for _ in range(5):
             with contextlib.suppress(NoPermissionError), breaker:
@@ -94,7 +94,7 @@ async def test_a_mistake_in_a_command_is_told_as_redis_says_it(redis_url):
 
 
 async def test_a_restart_costs_no_error_on_idle_connections(proxy):
-    async with RedisClients(proxy.url) as clients:
+    async with patient_clients(proxy.url) as clients:
         await clients.cache.set("a", 1)
         proxy.reset()
         await asyncio.sleep(0.01)
@@ -104,7 +104,7 @@ async def test_a_restart_costs_no_error_on_idle_connections(proxy):
 
 async def test_a_session_command_is_tried_again_when_its_connection_breaks(proxy):
     registry = CollectorRegistry()
-    async with RedisClients(proxy.url, registry=registry) as clients:
+    async with patient_clients(proxy.url, registry=registry) as clients:
         await clients.sessions.ping()
         proxy.black_hole = True
         call = asyncio.ensure_future(clients.sessions.ping())

@@ -6,10 +6,10 @@ import contextlib
 import pytest
 
 import redis
-from servekit.redis.clients import RedisClients
 from servekit.redis.embedded import EmbeddedServer
 from servekit.sessions.cookie import SessionToken
 from servekit.sessions.store import SessionStore
+from tests.redis.patient import patient_clients
 
 RECORDS = {"name": b'"ada"', "basket": b"[1,2]"}
 
@@ -73,7 +73,7 @@ async def stored(server):
         admin.flushall()
     async with (
         Lossy(str(server.path)) as way,
-        RedisClients(f"redis://127.0.0.1:{way.port}", session_timeout_seconds=10) as clients,
+        patient_clients(f"redis://127.0.0.1:{way.port}") as clients,
     ):
         store = SessionStore(clients, secret_keys=["key-of-the-tests"], limit_per_user=3)
         anonymous = await store.create(dict(RECORDS))

@@ -59,7 +59,6 @@ def test_a_url_in_the_words_of_libpq_is_one_in_those_of_the_driver(url):
         ("sslmode=verify-full", (ssl.CERT_REQUIRED, True)),
         ("sslmode=verify-full&sslrootcert=system", (ssl.CERT_REQUIRED, True)),
         ("sslmode=verify-ca", (ssl.CERT_REQUIRED, False)),
-        ("sslmode=require&sslrootcert=system", (ssl.CERT_REQUIRED, False)),
     ],
 )
 def test_what_is_asked_of_a_servers_certificate_is_asked(words, asked):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import stat
+from collections.abc import Mapping
 from pathlib import Path
 
 from dotenv import dotenv_values
-from dotenv.parser import parse_stream
+from dotenv.parser import Binding, parse_stream
+from dotenv.variables import Variable, parse_variables
 
 from servekit.configuration.settings import Settings
 from servekit.notation.urls import Refused
@@ -28,20 +32,34 @@ def read_env_files(kind: type[Settings]) -> dict[str, str]:
     """Return the variables of `.env`, and of whatever else a class names.
 
     Raises:
-        Refused: A file is there, and cannot be read; the text begins with its name.
+        Refused: A file is there, and cannot be read; the text begins with its name, and repeats
+            nothing that it holds but the name of a variable that is looked up.
     """
     encoding = kind.model_config.get("env_file_encoding") or "utf-8"
     found: dict[str, str] = {}
     for file in env_files(kind):
         text = read_file(file, encoding)
-        bindings = list(parse_stream(io.StringIO(text)))
-        for binding in bindings:
-            if binding.error:
-                line = binding.original.line
-                raise Refused(f"{file}: line {line} is not NAME=value, or a quote is not closed")
+        known: dict[str, str | None] = {**os.environ}
+        for binding in parse_stream(io.StringIO(text)):
+            if wrong := problem_of(binding, known):
+                raise Refused(f"{file}: line {binding.original.line} {wrong}")
+            if binding.key:
+                known[binding.key] = binding.value
         values = dotenv_values(stream=io.StringIO(text))
         found |= {name: value for name, value in values.items() if value is not None}
     return found
+
+
+def problem_of(binding: Binding, known: Mapping[str, str | None]) -> str:
+    """Return what is wrong with a line, if anything is; `known` are those that it may look up."""
+    if binding.error:
+        return "is not NAME=value, or a quote is not closed"
+    if binding.key and binding.value is None:
+        return "has no `=`: it is not NAME=value, or goes on from the line before without quotes"
+    for part in parse_variables(binding.value or ""):
+        if isinstance(part, Variable) and part.default is None and part.name not in known:
+            return f"looks up ${{{part.name}}}, which is not set"
+    return ""
 
 
 def read_file(file: Path, encoding: str = "utf-8") -> str:
@@ -51,13 +69,16 @@ def read_file(file: Path, encoding: str = "utf-8") -> str:
         Refused: It is there, and cannot be read.
     """
     try:
-        with file.open("rb") as opened:
+        is_pipe = stat.S_ISFIFO(file.stat().st_mode)
+        with contextlib.nullcontext(io.BytesIO()) if is_pipe else file.open("rb") as opened:
             content = opened.read(FILE_BYTES_MAX + 1)
     except FileNotFoundError:
         return ""
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "no path of a file"
         raise Refused(f"{file}: cannot be read: {reason}") from None
+    if is_pipe:
+        raise Refused(f"{file}: is a pipe, which can be read once: each worker reads it")
     if len(content) > FILE_BYTES_MAX:
         raise Refused(f"{file}: is larger than {FILE_BYTES_MAX} bytes")
     try:

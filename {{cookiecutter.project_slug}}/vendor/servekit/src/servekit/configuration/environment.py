@@ -24,6 +24,7 @@ from servekit.configuration.variables import (
 )
 from servekit.notation.database_url import checked as checked_database, parse_database_url
 from servekit.notation.urls import Refused
+from servekit.notation.words import split_words
 
 SECRET_KEY_MIN_LENGTH = 32
 SECRET_KEY_MIN_DIFFERENT = 8
@@ -183,7 +184,11 @@ def _unsafe(settings: Settings) -> Iterator[tuple[str, str]]:
     kept = settings.admin_host in LOOPBACK_HOSTS or settings.admin_host.startswith("unix:")
     if settings.admin_port and not kept and not settings.admin_token.get_secret_value():
         yield "admin_token", f"must be set while ADMIN_HOST is {settings.admin_host}"
-    if settings.admin_port == settings.port:
+    hosts = split_words(settings.host)
+    if settings.admin_host.startswith("unix:"):
+        if settings.admin_port and settings.admin_host in hosts:
+            yield "admin_host", "must differ from HOST"
+    elif settings.admin_port == settings.port and not all(map(is_unix, hosts)):
         yield "admin_port", "must differ from PORT; 0 switches the admin port off"
     drain = settings.drain_delay_seconds + settings.timeout_drain_seconds + CLOSE_SECONDS
     if 0 < settings.grace_period_seconds < drain:
@@ -197,6 +202,11 @@ def _unsafe(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "session_idle_seconds", "must not exceed SESSION_ABSOLUTE_SECONDS"
     if settings.production:
         yield from _unsafe_in_production(settings)
+
+
+def is_unix(host: str) -> bool:
+    """Return whether an address to listen on is a file."""
+    return host.startswith("unix:")
 
 
 def _unsafe_in_production(settings: Settings) -> Iterator[tuple[str, str]]:

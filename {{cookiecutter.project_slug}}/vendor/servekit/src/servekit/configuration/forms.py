@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
@@ -14,8 +15,8 @@ from servekit.notation.places import (
     read_all,
     root_path,
 )
-from servekit.notation.urls import Refused
-from servekit.notation.words import split_words, unquoted
+from servekit.notation.urls import Refused, refuse_placeholder
+from servekit.notation.words import split_keys, split_words, unquoted
 from servekit.redis.url import parse_redis_url
 
 
@@ -28,14 +29,16 @@ def read_redis(given: SecretStr) -> SecretStr:
 
 
 def read_keys(given: SecretStr) -> SecretStr:
-    """Return comma-separated keys, of which there is one."""
-    if not split_words(given.get_secret_value()):
+    """Return keys, of which there is one: between commas or line ends, or a list in JSON."""
+    refuse_placeholder(given.get_secret_value())
+    if not split_keys(given.get_secret_value()):
         raise Refused("holds no key between its commas: `openssl rand -hex 32` makes one")
     return given
 
 
 def read_token(given: SecretStr) -> SecretStr:
     """Return what a client can send in a header."""
+    refuse_placeholder(given.get_secret_value())
     if any(not "!" <= character <= "~" for character in given.get_secret_value()):
         raise Refused("holds blanks or special characters, which no client can send")
     return given
@@ -46,7 +49,12 @@ def read_listened(given: str) -> str:
     words = split_words(given)
     if not words:
         raise Refused("names no address: write it as 0.0.0.0, :: or unix:/run/service.sock")
-    return ",".join(listen_host(word) for word in words)
+    hosts = list(dict.fromkeys(listen_host(word) for word in words))
+    numbers = [host for host in hosts if re.fullmatch("[0-9.]+", host)]
+    if "0.0.0.0" in numbers and len(numbers) > 1:
+        other = next(host for host in numbers if host != "0.0.0.0")
+        raise Refused(f"names {other} beside 0.0.0.0, which is every address: leave it out")
+    return ",".join(hosts)
 
 
 HeaderToken = Annotated[SecretStr, AfterValidator(read_token)]

@@ -17,7 +17,7 @@ from servekit.configuration.forms import (
     SigningKeys,
 )
 from servekit.notation.http_url import BaseUrl
-from servekit.notation.words import decode, split_words
+from servekit.notation.words import decode, split_keys
 
 HANG_SECONDS_MIN = 4
 DEVELOPMENT_SECRET = "development-only-secret-never-use-in-production"  # noqa: S105 - refused in production
@@ -283,7 +283,7 @@ class Settings(BaseSettings):
 
     @property
     def secret_keys(self) -> list[str]:  # newest first
-        return split_words(self.secret_key.get_secret_value())
+        return split_keys(self.secret_key.get_secret_value())
 
     @property
     def development(self) -> bool:

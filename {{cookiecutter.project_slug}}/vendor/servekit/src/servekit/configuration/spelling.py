@@ -15,8 +15,8 @@ from servekit.configuration.settings import Settings
 from servekit.configuration.variables import leaves_of
 from servekit.notation.words import BLANKS, QUOTES, is_quoted, split_words
 
-PASSWORD = re.compile("//.*:.*@", re.DOTALL)
-"""What may hold one: also where its special characters are not percent-encoded."""
+LOGIN = re.compile("//.*@", re.DOTALL)
+"""What may hold a password, or a key in its place; special characters need not be encoded."""
 PLAIN = re.compile(r"[A-Za-z0-9_./:,@%+=\[\]*-]*")
 
 
@@ -66,7 +66,7 @@ def spelled(settings: Settings) -> Iterator[str]:
     for name in kind.model_fields:
         for leaf in leaves_of(kind, name):
             variable, value = leaf.variables[0], value_at(getattr(settings, name), leaf.path[1:])
-            is_secret = leaf.is_secret or PASSWORD.search(as_text(value))
+            is_secret = leaf.is_secret or LOGIN.search(as_text(value))
             if is_secret and revealed(value) not in ("", None, [], {}):
                 yield f"# {variable} is set, and not shown: **********"
             elif len(leaf.path) > 1:

@@ -29,6 +29,8 @@ MISSPELLING = 0.86
 """Likeness above which an unknown variable counts as one of ours, misspelt."""
 MISSPELLING_AT_HOME = 0.7
 """The same in `.env`, where nobody else's are."""
+NAME = re.compile(r"(?=[A-Z0-9_]+$|[a-z0-9_]+$)([A-Za-z0-9]{1,20}|[A-Za-z0-9]*_\w*)")
+"""What is the name of a variable, and no line of a key in base64 that ends with its padding."""
 OF_OTHERS = re.compile("(OTEL|POSTGRES|PG|COMPOSE|DOCKER|UV|PIP|PYTHON)[A-Z]*(_|$)")
 """What compose, the database's image, OpenTelemetry and tools read, from `.env` too."""
 
@@ -243,7 +245,8 @@ def unknown_variables(
         if meant:
             lines.append(f"{name}: unknown, did you mean {meant}?")
         elif name in in_dotenv:
-            lines.append(f"{name}: unknown, .env holds settings of the service only")
+            shown = name if NAME.fullmatch(name) else "(a name that may be part of a secret)"
+            lines.append(f"{shown}: unknown, .env holds settings of the service only")
     return lines
 
 

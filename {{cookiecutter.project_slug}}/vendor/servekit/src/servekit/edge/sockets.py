@@ -11,10 +11,12 @@ UNIX = "unix:"
 UNSENT_BYTES = 131_072
 
 
-def listen(host: str, port: int, *, mode: int = 0o666, backlog: int = 2048) -> socket.socket:
+def listen(
+    host: str, port: int, *, mode: int = 0o666, backlog: int = 2048, both: bool = True
+) -> socket.socket:
     """Bind and listen on a TCP address, or where host is `unix:/path` on a unix socket.
 
-    `mode` says who may connect to a unix socket.
+    `mode` says who may connect to a unix socket; without `both`, `::` leaves IPv4 to another.
 
     Raises:
         OSError: The address is taken or not ours.
@@ -26,6 +28,8 @@ def listen(host: str, port: int, *, mode: int = 0o666, backlog: int = 2048) -> s
     )[0]
     listener = socket.socket(family, kind, proto)
     try:
+        if family == socket.AF_INET6 and not both:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Accepted sockets inherit it: an answer in two writes must not wait for an acknowledgement.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

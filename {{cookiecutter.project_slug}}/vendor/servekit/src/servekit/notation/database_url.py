@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -17,6 +18,7 @@ from servekit.notation.urls import (
     read_place,
     read_port,
     read_switch,
+    refuse_placeholder,
     split_url,
 )
 from servekit.notation.words import unquoted
@@ -60,11 +62,12 @@ def parse_database_url(url: str) -> DatabaseAddress:
         raise Refused(f"names a driver other than {drivers[backend]}: write {backend}://")
     if backend == "sqlite":
         return sqlite_address(rest)
-    return postgresql_address(split_url(url, refuse_plus))
+    return postgresql_address(split_url(url))
 
 
 def sqlite_address(rest: str) -> DatabaseAddress:
     """Return the address of a file, relative to the working directory or absolute."""
+    refuse_placeholder(rest)
     slash, path = rest[:1], rest[1:]
     if slash != "/" or path in {"", ":memory:"}:
         raise Refused(
@@ -82,11 +85,14 @@ def postgresql_address(address: Address) -> DatabaseAddress:
     words = Words()
     for name, text in address.options.items():
         if name not in WORDS:
-            raise Refused(f"has the option {name}, which the driver does not know: leave it out")
+            instead = INSTEAD.get(name, "leave it out")
+            raise Refused(f"has the option {name}, which the driver does not know: {instead}")
         WORDS[name](words, name, text)
     database = words.place.get("dbname") or address.path.removeprefix("/")
     if "/" in database:
         raise Refused(f"has a database name with a slash; {ENCODE}")
+    if re.search("[;&].*=", database):
+        raise Refused("has a database name with options in it: they begin with `?`, as ?sslmode=…")
     return DatabaseAddress(
         "postgresql",
         database,
@@ -94,7 +100,7 @@ def postgresql_address(address: Address) -> DatabaseAddress:
         password=words.place.get("password") or address.password,
         hosts=places(words.place.get("host", ""), words.place.get("port", ""), address.hosts),
         arguments=words.arguments,
-        tls=checked_tls(words.tls),
+        tls=checked_tls(words.tls, direct=bool(words.arguments.get("direct_tls"))),
         notes=tuple(words.notes),
     )
 
@@ -115,11 +121,15 @@ def places(
     return tuple((name or "localhost", number) for name, number in hosts)
 
 
-def checked_tls(tls: dict[str, str]) -> dict[str, str]:
+def checked_tls(tls: dict[str, str], *, direct: bool) -> dict[str, str]:
     """Return what TLS is made of, if it fits together."""
+    if direct and tls.get("sslmode") not in STRICT:
+        raise Refused("has sslnegotiation=direct without sslmode=require, verify-ca or verify-full")
     files = tls.keys() - {"sslmode"}
     if files and tls.get("sslmode") not in STRICT:
         raise Refused(f"has {min(files)} without sslmode=require, verify-ca or verify-full")
+    if tls.get("sslrootcert") == "system" and tls["sslmode"] != STRICT[-1]:
+        raise Refused("has sslrootcert=system, which needs sslmode=verify-full as in libpq")
     if "sslkey" in tls and "sslcert" not in tls:
         raise Refused("has sslkey without sslcert")
     authority = tls.get("sslrootcert")
@@ -127,11 +137,6 @@ def checked_tls(tls: dict[str, str]) -> dict[str, str]:
     names = ("sslcert", "sslkey")
     check_certificate(names, tls.get("sslcert"), tls.get("sslkey"), tls.get("sslpassword"))
     return tls
-
-
-def refuse_plus(_: str) -> str:
-    """Refuse what is a blank to some drivers and a plus to libpq."""
-    raise Refused("has an option with `+`: write a plus as %2B, a blank as %20")
 
 
 class Words:
@@ -264,6 +269,23 @@ WORDS: dict[str, Callable[[Words, str, str], None]] = {
     "user": set_place,
 }
 """libpq's words that have a meaning here, two of the driver's, and how platforms name a pooler."""
+
+SCHEMA = "write options=-csearch_path%3D… in its place"
+POOL = "Database(url, connections=…) says how many there are"
+INSTEAD = {
+    "connection_limit": POOL,
+    "currentschema": SCHEMA,
+    "currentSchema": SCHEMA,
+    "max_connections": POOL,
+    "pool_size": POOL,
+    "pool_timeout": "Database(url, wait_seconds=…) says how long one is waited for",
+    "require_auth": "sslmode=verify-full proves who the server is",
+    "schema": SCHEMA,
+    "search_path": SCHEMA,
+    "ssl_min_protocol_version": "TLS is 1.2 or newer anyway",
+    "statement_timeout": "write options=-cstatement_timeout%3D… in its place",
+}
+"""What else people write, and how it is said here."""
 
 
 def checked(url: SecretStr) -> SecretStr:

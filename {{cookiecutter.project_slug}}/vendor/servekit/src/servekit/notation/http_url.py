@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from pydantic import AfterValidator
@@ -21,7 +22,7 @@ def read_base_url(given: str) -> str:
     url = unquoted(given.strip())
     if not url:
         return ""
-    shown = without_login(url)
+    shown = re.split("[?#]", without_login(url), maxsplit=1)[0]
     if not url.lower().startswith(("http://", "https://")):
         raise Refused(f"{shown!r} does not begin with http:// or https://: write it as {EXAMPLE}")
     if "$" in url:
@@ -34,7 +35,7 @@ def read_base_url(given: str) -> str:
         raise Refused(f"{shown!r} {refusal}") from None
     if "?" in url:
         raise Refused(
-            f"{shown.partition('?')[0]!r} has a query behind it, where paths are put: "
+            f"{shown!r} has a query behind it, where paths are put: "
             "give it with each call (`params=`)"
         )
     if len(address.hosts) != 1:

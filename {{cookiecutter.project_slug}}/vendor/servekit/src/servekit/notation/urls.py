@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -21,6 +20,10 @@ ENCODE = (
 )
 
 
+PLACEHOLDER = re.compile(r"\$\{.*?\}|\$\(.*?\)", re.DOTALL)
+"""What shells, compose, Kubernetes and workflows put a value for, where they know one."""
+
+
 class Refused(ValueError):  # noqa: N818 - said of a value, as in `raise Refused(why)`
     """A value cannot be used; the text says why and what to write, and holds nothing secret."""
 
@@ -28,6 +31,17 @@ class Refused(ValueError):  # noqa: N818 - said of a value, as in `raise Refused
 def without_login(text: str) -> str:
     """Return an address without user and password, for messages."""
     return LOGIN.sub(lambda match: f"{match[1] or ''}***@", text, count=1)
+
+
+def refuse_placeholder(text: str, remedy: str = "") -> None:
+    """Refuse a text in which a value should have been put.
+
+    Raises:
+        Refused: It holds `${…}` or `$(…)`.
+    """
+    if found := PLACEHOLDER.search(text):
+        form = f"{found[0][:2]}…{found[0][-1]}"
+        raise Refused(f"holds {form}, in place of which no value was put{remedy}")
 
 
 @dataclass(frozen=True)
@@ -42,20 +56,14 @@ class Address:
     options: dict[str, str]
 
 
-def plus_as_blank(text: str) -> str:
-    """Read a plus as forms and most drivers do."""
-    return text.replace("+", " ")
-
-
-def split_url(text: str, read_plus: Callable[[str], str] = plus_as_blank) -> Address:
+def split_url(text: str) -> Address:
     """Take an address apart; a part that is missing is empty, or None.
-
-    `read_plus` is given the values of options that hold a plus, not yet decoded.
 
     Raises:
         Refused: It is no address, or not one way to read it is safe.
     """
     scheme, separator, rest = text.partition("://")
+    refuse_placeholder(text, "; a `$` that is meant is %24")
     if not separator:
         raise Refused("has no scheme, as in redis:// or postgresql://")
     if any(character <= " " or character == "\x7f" for character in text):
@@ -74,7 +82,7 @@ def split_url(text: str, read_plus: Callable[[str], str] = plus_as_blank) -> Add
         password=decoded(password) if colon else None,
         hosts=tuple(read_place(decoded(place)) for place in places.split(",") if places),
         path=decoded(path),
-        options=read_options(query, read_plus),
+        options=read_options(query),
     )
 
 
@@ -83,7 +91,7 @@ def decoded(text: str) -> str:
     try:
         return unquote(text, errors="strict")
     except UnicodeDecodeError:
-        raise Refused("holds percent-encoding that is no UTF-8") from None
+        raise Refused("holds percent-encoding that is no UTF-8 (`%` itself is %25)") from None
 
 
 def read_place(text: str) -> tuple[str, int | None]:
@@ -125,7 +133,7 @@ def read_host(text: str) -> str:
     return name.lower()
 
 
-def read_options(query: str, read_plus: Callable[[str], str]) -> dict[str, str]:
+def read_options(query: str) -> dict[str, str]:
     """Return `name=value&…` as a dictionary, percent-decoded; each name once."""
     found: dict[str, str] = {}
     for part in filter(None, query.split("&")):
@@ -134,7 +142,9 @@ def read_options(query: str, read_plus: Callable[[str], str]) -> dict[str, str]:
             raise Refused(f"has options that are not name=value, joined by `&`; {ENCODE}")
         if name in found:
             raise Refused(f"says {name} twice")
-        found[name] = decoded(read_plus(value) if "+" in value else value)
+        if "+" in value:  # a blank to forms and some drivers, a plus to libpq and in passwords
+            raise Refused("has an option with `+`: write a plus as %2B, a blank as %20")
+        found[name] = decoded(value)
     return found
 
 

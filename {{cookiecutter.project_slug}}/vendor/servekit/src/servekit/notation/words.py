@@ -25,6 +25,8 @@ BLANKS = " \t\r\n\v\f\0\ufeff\u200b\u00a0"
 ADDRESS = re.compile(r"\[[0-9a-f.]*:[0-9a-f:.]*\]", re.IGNORECASE)
 """An IPv6 address, which begins as a list in JSON does."""
 QUOTES = "\"'"
+GROUPED = re.compile(r"[+-]?[0-9]{1,3}(\.[0-9]{3})+")
+"""A number with its thousands apart, which would be read as one with a fraction."""
 SYNONYMS = {
     "dev": "development",
     "err": "error",
@@ -38,6 +40,20 @@ def split_words(text: str) -> list[str]:
     """Split comma-separated words; blanks, quotes around a word and empty words are dropped."""
     words = (unquoted(word.strip(BLANKS)) for word in text.split(","))
     return [word for word in words if word]
+
+
+def split_keys(text: str) -> list[str]:
+    """Split keys that stand between commas or line ends, or in a list in JSON.
+
+    Raises:
+        Refused: It begins as JSON, and is no list of texts.
+    """
+    if not text.startswith("["):
+        return [word for line in text.splitlines() for word in split_words(line)]
+    found = from_json(text)
+    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+        raise Refused("begins as JSON, and is no list of texts")
+    return [key for each in found if (key := each.strip(BLANKS))]
 
 
 def decode(given: object, field: FieldInfo) -> object:
@@ -62,6 +78,8 @@ def decode(given: object, field: FieldInfo) -> object:
         words = [one for each in alternatives(field.annotation) for one in item_choices(each)]
         return [chosen(word, words) for word in split_words(bare)]
     if not any(kind in TEXTS for kind in kinds):
+        if int in kinds and float not in kinds and GROUPED.fullmatch(bare):
+            raise Refused(f"has a dot, and is a whole number: write it as {bare.replace('.', '')}")
         return chosen(bare, choices(field.annotation))
     return text[1:-1] if is_quoted(text) else text
 

@@ -118,12 +118,18 @@ def socket_path(address: Address) -> str:
     return address.path
 
 
+SAYING_TLS = {"ssl", "tls", "use_ssl", "use_tls"}
+"""How other clients' URLs ask for TLS."""
+
+
 def read_redis_options(given: dict[str, str], *, tls: bool) -> dict[str, Any]:
     """Return the options of a URL as redis-py takes them."""
     found = {}
     for name, text in given.items():
         if name in INSTEAD:
             raise Refused(f"has the option {name}: leave it out, and set {INSTEAD[name]}")
+        if name in SAYING_TLS:
+            raise Refused(f"has the option {name}: leave it out, and begin with rediss:// for TLS")
         if name not in OPTIONS:
             raise Refused(f"has the option {name}, which this client does not know: leave it out")
         if name.startswith("ssl_") and not tls:

@@ -12,6 +12,7 @@ from servekit.configuration.variables import names_of
 from servekit.errors import reason_of
 from servekit.redis.clients import RedisClients
 from servekit.service import default_namespace
+from servekit.start.libraries import tell_libraries
 from servekit.start.redis_rights import try_rights
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ SECONDS = 5.0
 
 def try_connections(settings: Settings) -> list[str]:
     """Return a line for each server that does not answer, or refuses what the service needs."""
+    tell_libraries(settings)
     return asyncio.run(_try_all(settings))
 
 

@@ -14,7 +14,7 @@ from servekit.admin.admin_server import serve_admin
 from servekit.background import running
 from servekit.configuration.env_files import read_env_files
 from servekit.configuration.environment import load_settings, remarks
-from servekit.configuration.variables import unknown_variables
+from servekit.configuration.variables import names_of, unknown_variables
 from servekit.cpus import usable_cpus
 from servekit.edge.sockets import UNIX, listen, url
 from servekit.event_log import get_logger
@@ -156,10 +156,9 @@ def renewed(
         doubts.log_form = form
     fixed = ("host", "port", "admin_host", "admin_port", "admin_token", "worker_start_method")
     changed = [name.upper() for name in fixed if getattr(new, name) != getattr(settings, name)]
-    if not settings.redis_url.get_secret_value() and read_env_files(type(settings)).get(
-        "REDIS_URL"
-    ):
-        changed.append("REDIS_URL")  # an embedded server stands in its place
+    redis = names_of(type(settings), "redis_url")[0]
+    if not settings.redis_url.get_secret_value() and read_env_files(type(settings)).get(redis):
+        changed.append(redis)  # an embedded server stands in its place
     if changed:
         log.warning("restart_needed", settings=changed)
     limits = supervisor_config(new, config.program, config.arguments, reload=reload)
@@ -177,10 +176,9 @@ def renewed(
 
 def bind_public(settings: Settings) -> list[socket.socket]:
     """Bind the public port on every address of HOST, before anything else is started."""
-    return [
-        bind_one(host, settings.port, "HOST and PORT", mode=0o666)
-        for host in split_words(settings.host)
-    ]
+    hosts = split_words(settings.host)
+    both = "0.0.0.0" not in hosts
+    return [bind_one(host, settings.port, "HOST and PORT", mode=0o666, both=both) for host in hosts]
 
 
 def bind_admin(settings: Settings) -> socket.socket | None:
@@ -191,10 +189,10 @@ def bind_admin(settings: Settings) -> socket.socket | None:
     return bind_one(settings.admin_host, settings.admin_port, names, mode=0o600)
 
 
-def bind_one(host: str, port: int, names: str, *, mode: int) -> socket.socket:
+def bind_one(host: str, port: int, names: str, *, mode: int, both: bool = True) -> socket.socket:
     """Bind one address, or say in one line why not."""
     try:
-        return listen(host, port, mode=mode)
+        return listen(host, port, mode=mode, both=both)
     except (OSError, ValueError) as error:  # a name that is none is a UnicodeError
         address = host if host.startswith(UNIX) else f"{host}:{port}"
         reason = getattr(error, "strerror", None) or error
@@ -206,7 +204,7 @@ def start_redis(settings: Settings, stack: contextlib.ExitStack) -> EmbeddedServ
     if settings.production or settings.redis_url.get_secret_value():
         return None
     server = stack.enter_context(EmbeddedServer())
-    os.environ["REDIS_URL"] = server.url
+    os.environ[names_of(type(settings), "redis_url")[0]] = server.url
     return server
 
 

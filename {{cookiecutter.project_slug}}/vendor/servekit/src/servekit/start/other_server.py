@@ -12,7 +12,7 @@ from servekit.configuration.variables import unknown_variables
 from servekit.event_log import get_logger
 from servekit.logs import configure_logs
 from servekit.redis.embedded import EmbeddedServer, EmbeddedServerError
-from servekit.start.tracing import tell_opentelemetry
+from servekit.start.libraries import tell_libraries
 
 MISSING = (
     "HOST, PORT, WORKERS and ADMIN_* are not read; there are no metrics, no replacement of what "
@@ -38,7 +38,7 @@ def settings_for_other_server(kind: type[AnySettings]) -> AnySettings:
     except EmbeddedServerError as error:
         raise SystemExit(str(error)) from None
     configure_logs(settings.log_level, settings.log_format)
-    tell_opentelemetry(settings)
+    tell_libraries(settings)
     for line in [*unknown_variables(kind, uvicorns=False), *remarks(settings)]:
         log.warning("doubtful_setting", detail=line)
     log.warning("no_supervisor", missing=MISSING, instead="python -m service")

@@ -30,7 +30,7 @@ from servekit.own_code import claim
 from servekit.own_threads import in_own_thread
 from servekit.routing.template import route_template
 from servekit.service import Service
-from servekit.start.tracing import tell_opentelemetry
+from servekit.start.libraries import tell_libraries
 from servekit.supervisor.program import Program
 
 log = get_logger()
@@ -45,7 +45,7 @@ def load(application: str, settings_class: str) -> Program:
     claim(application)
     settings = load_settings(find(settings_class))
     configure_logs(settings.log_level, settings.log_format)
-    tell_opentelemetry(settings)
+    tell_libraries(settings)
     disable_created_metrics()  # type: ignore[no-untyped-call] # has no annotations
     return program_of(find(application)(settings), settings, made_by=application)
 

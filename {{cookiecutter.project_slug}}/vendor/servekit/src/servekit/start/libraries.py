@@ -1,8 +1,9 @@
-"""What OpenTelemetry reads from the environment by itself."""
+"""What OpenTelemetry and the driver of PostgreSQL read from the environment by themselves."""
 
 from __future__ import annotations
 
 import os
+import re
 
 from servekit.configuration.env_files import read_env_files
 from servekit.configuration.settings import Settings
@@ -10,10 +11,13 @@ from servekit.configuration.settings import Settings
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
-def tell_opentelemetry(settings: Settings) -> None:
-    """Put the collector, as it was read, and `OTEL_*` of `.env` where OpenTelemetry looks."""
+THEIRS = re.compile("OTEL_|PG[A-Z]+$")
+
+
+def tell_libraries(settings: Settings) -> None:
+    """Put the collector, as it was read, and `OTEL_*` and `PG*` of `.env` where they look."""
     for name, value in read_env_files(type(settings)).items():
-        if name.upper().startswith("OTEL_"):
+        if THEIRS.match(name.upper()):
             os.environ.setdefault(name.upper(), value)
     if settings.otel_exporter_otlp_endpoint:
         os.environ[ENDPOINT] = settings.otel_exporter_otlp_endpoint

@@ -1,0 +1,168 @@
+"""What stands in `.env` is read, or refused by its line; nothing of it is repeated or dropped."""
+
+import contextlib
+import os
+import socket
+
+import pytest
+from pydantic_settings import SettingsConfigDict
+
+from servekit import BaseUrl, Settings, SettingsError
+from servekit.configuration.environment import load_settings, remarks
+from servekit.configuration.spelling import spelled
+from servekit.configuration.variables import unknown_variables
+from servekit.start import launch
+from servekit.start.libraries import tell_libraries
+from servekit.testing.running_service import reserved_port
+
+KEY = "h0b7" * 8
+
+
+class OwnSettings(Settings):
+    rates_url: BaseUrl = ""
+
+
+@pytest.fixture
+def dotenv(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for name in OwnSettings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    return tmp_path / ".env"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("PORT\n", "line 1 has no `=`"),
+        ("PORT:8123\n", "line 1 has no `=`"),
+        (f"PORT=8000\nSECRET_KEY=\n{KEY}\n", "line 3 has no `=`"),
+        (f"SECRET_KEY=\\\n{KEY}\n", "line 2 has no `=`"),
+        ("REDIS_URL=redis://:${NOBODYS}@h\n", "line 1 looks up ${NOBODYS}, which is not set"),
+        (f"SECRET_KEY='{KEY}${{x}}'\n", "line 1 looks up ${x}, which is not set"),
+        (f"SECRET_KEY=${{NOBODYS-{KEY}}}\n", "which is not set"),
+    ],
+)
+def test_a_line_that_would_be_dropped_or_lose_a_part_is_refused_by_its_number(
+    dotenv, text, problem
+):
+    dotenv.write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(OwnSettings)
+    assert problem in str(caught.value)
+    if "-" not in text:  # what is looked up is a name
+        assert KEY not in str(caught.value)
+
+
+def test_what_is_looked_up_may_stand_above_in_the_environment_or_have_a_default(
+    dotenv, monkeypatch
+):
+    monkeypatch.setenv("OUTSIDE", "b")
+    dotenv.write_text(f"ABOVE=a\nSECRET_KEY={KEY}${{ABOVE}}${{OUTSIDE}}${{NOBODYS:-c}}\n")
+    assert load_settings(OwnSettings).secret_keys == [f"{KEY}abc"]
+
+
+@pytest.mark.parametrize("rest", ["MIIEvQIBADANBgkqhkiG9w0=", "ORSXG5BAORSXG5BAORSXG5BA===="])
+def test_a_line_of_a_key_in_base64_is_no_name_that_is_shown(dotenv, rest):
+    dotenv.write_text(f"PORT=8000\n{rest}\n")
+    lines = [*unknown_variables(OwnSettings, {}, dotenv), *remarks(load_settings(OwnSettings))]
+    assert any("may be part of a secret" in line for line in lines)
+    assert rest.strip("=") not in "".join(lines)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no named pipes")
+@pytest.mark.parametrize("name", [".env", "key"])
+def test_a_pipe_is_refused_and_not_waited_for(dotenv, monkeypatch, name):
+    os.mkfifo(dotenv.parent / name)
+    if name == "key":
+        monkeypatch.setenv("SECRET_KEY_FILE", "key")
+    with pytest.raises(SettingsError, match="a pipe, which can be read once"):
+        load_settings(OwnSettings)
+
+
+@pytest.mark.parametrize("text", [f"{KEY}\n{KEY[::-1]}", f'["{KEY}", "{KEY[::-1]}"]'])
+def test_keys_may_stand_in_lines_or_in_json(dotenv, monkeypatch, text):
+    (dotenv.parent / "keys").write_text(text)
+    monkeypatch.setenv("SECRET_KEY_FILE", "keys")
+    assert load_settings(OwnSettings).secret_keys == [KEY, KEY[::-1]]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"https://h:bad/?token={KEY}",
+        f"ftp://h/?api_key={KEY}",
+        f"https://h/v1?key={KEY}$",
+        f"https://h/v1 ?key={KEY}",
+        f"h/v1?key={KEY}",
+        f"https://h/v1?key={KEY}",
+        f"https://h/v1#{KEY}",
+    ],
+)
+def test_what_follows_the_path_of_an_address_is_not_repeated(dotenv, monkeypatch, url):
+    monkeypatch.setenv("RATES_URL", url)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(OwnSettings)
+    assert KEY not in str(caught.value)
+
+
+def test_a_login_without_a_password_is_not_shown_either(dotenv, monkeypatch):
+    monkeypatch.setenv("RATES_URL", f"https://{KEY}@h/v1")
+    assert KEY not in "".join(spelled(load_settings(OwnSettings)))
+
+
+def test_what_the_driver_reads_by_itself_reaches_it_from_the_file(dotenv, monkeypatch):
+    monkeypatch.delenv("PGPASSWORD", raising=False)
+    dotenv.write_text("PGPASSWORD=hunter2\n")
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    tell_libraries(load_settings(OwnSettings))
+    assert os.environ["PGPASSWORD"] == "hunter2"
+
+
+def test_the_embedded_redis_is_found_by_a_class_with_names_of_its_own(dotenv, monkeypatch):
+    class Prefixed(Settings):
+        model_config = SettingsConfigDict(env_prefix="SHOP_")
+
+    class Server:
+        url = "unix:///redis.sock"
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr(launch, "EmbeddedServer", Server)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    with contextlib.ExitStack() as stack:
+        launch.start_redis(load_settings(Prefixed), stack)
+        assert os.environ["SHOP_REDIS_URL"] == Server.url
+
+
+def test_every_address_of_both_families_is_listened_on_side_by_side(dotenv):
+    with reserved_port() as port:
+        listeners = launch.bind_public(Settings(host="0.0.0.0,::", port=port))
+    try:
+        for host in ("127.0.0.1", "::1"):
+            socket.create_connection((host, port)).close()
+    finally:
+        for each in listeners:
+            each.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"HOST": "unix:a.sock", "PORT": "9100"}, ""),
+        ({"ADMIN_HOST": "unix:b.sock", "ADMIN_PORT": "8000"}, ""),
+        ({"ADMIN_PORT": "8000"}, "ADMIN_PORT: must differ from PORT"),
+        ({"HOST": "unix:a.sock", "ADMIN_HOST": "unix:a.sock"}, "ADMIN_HOST: must differ from HOST"),
+    ],
+)
+def test_both_ports_differ_where_both_are_ports(dotenv, monkeypatch, given, problem):
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    if problem:
+        with pytest.raises(SettingsError, match=problem):
+            load_settings(Settings)
+    else:
+        load_settings(Settings)
