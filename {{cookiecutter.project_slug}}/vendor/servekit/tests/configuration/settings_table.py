@@ -62,7 +62,7 @@ TABLE: list[tuple[str, str, Any]] = [
     ("DEBUG", "0\n", False),
     ("DEBUG", "Off", False),
     ("DEBUG", "", False),
-    ("DEBUG", "maybe", no("boolean")),
+    ("DEBUG", "maybe", no("neither true nor false")),
     ("CACHE_ENABLED", "", True),
     ("PRESSURE_DRY_RUN", "t", True),
     # Numbers

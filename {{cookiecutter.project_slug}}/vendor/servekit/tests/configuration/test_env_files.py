@@ -8,7 +8,8 @@ import pytest
 from pydantic_settings import SettingsConfigDict
 
 from servekit import BaseUrl, Settings, SettingsError
-from servekit.configuration.environment import load_settings, remarks
+from servekit.configuration.environment import load_settings
+from servekit.configuration.safety import remarks
 from servekit.configuration.spelling import spelled
 from servekit.configuration.variables import unknown_variables
 from servekit.start import launch
@@ -166,3 +167,64 @@ def test_both_ports_differ_where_both_are_ports(dotenv, monkeypatch, given, prob
             load_settings(Settings)
     else:
         load_settings(Settings)
+
+
+PRODUCTION = {
+    "ENVIRONMENT": "production",
+    "REDIS_URL": "redis://redis:6379/0",
+    "REDIS_NAMESPACE": "shop",
+    "SECRET_KEY": "0123456789abcdef" * 2,
+}
+
+
+def test_an_admin_port_that_others_reach_in_production_has_no_short_token(dotenv, monkeypatch):
+    for name, value in (PRODUCTION | {"ADMIN_HOST": "0.0.0.0", "ADMIN_TOKEN": "x" * 15}).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match="ADMIN_TOKEN: must have at least 16 characters"):
+        load_settings(Settings)
+    monkeypatch.setenv("ADMIN_TOKEN", "x" * 16)
+    load_settings(Settings)
+
+
+def test_hosts_that_nobody_named_are_remarked_in_production(dotenv, monkeypatch):
+    for name, value in PRODUCTION.items():
+        monkeypatch.setenv(name, value)
+    assert any("ALLOWED_HOSTS: is not set" in line for line in remarks(load_settings(Settings)))
+    monkeypatch.setenv("ALLOWED_HOSTS", "localhost")
+    assert not [*remarks(load_settings(Settings))]
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"CRITICAL_PATHS": "/a,/b", "SHEDDABLE_PATHS": "b"}, "holds /b, and so does CRITICAL"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318/v1/traces/"}, "ends in /v1/traces"),
+        ({"PROFILE_FOLDER": __file__}, "PROFILE_FOLDER: is no folder"),
+        ({"TIMEOUT_REQUEST_SECONDS": "30s"}, "is no number: write its digits alone, in seconds"),
+        ({"LIMIT_BODY_BYTES": "10MB"}, "is no integer: write its digits alone, in bytes"),
+        ({"WORKERS": "auto"}, "is no integer: write its digits alone "),
+        ({"DEBUG": "enabled"}, "is neither true nor false"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_with_what_to_write(dotenv, monkeypatch, given, problem):
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(Settings)
+    assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "remark"),
+    [
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://c:4318/v1/traces", "does nothing without"),
+        (
+            "OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4317\nOTEL_EXPORTER_OTLP_PROTOCOL=grpc",
+            "by http/protobuf alone",
+        ),
+    ],
+)
+def test_tracing_that_cannot_be_done_is_said(dotenv, text, remark):
+    dotenv.write_text(text)
+    [line] = remarks(load_settings(Settings))
+    assert remark in line

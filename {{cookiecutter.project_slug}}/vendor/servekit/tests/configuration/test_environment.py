@@ -7,13 +7,8 @@ from pydantic import SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from servekit import DatabaseUrl
-from servekit.configuration.environment import (
-    CLOSE_SECONDS,
-    SettingsError,
-    load_admin_settings,
-    load_settings,
-    remarks,
-)
+from servekit.configuration.environment import SettingsError, load_admin_settings, load_settings
+from servekit.configuration.safety import CLOSE_SECONDS, remarks
 from servekit.configuration.settings import DEVELOPMENT_SECRET, Settings
 from servekit.configuration.spelling import example_file
 from servekit.configuration.variables import unknown_variables

@@ -69,7 +69,7 @@ def test_a_file_that_is_not_there_or_beside_the_variable_is_refused(monkeypatch)
     [
         ("PAYMENT__RETRIES", "9", "less than or equal to 5"),
         ("PAYMENT__URL", "x", "valid URL"),
-        ("MAYBE__LIMITS__CALLS", "many", "valid integer"),
+        ("MAYBE__LIMITS__CALLS", "many", "is no integer"),
     ],
 )
 def test_what_is_wrong_within_a_setting_is_told_by_its_own_variable(

@@ -26,7 +26,8 @@ from pydantic import (
 )
 
 from servekit import BaseUrl, DatabaseUrl, Service, Settings, SettingsError
-from servekit.configuration.environment import load_settings, remarks
+from servekit.configuration.environment import load_settings
+from servekit.configuration.safety import remarks
 from servekit.configuration.spelling import spelled
 from servekit.install import entrance
 from servekit.notation.urls import Refused

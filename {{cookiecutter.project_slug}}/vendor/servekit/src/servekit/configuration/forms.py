@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
@@ -57,6 +58,15 @@ def read_listened(given: str) -> str:
     return ",".join(hosts)
 
 
+def read_folder(given: str) -> str:
+    """Return the path of a folder, which may not be there yet; empty where there is none."""
+    path = Path(unquoted(given)).expanduser()
+    if given and path.exists() and not path.is_dir():
+        raise Refused("is no folder")
+    return str(path) if given else ""
+
+
+Folder = Annotated[str, AfterValidator(read_folder)]
 HeaderToken = Annotated[SecretStr, AfterValidator(read_token)]
 HostNames = Annotated[list[str], AfterValidator(lambda given: read_all(given, allowed_host))]
 ListenHost = Annotated[

@@ -32,7 +32,7 @@ def describe(kind: type[Settings], detail: ErrorDetails, variables: Mapping[str,
     if detail["type"] == "missing":
         return f"{variable}: must be set"
     raw = next((variables[each] for each in leaf.variables if each in variables), "")
-    reason = reason_of(detail)
+    reason = reason_of(detail, variable)
     if leaf.is_secret:
         if not isinstance(detail.get("ctx", {}).get("error"), Refused):
             for secret in (raw, *texts_in(detail["input"])):
@@ -52,8 +52,18 @@ def leaf_at(kind: type[Settings], name: str, inside: list[str]) -> Leaf:
     return whole_of(kind, name)
 
 
-def reason_of(detail: ErrorDetails) -> str:
+UNITS = {"SECONDS": "seconds", "MS": "milliseconds", "BYTES": "bytes", "MIB": "MiB"}
+"""What names of settings end with."""
+
+
+def reason_of(detail: ErrorDetails, variable: str = "") -> str:
     """Return what is wrong, as a part of a sentence."""
+    if detail["type"] in {"int_parsing", "float_parsing"}:
+        kind = "integer" if detail["type"] == "int_parsing" else "number"
+        unit = UNITS.get(variable.rpartition("_")[2])
+        return f"is no {kind}: write its digits alone" + (f", in {unit}" if unit else "")
+    if detail["type"] == "bool_parsing":
+        return "is neither true nor false"
     error = detail.get("ctx", {}).get("error")
     text = str(error) if isinstance(error, Exception) else detail["msg"]
     return text[:1].lower() + text[1:] if text else "is refused by its own check"

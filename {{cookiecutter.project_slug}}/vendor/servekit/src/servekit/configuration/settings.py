@@ -6,6 +6,7 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from servekit.configuration.forms import (
+    Folder,
     HeaderToken,
     HostNames,
     ListenHost,
@@ -275,7 +276,7 @@ class Settings(BaseSettings):
     profile_files: int = Field(default=10, ge=0, le=10_000)
     """Profiles kept of minutes in which a worker was late or busy, of all workers; 0 takes none."""
 
-    profile_folder: str = ""
+    profile_folder: Folder = ""
     """Where they are kept; empty: a folder of the service's in the system's temporary one."""
 
     otel_exporter_otlp_endpoint: BaseUrl = ""

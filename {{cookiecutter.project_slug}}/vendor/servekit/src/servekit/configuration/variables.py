@@ -27,8 +27,8 @@ ADDRESSES = "pydantic.networks"
 FILE = "_FILE"
 MISSPELLING = 0.86
 """Likeness above which an unknown variable counts as one of ours, misspelt."""
-MISSPELLING_AT_HOME = 0.7
-"""The same in `.env`, where nobody else's are."""
+MISSPELLING_AT_HOME = 0.81
+"""The same in `.env`, where nobody else's are, and where the end of a name may be left out."""
 NAME = re.compile(r"(?=[A-Z0-9_]+$|[a-z0-9_]+$)([A-Za-z0-9]{1,20}|[A-Za-z0-9]*_\w*)")
 """What is the name of a variable, and no line of a key in base64 that ends with its padding."""
 OF_OTHERS = re.compile("(OTEL|POSTGRES|PG|COMPOSE|DOCKER|UV|PIP|PYTHON)[A-Z]*(_|$)")
@@ -254,7 +254,8 @@ def meant_by(name: str, known: set[str], likeness: float) -> str | None:
     """Return the setting whose name is nearly this one, or has the same letters, swapped."""
     letters = sorted(name)
     swapped = [each for each in known if len(each) == len(name) and sorted(each) == letters]
-    close = swapped or difflib.get_close_matches(name, known, n=1, cutoff=likeness)
+    begun = [each for each in known if each.startswith(f"{name}_") and likeness < MISSPELLING]
+    close = swapped or begun or difflib.get_close_matches(name, known, n=1, cutoff=likeness)
     return min(close, default=None)
 
 

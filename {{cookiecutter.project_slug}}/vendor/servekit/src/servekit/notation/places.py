@@ -84,7 +84,9 @@ def origin(text: str) -> Iterator[str]:
     match = SCHEME.fullmatch(text)
     if match is None:
         bare = without_login(text)
-        raise Refused(f"{bare!r} has no scheme: write https://{bare.removeprefix('//')}")
+        place = bare.removeprefix("//")
+        scheme = "http" if place.partition(":")[0] in {"localhost", "127.0.0.1"} else "https"
+        raise Refused(f"{bare!r} has no scheme: write {scheme}://{place}")
     scheme, place = match[1].lower(), match[2].rstrip("/")
     if "*" in place:
         raise Refused(

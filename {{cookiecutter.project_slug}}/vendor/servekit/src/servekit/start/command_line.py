@@ -10,12 +10,8 @@ from typing import TYPE_CHECKING
 
 from servekit.admin.client import WORKERS_LIMIT
 from servekit.admin.operate import Operator
-from servekit.configuration.environment import (
-    SettingsError,
-    load_admin_settings,
-    load_settings,
-    remarks,
-)
+from servekit.configuration.environment import SettingsError, load_admin_settings, load_settings
+from servekit.configuration.safety import remarks
 from servekit.configuration.spelling import example_file, spelled
 from servekit.configuration.variables import unknown_variables
 from servekit.errors import reason_of

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from servekit.configuration.environment import database_fields
 from servekit.configuration.problems import one_line
+from servekit.configuration.safety import database_fields
 from servekit.configuration.variables import names_of
 from servekit.errors import reason_of
 from servekit.redis.clients import RedisClients

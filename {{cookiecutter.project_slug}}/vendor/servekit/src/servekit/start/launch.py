@@ -13,7 +13,8 @@ from servekit.admin.admin import create_admin
 from servekit.admin.admin_server import serve_admin
 from servekit.background import running
 from servekit.configuration.env_files import read_env_files
-from servekit.configuration.environment import load_settings, remarks
+from servekit.configuration.environment import load_settings
+from servekit.configuration.safety import remarks
 from servekit.configuration.variables import names_of, unknown_variables
 from servekit.cpus import usable_cpus
 from servekit.edge.sockets import UNIX, listen, url

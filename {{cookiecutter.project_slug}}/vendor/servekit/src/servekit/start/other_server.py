@@ -6,7 +6,8 @@ import atexit
 import os
 from typing import TypeVar
 
-from servekit.configuration.environment import SettingsError, load_settings, remarks
+from servekit.configuration.environment import SettingsError, load_settings
+from servekit.configuration.safety import remarks
 from servekit.configuration.settings import Settings
 from servekit.configuration.variables import unknown_variables
 from servekit.event_log import get_logger
