@@ -113,6 +113,14 @@ def test_an_argument_that_is_not_in_the_key_is_refused_unless_it_is_said_how():
     declare(opens={"session": Pool(1).connect}, ignores=("page",))
 
 
+@pytest.mark.parametrize("own", ["self", "cls"])
+def test_a_method_is_refused_as_no_cache_is_bound_to_an_object(own):
+    namespace: dict[str, Any] = {}
+    exec(f"async def read({own}, number: int) -> int: ...", namespace)
+    with pytest.raises(ValueError, match=rf"'{own}' and so is a method, which cannot be cached"):
+        cached("read:{number}", ttl_seconds=60, ignores=(own,))(namespace["read"])
+
+
 @pytest.mark.parametrize("form", ["*words", "**more", "word=None", "/, word", "*, word"])
 def test_no_kind_of_parameter_is_left_out_of_the_key_unseen(form):
     namespace: dict[str, Any] = {}

@@ -1,5 +1,6 @@
 """What stands in `.env` is read, or refused by its line; nothing of it is repeated or dropped."""
 
+import atexit
 import contextlib
 import os
 import socket
@@ -12,7 +13,7 @@ from servekit.configuration.environment import load_settings
 from servekit.configuration.safety import remarks
 from servekit.configuration.spelling import spelled
 from servekit.configuration.variables import unknown_variables
-from servekit.start import launch
+from servekit.start import launch, other_server
 from servekit.start.libraries import tell_libraries
 from servekit.testing.running_service import reserved_port
 
@@ -119,7 +120,8 @@ def test_what_the_driver_reads_by_itself_reaches_it_from_the_file(dotenv, monkey
     assert os.environ["PGPASSWORD"] == "hunter2"
 
 
-def test_the_embedded_redis_is_found_by_a_class_with_names_of_its_own(dotenv, monkeypatch):
+@pytest.mark.parametrize("module", [launch, other_server])
+def test_the_embedded_redis_is_found_by_a_class_with_names_of_its_own(dotenv, monkeypatch, module):
     class Prefixed(Settings):
         model_config = SettingsConfigDict(env_prefix="SHOP_")
 
@@ -132,11 +134,15 @@ def test_the_embedded_redis_is_found_by_a_class_with_names_of_its_own(dotenv, mo
         def __exit__(self, *_):
             pass
 
-    monkeypatch.setattr(launch, "EmbeddedServer", Server)
+    monkeypatch.setattr(module, "EmbeddedServer", Server)
     monkeypatch.setattr(os, "environ", dict(os.environ))
     with contextlib.ExitStack() as stack:
-        launch.start_redis(load_settings(Prefixed), stack)
-        assert os.environ["SHOP_REDIS_URL"] == Server.url
+        if module is launch:
+            launch.start_redis(load_settings(Prefixed), stack)
+        else:
+            monkeypatch.setattr(atexit, "register", stack.callback)
+            other_server.with_redis(load_settings(Prefixed))
+        assert load_settings(Prefixed).redis_url.get_secret_value() == Server.url
 
 
 def test_every_address_of_both_families_is_listened_on_side_by_side(dotenv):

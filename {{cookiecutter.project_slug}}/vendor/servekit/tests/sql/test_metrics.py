@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from prometheus_client import CollectorRegistry
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.exc import SQLAlchemyError, TimeoutError as PoolTimeoutError
 
 from servekit import Service, Settings
@@ -66,3 +66,18 @@ def test_the_databases_of_a_service_share_their_metrics(make_settings, tmp_path)
     for name in "ab":
         service.add(Database(f"sqlite:///{tmp_path}/{name}.db"))
     assert count(service.registry, "statement_duration") == 0
+
+
+@both_databases
+async def test_a_listener_may_run_a_statement_within_another(registry, database_url):
+    async with Database(database_url) as database:
+        database.register_metrics(registry)
+
+        @event.listens_for(database.engine.sync_engine, "before_cursor_execute")
+        def tenant(connection, _cursor, statement, *_):
+            if "outer" in statement:
+                connection.exec_driver_sql("SELECT 'inner'")
+
+        async with database.engine.connect() as connection:
+            assert await connection.scalar(text("SELECT 'outer'")) == "outer"
+    assert count(registry, "statement_duration") == 2

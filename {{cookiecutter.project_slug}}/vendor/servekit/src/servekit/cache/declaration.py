@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
@@ -102,6 +103,11 @@ class Declaration(Generic[P, R]):
         """Ask of every parameter what it is to a load that outlives its caller."""
         name, options = name_of(self.function), self.options
         in_key, parameters = parameters_of(options.key), set(self._signature.parameters)
+        if first := {"self", "cls"} & {*itertools.islice(self._signature.parameters, 1)}:
+            raise ValueError(
+                f"{name} has {min(first)!r} and so is a method, which cannot be cached: write a "
+                "function that takes what it needs."
+            )
         for said in (*options.opens, *options.ignores):
             if said not in parameters:
                 raise ValueError(f"{name} has no parameter {said!r} to open or to ignore.")

@@ -14,7 +14,7 @@ import contextvars
 from typing import TYPE_CHECKING, Any, cast
 
 from servekit.foreign.uvicorn import HttpToolsProtocol, RequestResponseCycle
-from servekit.hang_up import HUNG_UP, READS
+from servekit.hang_up import HUNG_UP, READS, end_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,4 +116,4 @@ class AbandonedReads(HttpToolsProtocol):
             cycle.disconnected = True
             cycle.message_event.set()
         if not cycle.response_started and cycle.scope["method"] in READS:
-            task.cancel(HUNG_UP)
+            end_request(task, HUNG_UP)

@@ -11,7 +11,7 @@ from time import monotonic
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from servekit.event_log import get_logger
-from servekit.hang_up import LATE
+from servekit.hang_up import LATE, end_request
 from servekit.problems import about, late_cookies, send_problem
 from servekit.resilience.deadlines import Deadline, current_deadline
 from servekit.routing.template import route_template
@@ -93,7 +93,7 @@ class TimedRequest(Deadline):
         headers = late_cookies(self.scope)
         sending = send_problem(self.send, 504, detail=detail, headers=headers, **members)
         self.answer = self.task.get_loop().create_task(sending)
-        self.task.cancel(LATE)
+        end_request(self.task, LATE)
         self.lift()  # what tidies up, and tasks that outlive the request, have their own limits
         log.warning(
             "request_deadline_exceeded",

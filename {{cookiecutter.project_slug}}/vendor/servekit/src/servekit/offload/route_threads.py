@@ -17,7 +17,7 @@ from anyio import CapacityLimiter, WouldBlock
 from prometheus_client import CollectorRegistry
 
 from servekit.event_log import get_logger
-from servekit.hang_up import ends_request
+from servekit.hang_up import end_request, ends_request
 from servekit.offload.errors import OffloadRejected
 from servekit.offload.metrics import OffloadMetrics
 from servekit.offload.thread_start import tell_no_thread
@@ -67,8 +67,9 @@ async def run_holding(
 
     A request that ends early is told when its thread has ended, with what that raised or returned:
     nothing that the thread uses is closed under it, and what it took can be given back. The request
-    ends at its next wait then. Who is cancelled otherwise goes on at once. Where the system allows
-    no further thread it raises `OffloadRejected`.
+    ends at its next wait then, before a further thread begins, unless it gives back what it took.
+    Who is cancelled otherwise goes on at once. Where the system allows no further thread it raises
+    `OffloadRejected`.
     """
     if abandon_on_cancel or cancellable is not None:
         given = {} if cancellable is None else {"cancellable": cancellable}
@@ -86,7 +87,7 @@ async def run_holding(
             if call.error is not None:
                 raise call.error from None
             if call.returned:
-                cancel_later(error)
+                end_later(error.args[0])
                 return call.value
         raise
     except RuntimeError as error:
@@ -100,12 +101,12 @@ async def run_holding(
         call.leave(limiter)
 
 
-def cancel_later(error: asyncio.CancelledError) -> None:
+def end_later(reason: str) -> None:
     """Have this task's cancellation, which was caught, arrive at its next wait."""
     task = asyncio.current_task()
     if task is not None:
         task.uncancel()
-        task.cancel(*error.args)
+        task.get_loop().call_soon(end_request, task, reason)
 
 
 async def take_place(limiter: CapacityLimiter, call: Call) -> None:

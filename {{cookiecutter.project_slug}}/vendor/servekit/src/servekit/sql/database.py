@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Self
 
-import orjson
 from sqlalchemy import MetaData, create_mock_engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
@@ -92,18 +91,11 @@ class Database(Reserves):
             pool_pre_ping=address.backend == "postgresql",
             connect_args=connect_arguments(address, command_seconds),
             hide_parameters=True,
-            json_serializer=lambda value: orjson.dumps(value).decode(),
-            json_deserializer=orjson.loads,
         )
         calm_pool()
         self.dialect = self.engine.dialect.name
         self._metadata = metadata or MetaData()
-        self._is_plain = is_plain(self._metadata, url_of(address))
-        # Written before the fork, once: 4 ms of every worker's start.
-        self._schema = [
-            str(each.compile(self.engine.sync_engine))
-            for each in creations(self._metadata, tables=self._is_plain)
-        ]
+        self._write_schema()  # before the fork, once: 4 ms of every worker's start
         event.listen(self.engine.sync_engine, "handle_error", hide_values)
         event.listen(self.engine.sync_engine, "handle_error", explain_pooler)
         event.listen(self.engine.sync_engine, "handle_error", tell_unavailable)
@@ -114,7 +106,17 @@ class Database(Reserves):
             # First of all: what SQLAlchemy itself prepares may be cancelled too.
             event.listen(self.engine.sync_engine, "connect", stop_once, insert=True)
 
+    def _write_schema(self) -> None:
+        self._tables = set(self._metadata.tables)
+        self._is_plain = is_plain(self._metadata, self.engine.url)
+        self._schema = [
+            str(each.compile(self.engine.sync_engine))
+            for each in creations(self._metadata, tables=self._is_plain)
+        ]
+
     async def __aenter__(self) -> Self:
+        if set(self._metadata.tables) != self._tables:
+            self._write_schema()  # a module with tables was imported after this was made
         try:
             async with self.engine.begin() as connection:
                 await lock_schema(connection)

@@ -16,11 +16,11 @@ from servekit.lent import give_back, lend
 from servekit.own_code import is_own, line_of, shown
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine, ExceptionContext
+    from sqlalchemy import Connection, Engine, ExceptionContext
+    from sqlalchemy.engine import ExecutionContext
     from sqlalchemy.pool import ConnectionPoolEntry
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-BEGAN = "servekit_statement_began"
 CONNECTION = "database connection"
 
 _of_registries: WeakKeyDictionary[CollectorRegistry, DatabaseMetrics] = WeakKeyDictionary()
@@ -45,16 +45,19 @@ class DatabaseMetrics:
 
     def watch(self, engine: Engine) -> None:
         """Time every statement of an engine, failed ones too, and the waits for its pool."""
+        began: WeakKeyDictionary[ExecutionContext, float] = WeakKeyDictionary()
 
-        def begin(connection: Any, *_: object) -> None:
-            connection.info[BEGAN] = time.perf_counter()
+        # By statement, not by connection: a listener may run one within another.
+        def begin(_: Connection, *about: Any) -> None:
+            began[about[3]] = time.perf_counter()
 
-        def end(connection: Any, *_: object) -> None:
-            self.statement.observe(time.perf_counter() - connection.info.pop(BEGAN))
+        def end(_: Connection | None, *about: Any) -> None:
+            if (at := began.pop(about[3], None)) is not None:
+                self.statement.observe(time.perf_counter() - at)
 
         def fail(context: ExceptionContext) -> None:
-            if context.connection is not None and BEGAN in context.connection.info:
-                end(context.connection)
+            if context.execution_context is not None:
+                end(None, None, None, None, context.execution_context)
 
         event.listen(engine, "before_cursor_execute", begin)
         event.listen(engine, "after_cursor_execute", end)

@@ -33,7 +33,8 @@ async def _try_all(settings: Settings) -> list[str]:
     attempts: list[tuple[str, Callable[[], Awaitable[None]]]] = []
     if url := settings.redis_url.get_secret_value():
         namespace = settings.redis_namespace or default_namespace(settings)
-        attempts.append(("REDIS_URL", lambda: try_redis(url, namespace)))
+        variable = names_of(type(settings), "redis_url")[0]
+        attempts.append((variable, lambda: try_redis(url, namespace)))
     for name in database_fields(type(settings)):
         address = getattr(settings, name).get_secret_value()
         variable = names_of(type(settings), name)[0]

@@ -6,10 +6,8 @@ import os
 import re
 
 from servekit.configuration.env_files import read_env_files
+from servekit.configuration.safety import ENDPOINT
 from servekit.configuration.settings import Settings
-
-ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
-
 
 THEIRS = re.compile("OTEL_|PG[A-Z]+$")
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 from servekit.configuration.environment import SettingsError, load_settings
 from servekit.configuration.safety import remarks
 from servekit.configuration.settings import Settings
-from servekit.configuration.variables import unknown_variables
+from servekit.configuration.variables import names_of, unknown_variables
 from servekit.event_log import get_logger
 from servekit.logs import configure_logs
 from servekit.redis.embedded import EmbeddedServer, EmbeddedServerError
@@ -53,5 +53,5 @@ def with_redis(settings: AnySettings) -> AnySettings:
     server = EmbeddedServer()
     server.__enter__()
     atexit.register(server.__exit__, None, None, None)
-    os.environ["REDIS_URL"] = server.url
+    os.environ[names_of(type(settings), "redis_url")[0]] = server.url
     return load_settings(type(settings))
