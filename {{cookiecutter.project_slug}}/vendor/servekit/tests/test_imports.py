@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "foreign": set(),
     "monitors": {"awaits", "background", "cpus", "lent", "own_code", "process_memory", "syntax"},
     "layers": {
-        "draining", "errors", "foreign", "hang_up", "notation", "problems", "redis",
+        "draining", "errors", "foreign", "hang_up", "notation", "own_code", "problems", "redis",
         "refusal_log", "remembered", "resilience", "routing", "scope", "unsendable",
     },
     "cache": {"context", "errors", "redis", "resilience", "scope"},

@@ -162,11 +162,13 @@ async def form(name: Annotated[str, Form()]) -> str:
 
 
 class OwnMiddleware:
+    """Passes on a scope of its own, as many do."""
+
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.app(scope, receive, send)
+        await self.app({**scope, "own": True}, receive, send)
 
 
 def get(target: str, *fields: str) -> bytes:

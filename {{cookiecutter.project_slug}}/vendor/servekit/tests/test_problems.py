@@ -39,8 +39,9 @@ def test_a_given_header_replaces_the_default():
     assert [value for name, value in headers if name == b"cache-control"] == [b"max-age=1"]
 
 
-def test_a_cause_decides_the_status_when_the_exception_itself_is_unknown():
+def test_an_exception_of_ones_own_is_unknown_whatever_caused_it():
     error = RuntimeError()
     error.__cause__ = TimeoutError()
-    assert status_of(error, {OSError: 504}) == 504
+    assert status_of(error, {OSError: 504}) == 500
+    assert status_of(error.__cause__, {OSError: 504}) == 504
     assert status_of(ValueError(), {OSError: 504}) == 500

@@ -10,6 +10,7 @@ import pytest
 import starlette.exceptions
 from fastapi import Body, Cookie, FastAPI, Form, Header, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
 from hypothesis import HealthCheck, given, settings, strategies as some
 from pydantic import BaseModel, Field, SecretStr, field_validator
 
@@ -233,3 +234,25 @@ async def test_the_openapi_document_stays_fastapis_where_the_handler_is_the_user
     app.add_exception_handler(RequestValidationError, told)
     assert app.openapi() == make_app().openapi()
     assert app.openapi() == app.openapi()
+
+
+@pytest.mark.parametrize("late", [True, False])
+async def test_a_document_that_the_user_makes_says_what_is_sent_too(late):
+    app = FastAPI(responses=problem_responses())
+    app.include_router(make_app().router)
+
+    def own() -> dict[str, Any]:
+        if not app.openapi_schema:
+            app.openapi_schema = get_openapi(title="Own", version="1", routes=app.routes)
+        return app.openapi_schema
+
+    if not late:
+        app.openapi = own  # type: ignore[method-assign] # as FastAPI's text on extending it says
+    ours(app)
+    if late:
+        app.openapi = own  # type: ignore[method-assign]
+    document = (await ask(app, "GET", "/openapi.json")).json()
+    assert document["info"]["title"] == "Own"
+    usual = (await ask(ours(make_app()), "GET", "/openapi.json")).json()
+    answers = document["paths"]["/order/{number}"]["post"]["responses"]
+    assert answers["422"] == usual["paths"]["/order/{number}"]["post"]["responses"]["422"]

@@ -27,7 +27,7 @@ from servekit.response_cache.routes import refuse_uncacheable
 from servekit.routing.routes import Routes, read_routes
 from servekit.scope import current_service
 from servekit.sessions.layer import READ_SESSION
-from servekit.stack import Composition, cache_inside, layers
+from servekit.stack import Composition, inside, layers
 from servekit.start_checks import refuse_closed_services, refuse_tracebacks, refuse_unmet
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ def install(service: Installed, app: FastAPI) -> None:
         raise RuntimeError("Install the Service before the application starts.")
     app.state.servekit = service
     replace_handlers(app, FASTAPI_HANDLERS, problem_handlers())
-    app.openapi = documenting(app, app.openapi, validation_error)  # type: ignore[method-assign]
     installation = Installation(service, app)
+    installation.document()
     app.build_middleware_stack = installation.build  # type: ignore[method-assign]
 
 
@@ -76,7 +76,8 @@ class Installation:
         self._inner: Inner | None = None
         self._outer: ASGIApp
         self._fast = False
-        self._cache: list[Middleware] = []
+        self._openapi: Callable[[], dict[str, Any]] | None = None
+        self._inside: list[Middleware] = []
         self._compiled: CompiledRouter | None = None
 
     def build(self) -> ASGIApp:
@@ -86,12 +87,13 @@ class Installation:
         """
         first = self._inner is None
         if first:
+            self.document()
             self._fast = fast_ways()
             self._app.router.lifespan_context = self._lifespan(self._app.router.lifespan_context)
             ours = problem_handlers(self._service.statuses)
             replace_handlers(self._app, tuple(ours.values()), self._service.exception_handlers)
             replace_handlers(self._app, (), ours)
-        inner = without_idle_layers(self._build_around_cache(), self._app, fast=self._fast)
+        inner = without_idle_layers(self._build_inner_stack(), self._app, fast=self._fast)
         if self._inner is not None:
             self._inner.app = inner
             return self._outer
@@ -104,12 +106,19 @@ class Installation:
         self._outer = Outermost(stack)
         return self._outer
 
-    def _build_around_cache(self) -> ASGIApp:
-        """Return the application with the cache between its own middleware, if any, and routes."""
+    def document(self) -> None:
+        """Keep the OpenAPI document true of our errors, whoever makes it."""
+        app = self._app
+        if app.openapi is not self._openapi:
+            app.openapi = documenting(app, app.openapi, validation_error)  # type: ignore[method-assign]
+            self._openapi = app.openapi
+
+    def _build_inner_stack(self) -> ASGIApp:
+        """Return the application; some layers stand between its own middleware and its routes."""
         own = self._app.user_middleware
         if self._inner is None:
-            self._cache = cache_inside(self._service, self._app)
-        self._app.user_middleware = [*own, *self._cache]
+            self._inside = inside(self._service, self._app)
+        self._app.user_middleware = [*own, *self._inside]
         try:
             return self._build_inner()
         finally:

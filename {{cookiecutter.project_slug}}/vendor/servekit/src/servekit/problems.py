@@ -130,12 +130,11 @@ def problem_response(
 
 
 def status_of(error: BaseException, statuses: Mapping[type[Exception], int]) -> int:
-    """Return the status that stands for an exception or for what caused it; 500 when unknown."""
-    for candidate in (error, error.__cause__):
-        for kind in type(candidate).__mro__:
-            if kind in statuses:
-                return statuses[kind]
-    return 500
+    """Return the status that stands for an exception; 500 when unknown.
+
+    What is raised `from` a known one is the service's own, and has a trace in the log.
+    """
+    return next((statuses[kind] for kind in type(error).__mro__ if kind in statuses), 500)
 
 
 def unavailable_headers(status: int) -> list[tuple[bytes, bytes]]:

@@ -21,6 +21,9 @@ SESSION_KEY = "servekit.session"
 SESSION_HEADERS_KEY = "servekit.session_headers"
 """Where a scope has what returns the headers with the session's cookie, if it hides that."""
 
+PASSAGE_KEY = "servekit.passage"
+"""Where a scope has what tells which scope came out of the application's own middleware."""
+
 current_service: ContextVar[Any] = ContextVar("current_service", default=None)
 """The service whose request or lifespan runs here; tasks that these start inherit it."""
 

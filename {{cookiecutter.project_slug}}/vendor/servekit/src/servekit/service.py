@@ -88,7 +88,7 @@ class Service:
         self.request_ids = RequestIds()
         self.ended = EndedRequests(self.requests)
         self.headers = default_security_headers(https=settings.production)
-        self.docs_paths: tuple[str, ...] = ("/docs",)
+        self.docs_paths: tuple[str, ...] = ("/docs", "/redoc")
         self.statuses: dict[type[Exception], int] = {
             StoreUnavailable: 503,
             SessionEnded: 409,

@@ -17,6 +17,7 @@ from servekit.layers.cross_site_rules import CrossSiteRules, cors_layers
 from servekit.layers.deadline import DeadlineMiddleware
 from servekit.layers.draining import DrainingMiddleware
 from servekit.layers.errors import ErrorsMiddleware
+from servekit.layers.inner_scope import AfterMiddleware, BeforeMiddleware
 from servekit.layers.probes import PATHS, ProbesMiddleware
 from servekit.layers.proxy_headers import ProxyHeadersMiddleware
 from servekit.layers.rate_limit import RateLimitMiddleware
@@ -143,14 +144,17 @@ def cache_outside(service: Composition, app: FastAPI) -> list[Middleware]:
 
 
 def boundary(service: Composition, app: FastAPI) -> list[Middleware]:
-    """Return what stands around the application's own middleware, if any, for the cache inside."""
+    """Return what stands around the application's own middleware, if any, for what is inside."""
     if not app.user_middleware:
         return []
-    return [Middleware(BoundaryMiddleware, cache=service.cache, routes=service.routes)]
+    return [
+        Middleware(BoundaryMiddleware, cache=service.cache, routes=service.routes),
+        Middleware(BeforeMiddleware),
+    ]
 
 
-def cache_inside(service: Composition, app: FastAPI) -> list[Middleware]:
-    """Return the response cache for the place inside of the application's own middleware, if any.
+def inside(service: Composition, app: FastAPI) -> list[Middleware]:
+    """Return what stands inside of the application's own middleware, if any: the response cache.
 
     Middleware sees each request as it came, and what it adds to an answer is kept for nobody.
     """
@@ -158,12 +162,13 @@ def cache_inside(service: Composition, app: FastAPI) -> list[Middleware]:
     if not own:
         return []
     return [
+        Middleware(AfterMiddleware),
         Middleware(
             ResponseCacheMiddleware,
             cache=service.cache,
             routes=lambda: service.routes(),  # noqa: PLW0108 - known when all is built
             is_guarded=any(cls not in LETS_EVERYBODY_IN for cls in own),
-        )
+        ),
     ]
 
 

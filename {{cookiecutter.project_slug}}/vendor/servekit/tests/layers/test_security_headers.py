@@ -1,7 +1,12 @@
 from typing import Any
 
+import httpx2
 import pytest
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
+from fastapi.responses import HTMLResponse
 
+from servekit import Service, Settings
 from servekit.layers.security_headers import SecurityHeadersMiddleware, default_security_headers
 from tests.asgi import answers, call, foreign, passed
 
@@ -48,6 +53,31 @@ async def test_only_the_pages_of_the_docs_may_load_scripts():
     assert b"script-src" not in (await call(app, "/")).headers[b"content-security-policy"]
     data = SecurityHeadersMiddleware(answers(), headers=HTTPS, docs_paths=["/docs"])
     assert b"script-src" not in (await call(data, "/docs")).headers[b"content-security-policy"]
+
+
+@pytest.mark.parametrize("network", ["https://cdn.jsdelivr.net", "https://unpkg.com"])
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+async def test_ones_own_pages_of_docs_load_from_the_networks_that_fastapi_names(
+    make_settings, path, network
+):
+    app = FastAPI(docs_url=None, redoc_url=None)
+    Service(make_settings(Settings)).install(app)
+
+    @app.get(path, include_in_schema=False)
+    async def page() -> HTMLResponse:
+        script, style = f"{network}/own.js", f"{network}/own.css"
+        if path == "/redoc":
+            return get_redoc_html(openapi_url="/", title="", redoc_js_url=script)
+        return get_swagger_ui_html(
+            openapi_url="/", title="", swagger_js_url=script, swagger_css_url=style
+        )
+
+    transport = httpx2.ASGITransport(app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        answer = await client.get(path)
+    policy = answer.headers["content-security-policy"].split("; ")
+    for kind in ("script-src ", "style-src "):
+        assert network in next(part for part in policy if part.startswith(kind))
 
 
 @pytest.mark.parametrize("kind", [b"text/html", b"Text/HTML; charset=utf-8"])

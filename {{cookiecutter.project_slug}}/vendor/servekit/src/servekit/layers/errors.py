@@ -13,6 +13,7 @@ from servekit.event_log import get_logger
 from servekit.hang_up import is_hang_up
 from servekit.layers.failures import mark_logged, say_why, where
 from servekit.layers.websocket_errors import serve_websocket
+from servekit.own_code import place_of_error
 from servekit.problems import about, late_cookies, send_problem, status_of, unavailable_headers
 from servekit.refusal_log import RefusalLog
 from servekit.unsendable import nothing_was_sent
@@ -80,7 +81,7 @@ class ErrorsMiddleware:
         """Log an exception that nobody expected, and return the status that stands for it."""
         mark_logged(error)
         if isinstance(error, asyncio.CancelledError):
-            log.warning("request_cancelled", **where(scope))
+            log.warning("request_cancelled", **where(scope), at=place_of_error(error))
             return 503
         status = status_of(error, self.statuses)
         if started or status == HTTPStatus.INTERNAL_SERVER_ERROR:

@@ -13,14 +13,16 @@ CSP = (
     b"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     b"object-src 'none'"
 )
-# Swagger UI and ReDoc load themselves from a content network, or from here where an application
-# hosts them itself, and run an inline script.
+# Swagger UI and ReDoc load themselves from a content network, FastAPI's or the one that its text on
+# pages of one's own names, or from here where an application hosts them itself; and run an inline
+# script.
 DOCS_CSP = (
     b"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     b"connect-src 'self'; font-src 'self' data: https://fonts.gstatic.com; "
     b"img-src 'self' data: https://fastapi.tiangolo.com https://cdn.redoc.ly; "
-    b"script-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net; "
-    b"style-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net https://fonts.googleapis.com; "
+    b"script-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net https://unpkg.com; "
+    b"style-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net https://unpkg.com "
+    b"https://fonts.googleapis.com; "
     b"worker-src 'self' blob:"
 )
 # A page may load what its own site serves: without it none of its styles and scripts would work.

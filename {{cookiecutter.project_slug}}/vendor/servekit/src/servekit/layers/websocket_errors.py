@@ -9,6 +9,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from servekit.event_log import get_logger
 from servekit.layers.failures import mark_logged, where
+from servekit.own_code import place_of_error
 from servekit.problems import about, send_problem
 from servekit.scope import IN_WORKER
 
@@ -60,7 +61,7 @@ def record(scope: Scope, error: BaseException) -> None:
     """Log an exception once, with the route; the request's id is bound to the log."""
     mark_logged(error)
     if isinstance(error, asyncio.CancelledError):
-        log.warning("request_cancelled", **where(scope))
+        log.warning("request_cancelled", **where(scope), at=place_of_error(error))
     else:
         log.error("unhandled_exception", **where(scope), exc_info=error)
 

@@ -7,7 +7,7 @@ from typing import Any
 from starlette.types import Scope
 
 from servekit.routing.routes import Routes, route_path
-from servekit.scope import SCOPE_KEY
+from servekit.scope import PASSAGE_KEY, SCOPE_KEY
 
 
 def route_template(scope: Scope) -> str:
@@ -16,6 +16,9 @@ def route_template(scope: Scope) -> str:
     FastAPI nests included routers, so `scope["route"].path` lacks the outer prefix; the effective
     context has it. Neither knows of mounts, and a route of Starlette's leaves only its endpoint.
     """
+    passage = scope.get(PASSAGE_KEY)
+    if passage is not None and passage.inner is not None:
+        scope = passage.inner
     if "app_root_path" in scope:
         return template_by_table(scope, root_path=scope["app_root_path"])
     fastapi = scope.get("fastapi")

@@ -60,7 +60,8 @@ def program_of(app: FastAPI, settings: Settings, *, made_by: str = "create_app")
     if not isinstance(service, Service):
         raise TypeError(
             f"{made_by} returned {type(app).__name__}, not a FastAPI application into which it put "
-            "a service, `Service(settings).install(app)`."
+            "a service, `Service(settings).install(app)`. What is put around an application goes "
+            "into it: `app.add_middleware(...)` before `return app`."
         )
 
     profiling = Profiling(lambda: service.requests.total, running_request)
