@@ -140,15 +140,26 @@ class Watch:
                 self.loop = None
 
 
-def deadline(seconds: float) -> Callable[[], Awaitable[None]]:
-    """Return a dependency that gives one route its own time, counted from the request's start."""
+class RouteDeadline:
+    """A dependency that sets a request's deadline, before its body is read where that can be."""
 
-    async def set_deadline() -> None:
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    async def __call__(self) -> None:
+        """Set it, as a dependency that FastAPI calls."""
+        self.when_routed()
+
+    def when_routed(self) -> None:
+        """Set it as soon as the route is known."""
         own = current_deadline.get()
         if own is not None:
-            own.set(seconds)
+            own.set(self.seconds)
 
-    return set_deadline
+
+def deadline(seconds: float) -> Callable[[], Awaitable[None]]:
+    """Return a dependency that gives one route its own time, counted from the request's start."""
+    return RouteDeadline(seconds)
 
 
 async def nothing() -> None:

@@ -32,6 +32,7 @@ from servekit.foreign.fastapi import (
     wrap_app_with_body_limit,
 )
 from servekit.routing.direct import direct
+from servekit.routing.early_calls import with_early_calls
 from servekit.routing.routes import Entry, Routes, route_path
 
 TELEMETRY = "fastapi.telemetry"
@@ -61,7 +62,7 @@ class CompiledEntry(Entry):
         self.is_api_route = self.by_pattern and isinstance(route, APIRoute)
         self.telemetry_path: str | None = getattr(seen, "path_format", None)
         self.is_mount = isinstance(route, Mount)
-        self.answer = self._answer(route, seen)
+        self.answer = with_early_calls(self._answer(route, seen), self.dependant)
 
     def _answer(self, route: BaseRoute, seen: Any) -> ASGIApp:
         """Return what answers a request that the entry matches in full."""
