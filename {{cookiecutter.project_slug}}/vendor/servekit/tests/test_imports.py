@@ -27,11 +27,11 @@ MAY_IMPORT = {
         "draining", "errors", "foreign", "hang_up", "notation", "own_code", "problems", "redis",
         "refusal_log", "remembered", "resilience", "routing", "scope", "unsendable",
     },
-    "cache": {"context", "errors", "redis", "resilience", "scope"},
+    "cache": {"context", "errors", "json_losses", "redis", "resilience", "scope"},
     "response_cache": {
         "cache", "foreign", "layers", "problems", "remembered", "routing", "scope",
     },
-    "sessions": {"errors", "layers", "problems", "redis", "scope"},
+    "sessions": {"errors", "json_losses", "layers", "problems", "redis", "scope"},
     "sql": {"context", "lent", "notation", "own_code", "problems", "reservations", "service"},
     "upstream": {"context", "resilience"},
     "offload": {

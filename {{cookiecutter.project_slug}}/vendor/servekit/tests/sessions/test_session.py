@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from pydantic import BaseModel, computed_field
+from pydantic import BaseModel, Field, SecretStr, computed_field
 from pydantic.alias_generators import to_camel
 
 from servekit.redis.clients import RedisClients
@@ -99,3 +99,22 @@ async def test_a_value_of_any_form_comes_back_as_it_went(session, kind, value):
     key = SessionKey("any", kind | int, default=5)
     key.set(session, value)
     assert key.get(session) == value
+
+
+class Guarded(BaseModel):
+    token: SecretStr
+
+
+class Excluding(BaseModel):
+    hidden: int = Field(default=0, exclude=True)
+
+
+@pytest.mark.parametrize("kind", [SecretStr, Guarded, list[Guarded], dict[str, SecretStr] | None])
+def test_a_secret_is_refused_as_it_would_come_back_as_asterisks(kind):
+    with pytest.raises(TypeError, match="'any' cannot be kept in a session: a secret"):
+        SessionKey("any", kind, default=None)
+
+
+def test_so_is_a_field_that_would_be_left_out():
+    with pytest.raises(TypeError, match="'hidden' is excluded"):
+        SessionKey("any", Excluding, default=Excluding())

@@ -3,36 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
 from functools import cache
 from hashlib import blake2b
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 from pydantic import (
     ConfigDict,
     PydanticSchemaGenerationError,
     PydanticUserError,
-    SecretBytes,
-    SecretStr,
     TypeAdapter,
 )
+
+from servekit.json_losses import json_losses
 
 T = TypeVar("T")
 
 FORMAT = 3
 
 FLOATS_AS_THEY_ARE = ConfigDict(ser_json_inf_nan="constants")
-
-ONE_WAY = {
-    "callable": "a function has no JSON",
-    "generator": "an iterator can be read once",
-    "is-instance": "an instance of a class that pydantic does not know has no JSON",
-    "is-subclass": "a class has no JSON",
-}
-"""Kinds of schema that write what they do not read."""
-
-PYTHON_ONLY = frozenset({"python_schema", "strict_schema", "serialization", "metadata"})
-"""Parts of a schema that JSON does not pass through."""
 
 
 class NotEncodable(TypeError):  # noqa: N818 - a property of the value
@@ -53,7 +41,7 @@ class Codec(Generic[T]):
 
     def __init__(self, kind: Any, *, version: str = "") -> None:
         self._adapter: TypeAdapter[T] = _adapter(kind)
-        for reason in _losses(self._adapter.core_schema, set()):
+        for reason in json_losses(self._adapter):
             raise TypeError(f"{kind!r} cannot be cached: {reason}.")
         try:
             schema = json.dumps(self._adapter.json_schema(mode="serialization"), sort_keys=True)
@@ -133,43 +121,3 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     except (PydanticSchemaGenerationError, PydanticUserError) as error:
         reason = (error.message or "").partition("\n")[0]
         raise TypeError(f"{kind!r} cannot be cached: {reason}") from error
-
-
-def _losses(schema: Any, seen: set[int]) -> Iterator[str]:
-    """Yield what JSON loses of a type, by its schema."""
-    if id(schema) in seen:
-        return
-    seen.add(id(schema))
-    if isinstance(schema, Mapping):
-        yield from _own_losses(cast("Mapping[str, Any]", schema))
-        for name, part in schema.items():
-            if name not in PYTHON_ONLY:
-                yield from _losses(part, seen)
-    elif isinstance(schema, list | tuple):
-        for part in schema:
-            yield from _losses(part, seen)
-
-
-def _own_losses(schema: Mapping[str, Any]) -> Iterator[str]:
-    kind = schema.get("type")
-    if isinstance(kind, str) and kind in ONE_WAY:
-        yield ONE_WAY[kind]
-    fields = schema.get("fields")
-    named = fields.items() if isinstance(fields, Mapping) else ()
-    for name, field in (*named, *((each.get("name"), each) for each in _dicts(fields))):
-        if field.get("serialization_exclude") is True:
-            yield f"its field {name!r} is excluded from what is written"
-        if field.get("serialization_exclude_if") is not None:
-            yield f"its field {name!r} is excluded from what is written if exclude_if says so"
-        if field.get("init_only") or field.get("init") is False:
-            yield f"its field {name!r} is not read back: it is written by __init__ alone"
-    function = schema.get("function")
-    made = function.get("function") if isinstance(function, Mapping) else None
-    if isinstance(made, type) and issubclass(made, SecretStr | SecretBytes):
-        yield "a secret is written as asterisks"
-
-
-def _dicts(fields: Any) -> Iterator[dict[str, Any]]:
-    for field in fields if isinstance(fields, list) else ():
-        if isinstance(field, dict):
-            yield field

@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from servekit.json_losses import json_losses
 from servekit.sessions.session import Session
 
 T = TypeVar("T")
@@ -16,11 +17,16 @@ class SessionKey(Generic[T]):
     """A field of a session with a type: `BASKET = SessionKey("basket", list[int], default=[])`.
 
     What an older version of the service wrote and the type no longer takes reads as the default.
+
+    Raises:
+        TypeError: Values of the type do not come back as they went.
     """
 
     def __init__(self, name: str, kind: Any, *, default: T) -> None:
         self.name = name
         self._adapter: TypeAdapter[T] = TypeAdapter(kind)
+        for reason in json_losses(self._adapter):
+            raise TypeError(f"{name!r} cannot be kept in a session: {reason}.")
         self._default = self._adapter.dump_json(default, round_trip=True)
 
     def get(self, session: Session) -> T:
