@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 
 from chaos.cases.overload import closed_loop, find_capacity, one_worker
 from chaos.report import Figure, at_least, at_most, case, exactly, fast, soon, timed
@@ -104,12 +105,15 @@ async def rate_limit(target: Target) -> list[Figure]:
         outcome = await load.run(requests, rate=3 * quota / seconds, seconds=seconds)
         answer = await running.get("/chaos/ping")
         workers = len({one.worker for one in outcome.samples} - {0})
+    admitted, shed = outcome.statuses[200], outcome.statuses[503]
+    others = Counter(
+        one.error or str(one.status) for one in outcome.samples if one.status not in {200, 429, 503}
+    )
     return [
-        at_most("admitted, % off the quota", 100 * abs(outcome.statuses[200] / quota - 1), 1, " %"),
+        at_most("admitted, % off the quota", 100 * abs(admitted / quota - 1), 1, " %"),
+        timed(exactly("shed before they were counted", shed, 0)),
         exactly(
-            "the others: 429",
-            outcome.statuses[429],
-            len(outcome.samples) - outcome.statuses[200],
+            "neither admitted nor 429", ", ".join(f"{n} {what}" for what, n in others.items()), ""
         ),
         exactly("429 with Retry-After", str("retry-after" in answer.headers), "True"),
         exactly("workers that counted together", workers, 2),
