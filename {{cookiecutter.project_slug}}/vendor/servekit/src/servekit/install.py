@@ -209,10 +209,15 @@ def current(service: Installed) -> Iterator[None]:
 
 
 def replace_handlers(app: FastAPI, replaced: Collection[Any], handlers: dict[Any, Any]) -> None:
-    """Put handlers of exceptions where there are none, or one of the replaced."""
+    """Put handlers of exceptions where there are none, or one of the replaced.
+
+    One for a base of an exception is for that too, but for `Exception`, which all have.
+    """
+    ours = {id(one) for one in (*replaced, *handlers.values())}
+    own = {key for key, one in app.exception_handlers.items() if id(one) not in ours}
     for error, handler in handlers.items():
-        own = app.exception_handlers.get(error)
-        if own is None or any(own is one for one in replaced):
+        bases = error.__mro__ if isinstance(error, type) else (error,)
+        if own.isdisjoint(base for base in bases if base is not Exception):
             app.exception_handlers[error] = handler
 
 

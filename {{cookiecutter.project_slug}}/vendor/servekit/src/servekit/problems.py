@@ -12,7 +12,7 @@ import orjson
 from starlette.responses import Response
 from starlette.types import Scope, Send
 
-from servekit.scope import SESSION_KEY
+from servekit.scope import REQUEST_ID_KEY, SESSION_KEY
 
 __all__ = ["problem_response", "problem_responses"]
 
@@ -88,7 +88,7 @@ def about(scope: Scope) -> dict[str, Any]:
     raw_path = scope.get("raw_path") or b""
     return {
         "instance": raw_path.decode("ascii", "replace") or None,
-        "request_id": scope.get("state", {}).get("request_id"),
+        "request_id": scope.get(REQUEST_ID_KEY),
     }
 
 

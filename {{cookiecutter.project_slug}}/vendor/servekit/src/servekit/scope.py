@@ -21,6 +21,12 @@ SESSION_KEY = "servekit.session"
 SESSION_HEADERS_KEY = "servekit.session_headers"
 """Where a scope has what returns the headers with the session's cookie, if it hides that."""
 
+REQUEST_ID_KEY = "servekit.request_id"
+"""The request's id as the log has it; `state` has it too, where an application may set its own."""
+
+TRACE_ID_KEY = "servekit.trace_id"
+"""The same of its trace, where it has one."""
+
 PASSAGE_KEY = "servekit.passage"
 """Where a scope has what tells which scope came out of the application's own middleware."""
 

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from servekit.hang_up import HUNG_UP
 from servekit.layers.deadline import DeadlineMiddleware, deadline
 from servekit.resilience.deadlines import remaining
+from servekit.scope import REQUEST_ID_KEY
 from tests.asgi import answers, call, foreign, http_scope, passed
 
 SOON = {"seconds": 0.02, "resolution_seconds": 0.005}
@@ -28,7 +29,7 @@ async def test_a_handler_that_takes_too_long_is_cancelled_and_answered_with_504(
 
     app = DeadlineMiddleware(slow, **SOON)
     with capture_logs() as lines:
-        answer = await call(app, state={"request_id": "r1"})
+        answer = await call(app, **{REQUEST_ID_KEY: "r1"})
     assert answer.status == 504
     assert answer.headers[b"content-type"] == b"application/problem+json"
     assert cancelled == [True]

@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 from servekit.hang_up import HUNG_UP
 from servekit.layers.errors import ErrorsMiddleware
 from servekit.logs import not_yet_logged
+from servekit.scope import REQUEST_ID_KEY
 from tests.asgi import answers, call, foreign, http_scope, passed
 
 
@@ -36,7 +37,7 @@ async def test_an_exception_becomes_one_record_and_a_problem_that_says_nothing()
 
     app = ErrorsMiddleware(raising(error))
     with capture_logs() as lines, pytest.raises(ValueError, match="secret"):
-        await app(http_scope(state={"request_id": "r1"}), None, send)  # type: ignore[arg-type] # never received from
+        await app(http_scope(**{REQUEST_ID_KEY: "r1"}), None, send)  # type: ignore[arg-type] # never received from
     assert messages[0]["status"] == 500
     assert json.loads(messages[1]["body"])["request_id"] == "r1"
     assert b"secret" not in messages[1]["body"]

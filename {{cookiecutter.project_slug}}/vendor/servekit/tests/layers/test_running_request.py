@@ -7,6 +7,7 @@ from fastapi import APIRouter, FastAPI
 from structlog.contextvars import bound_contextvars
 
 from servekit.layers.running_request import running_request
+from servekit.scope import REQUEST_ID_KEY
 
 
 def here():
@@ -24,7 +25,7 @@ async def test_a_handler_is_named_by_its_route_template_and_request_id():
     api.include_router(router, prefix="/api")
 
     async def with_id(scope, receive, send):
-        scope["state"] = {"request_id": "r-1"}
+        scope[REQUEST_ID_KEY] = "r-1"
         await api(scope, receive, send)
 
     transport = httpx2.ASGITransport(with_id)

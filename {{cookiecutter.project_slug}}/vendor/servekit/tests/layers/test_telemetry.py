@@ -7,6 +7,7 @@ from structlog.testing import capture_logs
 
 from servekit.layers.request_metrics import RequestMetrics
 from servekit.layers.telemetry import EndedRequests, TelemetryMiddleware
+from servekit.scope import REQUEST_ID_KEY, TRACE_ID_KEY
 from tests import asgi
 from tests.asgi import answers, foreign, passed
 
@@ -98,7 +99,7 @@ async def test_one_line_tells_what_happened_and_keeps_the_query_to_itself():
     app, _ = measured(answers(body=b"12345"))
     with capture_logs() as lines:
         await call(
-            app, "/a", query_string=b"token=secret", state={"request_id": "r1", "trace_id": "t1"}
+            app, "/a", query_string=b"token=secret", **{REQUEST_ID_KEY: "r1", TRACE_ID_KEY: "t1"}
         )
     (line,) = lines
     assert line.pop("duration_ms") >= 0

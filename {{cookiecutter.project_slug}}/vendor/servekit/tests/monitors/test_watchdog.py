@@ -51,7 +51,7 @@ BLOCK_SECONDS = 0.3
 
 
 async def records_of(logs, number, event="event_loop_blocked"):
-    async with asyncio.timeout(patience(3)):
+    async with asyncio.timeout(patience(10)):
         while True:
             found = [record for record in logs if record["event"] == event]
             if len(found) >= number:
@@ -86,7 +86,7 @@ async def test_a_request_that_wakes_a_dozing_monitor_and_blocks_is_reported():
     with capture_logs() as logs:
         async with Watched() as watched:
             watched.monitor.doze()
-            async with asyncio.timeout(patience(3)):
+            async with asyncio.timeout(patience(10)):
                 while watched.monitor.tick_seconds <= watched.monitor.interval_seconds:  # noqa: ASYNC110 - no event
                     await asyncio.sleep(0.01)
             beat = watched.monitor.last_tick

@@ -12,7 +12,7 @@ from operator import itemgetter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import STRUCTLOG_KEY_PREFIX, bind_contextvars, reset_contextvars
 
-from servekit.scope import SCOPE_KEY, current_service
+from servekit.scope import REQUEST_ID_KEY, SCOPE_KEY, TRACE_ID_KEY, current_service
 
 SANE = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 TRACEPARENT = re.compile(
@@ -51,10 +51,10 @@ class RequestIdMiddleware:
 
     An answer that has one keeps it.
 
-    The id is in `scope["state"]["request_id"]` and bound to the log; so is, as `trace_id`, that of
-    a valid W3C `traceparent`, or of the OpenTelemetry span around it all if `traced`. What runs for
-    the request finds `service`, if it is given, as the current one; a layer of its own for that
-    would cost every request a frame more.
+    The id is in `scope["state"]["request_id"]`, where an application may put its own, and bound to
+    the log; so is, as `trace_id`, that of a valid W3C `traceparent`, or of the OpenTelemetry span
+    around it all if `traced`. What runs for the request finds `service`, if it is given, as the
+    current one; a layer of its own for that would cost every request a frame more.
     """
 
     def __init__(
@@ -91,12 +91,12 @@ class RequestIdMiddleware:
             return send(message)
 
         state = scope.setdefault("state", {})
-        state["request_id"] = request_id
+        state["request_id"] = scope[REQUEST_ID_KEY] = request_id
         scope[SCOPE_KEY] = self.service
         token, outer = bound_request_id.set(request_id), current_service.set(self.service)
         tokens = None
         if (parent or self.traced) and (trace_id := self.trace_id(parent)):
-            state["trace_id"] = trace_id
+            state["trace_id"] = scope[TRACE_ID_KEY] = trace_id
             tokens = bind_contextvars(trace_id=trace_id)
         try:
             await self.app(scope, receive, send_named)

@@ -7,6 +7,7 @@ from types import FrameType
 from typing import Any
 
 from servekit.routing.template import route_template
+from servekit.scope import REQUEST_ID_KEY
 
 SCOPE = "scope"
 
@@ -20,7 +21,7 @@ def running_request(frame: FrameType, task: asyncio.Task[Any] | None) -> dict[st
     """
     scope = _innermost_scope(frame)
     if scope is not None:
-        request_id = scope.get("state", {}).get("request_id", "")
+        request_id = scope.get(REQUEST_ID_KEY, "")
         return {"route": route_template(scope), "request_id": request_id}
     get_context = getattr(task, "get_context", None)
     for variable, value in get_context().items() if get_context else ():

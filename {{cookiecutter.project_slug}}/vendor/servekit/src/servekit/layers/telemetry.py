@@ -14,6 +14,7 @@ from servekit.event_log import get_logger
 from servekit.hang_up import READS
 from servekit.layers.request_metrics import RequestMetrics
 from servekit.routing.template import route_template
+from servekit.scope import REQUEST_ID_KEY, TRACE_ID_KEY
 
 CLIENT_CLOSED = 499
 SERVER_ERROR = 500
@@ -132,7 +133,6 @@ def access_line(request: Ended, route: str) -> Event:
     """Return level and fields of the line; the path without its query, which may hold secrets."""
     scope = request.scope
     client = scope.get("client")
-    state = scope.get("state", {})
     line = {
         "event": "http_request",
         "method": scope["method"],
@@ -142,8 +142,8 @@ def access_line(request: Ended, route: str) -> Event:
         "duration_ms": int(request.seconds * 1_000_000) / 1000,
         "response_bytes": request.size,
         "client": client[0] if client else None,
-        "request_id": state.get("request_id"),
+        "request_id": scope.get(REQUEST_ID_KEY),
     }
-    if "trace_id" in state:
-        line["trace_id"] = state["trace_id"]
+    if TRACE_ID_KEY in scope:
+        line["trace_id"] = scope[TRACE_ID_KEY]
     return "warning" if request.status >= SERVER_ERROR else "info", line

@@ -12,7 +12,7 @@ from servekit.layers.request_id import SANE, TRACEPARENT
 from servekit.layers.telemetry import Ended
 from servekit.response_cache.answers import CONDITIONS
 from servekit.response_cache.bypassing import BYPASSING
-from servekit.scope import LEARN_HEAD_KEY
+from servekit.scope import LEARN_HEAD_KEY, REQUEST_ID_KEY, TRACE_ID_KEY
 
 if TYPE_CHECKING:
     from starlette.types import Scope
@@ -127,16 +127,15 @@ class InstantAnswers:
             self._defaults, self._date = defaults, dict(defaults)[b"date"]
         place.cached.count_local_hit()
         request_id = told.request_id or self._new_id()
-        state = {"request_id": request_id}
-        if told.trace_id:
-            state["trace_id"] = told.trace_id
         line = {
             "method": "GET",
             "path": place.path,
             "route": place.route,
             "client": told.client or client,
-            "state": state,
+            REQUEST_ID_KEY: request_id,
         }
+        if told.trace_id:
+            line[TRACE_ID_KEY] = told.trace_id
         head = page.head % (self._date, ttl, age, request_id.encode())
         self._ended.add(Ended(line, page.status, len(page.body), perf_counter() - began))
         return head, page.body

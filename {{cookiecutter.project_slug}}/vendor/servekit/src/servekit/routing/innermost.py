@@ -53,6 +53,7 @@ class Innermost:
                 async with files:
                     raise
         except Exception as error:  # noqa: BLE001 - handled as Starlette does
+            scope["starlette.exception_handlers"] = self._handlers  # a mounted application set its
             await handle(error, Request(scope, receive, send), send, started=started)
 
 

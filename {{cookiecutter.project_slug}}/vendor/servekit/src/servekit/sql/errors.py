@@ -107,7 +107,7 @@ def unavailable(kind: Any) -> Any:
         return kind
     if kind not in _kinds:
         names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
-        _kinds[kind] = type(kind.__name__, (DatabaseUnavailable, kind), names)
+        _kinds[kind] = type(kind.__name__, (kind, DatabaseUnavailable), names)
     return _kinds[kind]
 
 
