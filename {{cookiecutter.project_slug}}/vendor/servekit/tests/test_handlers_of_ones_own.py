@@ -75,6 +75,31 @@ class UsedUpError(Exception):
     pass
 
 
+class SoldOutError(UsedUpError):
+    pass
+
+
+async def test_a_part_may_handle_a_status(app_of):
+    app, service = app_of()
+    service.exception_handlers[404] = told
+    service.install(app)
+    assert await status_of(app, "/nowhere") == 299
+
+
+async def test_the_status_of_a_class_of_ones_own_stays_beside_a_handler_of_its_base(app_of):
+    app: FastAPI
+    app, service = app_of()
+    service.install(app)
+    service.statuses[SoldOutError] = 409
+    app.add_exception_handler(UsedUpError, told)
+
+    @app.get("/")
+    async def fail() -> None:
+        raise SoldOutError
+
+    assert await status_of(app, "/") == 409
+
+
 @pytest.mark.parametrize(("error", "status"), [(UsedUpError(), 299), (HTTPException(402), 299)])
 async def test_a_mounted_application_leaves_the_outer_ones_handlers_in_force(app_of, error, status):
     inner = FastAPI()

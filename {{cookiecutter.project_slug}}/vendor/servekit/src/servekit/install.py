@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
 
+LIBRARIES = frozenset({"servekit", "sqlalchemy"})
+"""Whose exceptions have handlers of ours."""
+
 FASTAPI_HANDLERS = (http_exception_handler, request_validation_exception_handler)
 
 
@@ -209,16 +212,23 @@ def current(service: Installed) -> Iterator[None]:
 
 
 def replace_handlers(app: FastAPI, replaced: Collection[Any], handlers: dict[Any, Any]) -> None:
-    """Put handlers of exceptions where there are none, or one of the replaced.
-
-    One for a base of an exception is for that too, but for `Exception`, which all have.
-    """
+    """Put handlers of exceptions where there are none, or one of the replaced."""
     ours = {id(one) for one in (*replaced, *handlers.values())}
     own = {key for key, one in app.exception_handlers.items() if id(one) not in ours}
     for error, handler in handlers.items():
-        bases = error.__mro__ if isinstance(error, type) else (error,)
-        if own.isdisjoint(base for base in bases if base is not Exception):
+        if own.isdisjoint(covered_by(error)):
             app.exception_handlers[error] = handler
+
+
+def covered_by(error: Any) -> tuple[Any, ...]:
+    """Return what an application's own handler may be for, to go before ours of an exception.
+
+    For those that libraries raise that is a base too, but for `Exception`, which all have; what an
+    application says of classes of its own is as exact as Starlette takes it.
+    """
+    if getattr(error, "__module__", "").partition(".")[0] not in LIBRARIES:  # a status has none
+        return (error,)
+    return tuple(base for base in error.__mro__ if base is not Exception)
 
 
 def without_idle_layers(stack: Any, app: FastAPI, *, fast: bool) -> ASGIApp:

@@ -193,6 +193,13 @@ def test_whatever_else_create_app_returns_is_named(service, returned):
         program_of(returned, service.settings)
 
 
+def test_what_was_put_around_an_application_is_refused_with_the_remedy(service):
+    app = FastAPI()
+    service.install(app)
+    with pytest.raises(TypeError, match=r"GZipMiddleware.*add_middleware"):
+        program_of(GZipMiddleware(app), service.settings)  # type: ignore[arg-type] # as some do
+
+
 async def test_what_a_lifespan_changes_of_the_routes_is_seen(service, monkeypatch):
     inner = APIRouter()
 

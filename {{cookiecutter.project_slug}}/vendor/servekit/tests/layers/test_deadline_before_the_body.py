@@ -75,6 +75,27 @@ async def status_of(client: Client, path: str, *, seconds: float) -> int:
     return int(answer.split()[1])
 
 
+async def test_a_dependency_with_a_method_of_our_name_is_called_as_fastapi_does(make_settings):
+    class Own:
+        def when_routed(self) -> None:
+            raise AssertionError
+
+        async def __call__(self) -> int:
+            return 7
+
+    service = Service(make_settings(Settings))
+    app = FastAPI(telemetry=service.telemetry)
+    service.install(app)
+
+    @app.get("/")
+    async def read(number: Annotated[int, Depends(Own())]) -> int:
+        return number
+
+    async with Lifespan(entrance(app)) as serve:
+        answer = await Client(serve).ask(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
+    assert answer.endswith(b"7")
+
+
 @pytest.mark.parametrize("prefix", ["/long", "/inner"])
 @pytest.mark.parametrize("body", BODIES)
 async def test_a_route_with_more_time_has_it_for_a_slow_body(client, prefix, body):

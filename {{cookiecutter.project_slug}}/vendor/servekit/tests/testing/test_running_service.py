@@ -5,6 +5,7 @@ import signal
 import urllib.error
 import urllib.request
 from email.message import Message
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -24,6 +25,13 @@ def test_a_service_runs_with_workers_and_stops_when_asked(start_service, demo):
     assert service.stop(signal.SIGTERM) == 0
     assert service.events("stopped")
     assert not any(alive(worker["pid"]) for worker in workers)
+
+
+def test_redis_has_as_much_time_as_in_other_tests_unless_the_test_says(start_service, demo):
+    service = start_service("demo", folder=demo, WORKERS=1, TIMEOUT_SESSION_MS=77)
+    environment = Path(f"/proc/{service.process.pid}/environ").read_text().split("\0")
+    assert "TIMEOUT_CACHE_MS=10000" in environment
+    assert "TIMEOUT_SESSION_MS=77" in environment
 
 
 def test_the_log_is_that_of_this_process_and_lines_of_others_are_no_events(start_service, demo):

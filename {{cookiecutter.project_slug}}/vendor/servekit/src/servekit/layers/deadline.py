@@ -14,6 +14,7 @@ from servekit.event_log import get_logger
 from servekit.hang_up import LATE, end_request
 from servekit.problems import about, late_cookies, send_problem
 from servekit.resilience.deadlines import Deadline, current_deadline
+from servekit.routing.early_calls import EarlyDependency
 from servekit.routing.template import route_template
 
 log = get_logger()
@@ -140,7 +141,7 @@ class Watch:
                 self.loop = None
 
 
-class RouteDeadline:
+class RouteDeadline(EarlyDependency):
     """A dependency that sets a request's deadline, before its body is read where that can be."""
 
     def __init__(self, seconds: float) -> None:

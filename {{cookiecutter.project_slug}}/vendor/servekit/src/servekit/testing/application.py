@@ -22,17 +22,15 @@ from servekit.logs import write_events
 from servekit.service import Service
 from servekit.sessions.cookie import SessionCookie
 from servekit.testing.lifespan import Lifespan
+from servekit.testing.speed import PATIENT_WITH_REDIS
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
-FOR_TESTS: dict[str, Any] = {
+FOR_TESTS: dict[str, Any] = PATIENT_WITH_REDIS | {
     "environment": "test",
     # What Starlette's TestClient and FastAPI's documentation of async tests call a service.
     "allowed_hosts": ["localhost", "127.0.0.1", "[::1]", "testserver", "test"],
-    # For busy machines: how little time Redis gets, and what is shed, is not what is tested.
-    "timeout_redis_connect_ms": 10_000,
-    "timeout_cache_ms": 10_000,
-    "timeout_session_ms": 10_000,
+    # For busy machines: what is shed is not what is tested.
     "pressure_loop_lag_ms": 0,
     "loop_stall_ms": 0,
     "offload_processes": 1,

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import pytest
 
 from servekit.testing.guarded import guarded
-from servekit.testing.speed import patience
+from servekit.testing.speed import PATIENT_WITH_REDIS, patience
 
 START_SECONDS = 20.0
 STOP_SECONDS = 30.0
@@ -102,12 +102,6 @@ class StartService(Protocol):
     ) -> RunningService: ...
 
 
-# For busy machines: where Redis is late, each worker counts and remembers alone.
-PATIENT = dict.fromkeys(
-    ("TIMEOUT_REDIS_CONNECT_MS", "TIMEOUT_CACHE_MS", "TIMEOUT_SESSION_MS"), 10_000
-)
-
-
 @pytest.fixture
 def start_service(
     redis_url: str, tmp_path_factory: pytest.TempPathFactory
@@ -122,7 +116,8 @@ def start_service(
             module: str = "service", *, folder: Path | None = None, **environment: object
         ) -> RunningService:
             folder = folder or tmp_path_factory.mktemp("service")
-            given = {"REDIS_URL": redis_url} | PATIENT | environment
+            patient = {name.upper(): value for name, value in PATIENT_WITH_REDIS.items()}
+            given = {"REDIS_URL": redis_url} | patient | environment
             return stack.enter_context(running(module, folder, given))
 
         yield start

@@ -13,6 +13,11 @@ QUIET_SECONDS = 0.004
 
 FACTOR_MAX = 10.0
 
+PATIENT_WITH_REDIS = dict.fromkeys(
+    ("timeout_redis_connect_ms", "timeout_cache_ms", "timeout_session_ms"), 10_000
+)
+"""Settings of a tested service: where Redis is late, each worker counts and remembers alone."""
+
 
 def patience(seconds: float) -> float:
     """Return how long a test waits for what takes at most `seconds` on a quiet machine.
