@@ -61,9 +61,9 @@ class Database(Reserves):
     pool; a query waits at most `wait_seconds` for one of them and then raises
     `sqlalchemy.exc.TimeoutError`. A statement of PostgreSQL takes at most `command_seconds`, unless
     the address says `command_timeout`; with None there is no end, as migrations need it. `url` is
-    SQLite's, or PostgreSQL's with the words of SQLAlchemy or libpq (`sslmode`, `options`). A route
-    that lets the errors of a database pass that is away, locked or busy answers 503. No error and
-    no log tells the values of a statement.
+    SQLite's, where foreign keys are enforced as by PostgreSQL, or PostgreSQL's with the words of
+    SQLAlchemy or libpq (`sslmode`, `options`). A route that lets the errors of a database pass that
+    is away, locked or busy answers 503. No error and no log tells the values of a statement.
     """
 
     statuses = UNAVAILABLE
