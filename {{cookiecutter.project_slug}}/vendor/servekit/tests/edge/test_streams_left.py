@@ -15,7 +15,7 @@ from fastapi.responses import FileResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from servekit import Service, Settings
-from servekit.edge import cycle as edge
+from servekit.edge import unread
 from servekit.install import entrance
 from servekit.testing.lifespan import Lifespan
 from tests.edge import wire
@@ -154,7 +154,7 @@ STREAMS = ["/busy", "/waits", "/raw/", "/busy-for-good/", "/with-a-task"]
 
 @pytest.mark.parametrize("path", ["/busy", "/waits", "/raw/", "/busy-for-good/", "/with-a-task"])
 async def test_what_a_stream_took_is_given_back_without_the_collector(serve, path, monkeypatch):
-    monkeypatch.setattr(edge, "UNREAD_PIECES_END", 2 * PIECES)
+    monkeypatch.setattr(unread, "PIECES_END", 2 * PIECES)
     await leave(serve, path)
     assert TOOK["out"] == 0
 

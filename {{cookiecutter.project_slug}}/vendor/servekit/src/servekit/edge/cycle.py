@@ -17,8 +17,9 @@ from servekit.edge.head import (
     is_plain_length,
     status_line,
 )
+from servekit.edge.unread import UnreadAnswer
 from servekit.foreign.uvicorn import RequestResponseCycle
-from servekit.hang_up import HUNG_UP, READS, end_request
+from servekit.hang_up import READS
 from servekit.scope import LEARN_HEAD_KEY, WholeStart
 from servekit.unsendable import UnsendableHead
 
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE, EVENT_STREAM = b"content-type", b"text/event-stream"
 START, BODY = "http.response.start", "http.response.body"
-UNREAD_PIECES_MAX = 10
-"""Of an answer to a client who has left; what listens for that has ended itself before."""
-UNREAD_PIECES_END = 200_000
-"""After so many one that waits for nothing would keep the event loop for good."""
 
 
 class CheckedCycle(RequestResponseCycle):
@@ -49,8 +46,7 @@ class CheckedCycle(RequestResponseCycle):
         self.pieces = 0
         """How often something of the answer was written, its head included."""
         self._left = self._received = False
-        self._unread = 0
-        self._whole = False
+        self._unread: UnreadAnswer | None = None
 
     def leave(self) -> None:
         """Tell whoever asks that the client has left; what is sent all the same is written."""
@@ -76,24 +72,9 @@ class CheckedCycle(RequestResponseCycle):
         await super().send(message)
 
     def _drop(self, message: Any) -> None:
-        """Leave out what nobody reads; end a read that would go on for long, as of a large file.
-
-        It ends where it waits next: raised here, nobody would close a generator that made a piece.
-        """
-        more = bool(message.get("more_body"))
-        self._whole = message["type"] == BODY and not more
-        self._unread += more
-        if self._unread <= UNREAD_PIECES_MAX or self.scope["method"] not in READS:
-            return
-        if self._unread > UNREAD_PIECES_END:
-            raise asyncio.CancelledError(HUNG_UP)
-        if more and self._unread == UNREAD_PIECES_MAX + 1:
-            asyncio.get_running_loop().call_soon(self._end_read, asyncio.current_task())
-
-    def _end_read(self, task: asyncio.Task[Any] | None) -> None:
-        """End what makes an answer, unless that is over: its background tasks are to run."""
-        if task is not None and not self._whole:
-            end_request(task, HUNG_UP)
+        if self._unread is None:
+            self._unread = UnreadAnswer(ends=self.scope["method"] in READS)
+        self._unread.drop(message)
 
     def _is_gone(self) -> bool:
         """Tell whether nobody reads what is left of an answer; uvloop raises where one writes then.
