@@ -22,7 +22,10 @@ MAY_IMPORT = {
     },
     "routing": {"foreign", "scope"},
     "foreign": set(),
-    "monitors": {"awaits", "background", "cpus", "lent", "own_code", "process_memory", "syntax"},
+    "monitors": {
+        "awaits", "background", "cpus", "lent", "own_code", "process_memory", "syntax",
+        "thread_frames",
+    },
     "layers": {
         "draining", "errors", "foreign", "hang_up", "notation", "own_code", "problems", "redis",
         "refusal_log", "remembered", "resilience", "routing", "scope", "unsendable",
@@ -47,7 +50,7 @@ MAY_IMPORT = {
     "worker": {
         "awaits", "background", "children", "descriptors", "draining", "edge", "foreign",
         "import_string", "interpreter", "own_code", "parent", "process_memory", "resilience",
-        "signals", "supervisor", "tuning",
+        "signals", "supervisor", "thread_frames", "tuning",
     },
     "admin": {"edge", "supervisor"},
     "console": {"admin", "background", "log_lines", "logs", "notation", "supervisor"},

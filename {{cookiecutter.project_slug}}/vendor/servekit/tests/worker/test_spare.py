@@ -90,6 +90,13 @@ def test_what_was_imported_ahead_is_loaded_with_what_is_said_now(waiting, tmp_pa
     assert (tmp_path / "imports").read_text() == "x"
 
 
+def test_a_link_to_a_file_that_is_made_elsewhere_changes_nothing(waiting, tmp_path):
+    process, control, boot = waiting
+    os.link(tmp_path / "words.py", tmp_path / "other-name")  # as another environment's installer
+    assert f"old {process.pid} " in reply(control, **boot, arguments=[])
+    assert (tmp_path / "imports").read_text() == "x"
+
+
 CHANGES = {
     "written": lambda folder: (folder / "words.py").write_text('WORD = "newer"'),
     "replaced": lambda folder: replaced(folder / "words.py", 'WORD = "newer"'),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections import Counter
@@ -11,6 +10,7 @@ from types import CodeType, FrameType
 from servekit.monitors.busy_clock import RunQueueWait
 from servekit.monitors.stall_evidence import CpuClocks
 from servekit.own_code import is_own, line_of
+from servekit.thread_frames import current_frames
 
 DEPTH_MAX = 200
 COMPUTING = 0.5
@@ -84,7 +84,8 @@ class OtherThreads:
         if not grown.get(busiest):
             return ()
         # Last of all: whoever reads a file lets the threads go on, to other frames.
-        return functions(sys._current_frames().get(busiest))  # noqa: SLF001 - the documented way
+        with current_frames() as frames:
+            return functions(frames.get(busiest))
 
 
 def functions(frame: FrameType | None) -> Stack:

@@ -12,8 +12,9 @@ from typing import Any
 
 from servekit.monitors.busy_clock import RunQueueWait
 from servekit.monitors.other_threads import OtherThreads, Stack, functions
-from servekit.monitors.stall_evidence import is_waiting, thread_frame
+from servekit.monitors.stall_evidence import is_waiting
 from servekit.own_code import begins_at
+from servekit.thread_frames import current_frames
 
 DEPTH_WHEN_FULL = 3
 STACKS_MAX = 10_000
@@ -105,18 +106,19 @@ class StackSampler:
                 self._thread_id, self._native_thread_id, self.interval_seconds
             )
         while not self._stopped.wait(max(0.0, due - time.monotonic())):
-            frame = thread_frame(self._thread_id)
-            woke, before_sleep, waited = time.monotonic(), waited, own_wait.seconds()
-            kept = woke - due - (waited - before_sleep)
-            if self._clock is not None:
-                before, computed = computed, time.clock_gettime(self._clock)
-                since, sampled = sampled, time.monotonic()
-                rests = computed - before < COMPUTES * (sampled - since)
-            if frame is not None and (rests or is_waiting(frame, self._loop_frame)):
-                self.idle += 1
-            elif frame is not None:
-                self._count(functions(frame), 1 + int(kept / self.interval_seconds))
-            del frame  # of a thread that goes on
+            with current_frames() as frames:
+                frame = frames.get(self._thread_id)
+                woke, before_sleep, waited = time.monotonic(), waited, own_wait.seconds()
+                kept = woke - due - (waited - before_sleep)
+                if self._clock is not None:
+                    before, computed = computed, time.clock_gettime(self._clock)
+                    since, sampled = sampled, time.monotonic()
+                    rests = computed - before < COMPUTES * (sampled - since)
+                if frame is not None and (rests or is_waiting(frame, self._loop_frame)):
+                    self.idle += 1
+                elif frame is not None:
+                    self._count(functions(frame), 1 + int(kept / self.interval_seconds))
+            del frames, frame  # of threads that go on
             if others is not None:
                 others.look(due)
             # Irregular, or it would see always the same part of work that comes at regular times.

@@ -90,11 +90,6 @@ class CpuClocks:
         self._wait.close()
 
 
-def thread_frame(thread_id: int) -> FrameType | None:
-    """Return the innermost Python frame that a thread executes right now."""
-    return sys._current_frames().get(thread_id)  # noqa: SLF001 - the documented way
-
-
 def loop_frame() -> FrameType | None:
     """Return the frame that called uvloop, which has none of its own; for coroutines to call."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way

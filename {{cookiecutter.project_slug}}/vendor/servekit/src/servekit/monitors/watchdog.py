@@ -25,8 +25,8 @@ from servekit.monitors.stall_evidence import (
     is_waiting,
     own_line,
     stack_lines,
-    thread_frame,
 )
+from servekit.thread_frames import current_frames
 
 FOLLOW_SECONDS = 1.0
 POLL_SECONDS = 0.01
@@ -180,7 +180,7 @@ class Watchdog:
         if time.monotonic() - due >= self._stall_seconds:
             # Nobody got the interpreter until now. It is handed over right after the call that kept
             # it, so what runs is looked at before anything that lets the loop go on.
-            running = self._running(self._frame())
+            running = self._running()
             stall = self._take_evidence(last_tick, slept, running)
             now = clocks.read()
             if now.computed_since(slept, due) >= self._stall_seconds:
@@ -194,7 +194,7 @@ class Watchdog:
 
     def _follow(self, clocks: CpuClocks, last_tick: float) -> Stall | None:
         armed = clocks.read()
-        suspect = self._running(self._frame())
+        suspect = self._running()
         needed = self._stall_seconds / 2
         wait = needed
         while wait > 0:
@@ -206,21 +206,24 @@ class Watchdog:
         return stall
 
     def _take_evidence(self, last_tick: float, armed: CpuReading, suspect: object) -> Stall:
-        frame, cause = self._frame(), ""
-        task = asyncio.current_task(self._monitor.loop)
-        same = self._running(frame) is suspect
-        if frame is not None and frame.f_code is GC_CALLBACK:
-            frame, cause = frame.f_back, "garbage_collection"
-        stack = stack_lines(frame) if same else []
-        request = self._describe_request(frame, task) if same and frame is not None else {}
+        cause = ""
+        with current_frames() as frames:
+            frame = frames.get(self._monitor.thread_id)
+            task = asyncio.current_task(self._monitor.loop)
+            same = self._of(frame) is suspect
+            if frame is not None and frame.f_code is GC_CALLBACK:
+                frame, cause = frame.f_back, "garbage_collection"
+            stack = stack_lines(frame) if same else []
+            request = self._describe_request(frame, task) if same and frame is not None else {}
         due = last_tick + self._monitor.tick_seconds
         name = task.get_name() if task else ""
         return Stall(last_tick, due, armed, stack, name, request, cause=cause)
 
-    def _frame(self) -> FrameType | None:
-        return thread_frame(self._monitor.thread_id)
+    def _running(self) -> object:
+        with current_frames() as frames:
+            return self._of(frames.get(self._monitor.thread_id))
 
-    def _running(self, frame: FrameType | None) -> object:
+    def _of(self, frame: FrameType | None) -> object:
         loop = self._monitor.loop_frame
         task = asyncio.current_task(self._monitor.loop)
         if task is not None and frame is not loop:  # else its last line has ended

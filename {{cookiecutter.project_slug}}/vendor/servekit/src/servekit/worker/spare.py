@@ -57,8 +57,8 @@ def imported_state(modules: list[str]) -> State | None:
     specs = [getattr(module, "__spec__", None) for module in list(sys.modules.values())]
     origins = [getattr(spec, "origin", None) for spec in specs]
     now = state([path for path in [*origins, *sys.path] if isinstance(path, str)])
-    times = [each for about in now.values() if isinstance(about, tuple) for each in about[:2]]
-    return None if any(each > began for each in times) else now
+    files = [path for path, about in now.items() if isinstance(about, tuple)]
+    return None if any(touched_at(file) > began for file in files) else now
 
 
 def state(paths: list[str] | State) -> State:
@@ -67,12 +67,22 @@ def state(paths: list[str] | State) -> State:
     for path in paths:
         try:
             about = Path(path).stat()
-            found[path] = about.st_mtime_ns, about.st_ctime_ns, about.st_ino, about.st_size
+            # Not the time of its last change: a link made elsewhere, as by uv's cache, sets that.
+            found[path] = about.st_mtime_ns, about.st_ino, about.st_size
             if Path(path).is_dir():
                 found[path] = frozenset(filter(can_be_imported, os.listdir(path)))  # noqa: PTH208 - names
         except OSError:
             found[path] = ()
     return found
+
+
+def touched_at(file: str) -> int:
+    """Return when a file was written or put in its place, in ns; 0 where there is none."""
+    try:
+        about = Path(file).stat()
+    except OSError:
+        return 0
+    return max(about.st_mtime_ns, about.st_ctime_ns)
 
 
 def can_be_imported(name: str) -> bool:

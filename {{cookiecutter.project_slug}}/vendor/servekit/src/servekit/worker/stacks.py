@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import itertools
-import sys
 import threading
 import traceback
 from collections.abc import Callable, Collection, Iterator
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from servekit.awaits import awaits
 from servekit.foreign.uvicorn import served_by
 from servekit.own_code import is_own
+from servekit.thread_frames import current_frames
 
 if TYPE_CHECKING:
     from servekit.foreign.uvicorn import RequestResponseCycle
@@ -68,8 +68,10 @@ def all_stacks() -> str:
     """Return the stack of every thread, and of every task of the running loop what it awaits."""
     out = io.StringIO()
     names = {thread.ident: thread.name for thread in threading.enumerate()}
-    for ident, frame in sys._current_frames().items():  # noqa: SLF001 - the documented way
-        out.write(f"Thread {names.get(ident, ident)}:\n{''.join(traceback.format_stack(frame))}\n")
+    with current_frames() as frames:
+        stacks = {ident: "".join(traceback.format_stack(frames[ident])) for ident in frames}
+    for ident, stack in stacks.items():
+        out.write(f"Thread {names.get(ident, ident)}:\n{stack}\n")
     tasks = asyncio.all_tasks()
     for task in itertools.islice(tasks, STACKS_MAX):
         out.write(f"{task!r}:\n{''.join(task_stack(task))}\n")
