@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from servekit.monitors import stack_sampler, stall_evidence
 from servekit.monitors.loop_monitor import LoopMonitor
+from servekit.monitors.other_threads import OtherThreads
 from servekit.monitors.profiling import Profiling
 from servekit.testing import patience
 
@@ -177,6 +178,30 @@ async def test_threads_that_hold_the_interpreter_are_told_from_those_that_comput
 
     assert (counts["held"] > counts["free"]) is held, counts
     assert counts["there"] or not held
+
+
+def computed_before(seconds, ready, stop):
+    while time.thread_time() < seconds:
+        pass
+    ready.set()
+    stop.wait()
+
+
+def test_who_held_the_interpreter_is_known_from_the_first_time_on():
+    ready, stop = threading.Event(), threading.Event()
+    threads = [threading.Thread(target=computed_before, args=[0.4, ready, stop])]
+    threads[0].start()
+    ready.wait()
+    others = OtherThreads(threading.get_ident(), threading.get_native_id(), 0.01)
+    threads.append(threading.Thread(target=spin, args=[stop]))
+    threads[1].start()
+    time.sleep(patience(0.1))
+    names = [code.co_name for code, _ in others._busiest()]
+    stop.set()
+    for thread in threads:
+        thread.join()
+    others.close()
+    assert "spin" in names
 
 
 async def test_tasks_are_told_by_where_their_coroutines_begin():

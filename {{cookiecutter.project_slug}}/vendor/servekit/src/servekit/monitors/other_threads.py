@@ -40,7 +40,7 @@ class OtherThreads:
         self._interval_seconds = interval_seconds
         self._clocks = CpuClocks(thread_id, native_thread_id)
         self._own_wait = RunQueueWait(threading.get_native_id())
-        self._used: dict[int, float] = {}
+        self._used = self._used_by_each()
         self._before = self._read()
 
     def close(self) -> None:
@@ -71,6 +71,17 @@ class OtherThreads:
 
     def _busiest(self) -> Stack:
         """Return the functions of the thread that computed most since the last time."""
+        before, self._used = self._used, self._used_by_each()
+        grown = {ident: seconds - before.get(ident, 0.0) for ident, seconds in self._used.items()}
+        busiest = max(grown, key=grown.__getitem__, default=0)
+        if not grown.get(busiest):
+            return ()
+        # Last of all: whoever reads a file lets the threads go on, to other frames.
+        with current_frames() as frames:
+            return functions(frames.get(busiest))
+
+    def _used_by_each(self) -> dict[int, float]:
+        """Return the CPU time of each other thread."""
         used: dict[int, float] = {}
         for thread in threading.enumerate():
             if thread.ident not in (self._thread_id, threading.get_ident()):
@@ -78,14 +89,7 @@ class OtherThreads:
                 clock = RunQueueWait(thread.native_id or 0)
                 used[thread.ident or 0] = clock.cpu_seconds()
                 clock.close()
-        before, self._used = self._used, used
-        grown = {ident: seconds - before.get(ident, seconds) for ident, seconds in used.items()}
-        busiest = max(grown, key=grown.__getitem__, default=0)
-        if not grown.get(busiest):
-            return ()
-        # Last of all: whoever reads a file lets the threads go on, to other frames.
-        with current_frames() as frames:
-            return functions(frames.get(busiest))
+        return used
 
 
 def functions(frame: FrameType | None) -> Stack:
