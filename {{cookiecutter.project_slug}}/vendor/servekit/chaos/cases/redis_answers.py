@@ -77,10 +77,10 @@ async def cancelled(target: Target) -> list[Figure]:
             nonlocal answered, wrong, stopped
             number, read = random.randrange(KEYS), random.choice(reads)
             task = asyncio.ensure_future(read(number))
-            # Some are cancelled while they connect, some while they wait, some too late.
-            asyncio.get_running_loop().call_later(
-                random.uniform(0, 4 * LATENCY_SECONDS), task.cancel
-            )
+            # Some are cancelled while they connect, some while they wait, some too late: on a slow
+            # machine no command that has to connect first is answered in the shorter time.
+            longest = random.choice([2, 16]) * LATENCY_SECONDS
+            asyncio.get_running_loop().call_later(random.uniform(0, longest), task.cancel)
             try:
                 right = await task
                 answered, wrong = answered + 1, wrong + (not right)
