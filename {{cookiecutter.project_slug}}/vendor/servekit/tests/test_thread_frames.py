@@ -54,6 +54,41 @@ def test_a_thread_that_is_looked_at_while_garbage_is_collected_does_not_crash():
     assert (done.returncode, done.stdout) == (0, "survived\n"), done.stderr
 
 
+FORKED = """
+import gc, os, signal, threading, time
+from servekit.thread_frames import current_frames
+
+looking = threading.Event()
+
+def look():
+    with current_frames():
+        looking.set()
+        time.sleep(0.2)
+
+threading.Thread(target=look).start()
+looking.wait()
+child = os.fork()
+if not child:
+    signal.alarm(10)
+    with current_frames():
+        pass
+    os._exit(0 if gc.isenabled() else 1)
+print(os.waitpid(child, 0)[1])
+"""
+
+
+def test_a_process_that_is_forked_while_threads_are_looked_at_collects_garbage():
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKED],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=patience(20),
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
+
+
 def test_frames_of_other_threads_come_from_one_place():
     places = [file.name for file in SOURCE.rglob("*.py") if "_current_frames()" in file.read_text()]
     assert places == ["thread_frames.py"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -12,7 +13,12 @@ from types import FrameType
 COLLECTS_ANYWHERE = sys.version_info < (3, 12)
 """Any allocation may collect garbage, also that of a frame's object: see `current_frames`."""
 
-_alone = threading.Lock()
+_alone = threading.RLock()
+if COLLECTS_ANYWHERE:
+    # A process that is forked meanwhile would never collect.
+    os.register_at_fork(
+        before=_alone.acquire, after_in_parent=_alone.release, after_in_child=_alone.release
+    )
 
 
 @contextmanager

@@ -103,9 +103,9 @@ async def test_a_request_that_wakes_a_dozing_monitor_and_blocks_is_reported():
 async def test_a_task_whose_last_line_has_ended_is_not_blamed_on_what_runs_the_loop():
     async with Watched() as watched:
         frame = sys._getframe()
-        assert watched.watchdog._of(frame) is asyncio.current_task()
+        assert watched.watchdog._running_in(frame) is asyncio.current_task()
         watched.monitor.loop_frame = frame
-        assert watched.watchdog._of(frame) is not asyncio.current_task()
+        assert watched.watchdog._running_in(frame) is not asyncio.current_task()
 
 
 async def test_a_doze_is_no_block_and_a_block_in_it_has_its_length():

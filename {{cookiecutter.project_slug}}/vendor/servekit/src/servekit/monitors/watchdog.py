@@ -210,7 +210,7 @@ class Watchdog:
         with current_frames() as frames:
             frame = frames.get(self._monitor.thread_id)
             task = asyncio.current_task(self._monitor.loop)
-            same = self._of(frame) is suspect
+            same = self._running_in(frame) is suspect
             if frame is not None and frame.f_code is GC_CALLBACK:
                 frame, cause = frame.f_back, "garbage_collection"
             stack = stack_lines(frame) if same else []
@@ -221,9 +221,9 @@ class Watchdog:
 
     def _running(self) -> object:
         with current_frames() as frames:
-            return self._of(frames.get(self._monitor.thread_id))
+            return self._running_in(frames.get(self._monitor.thread_id))
 
-    def _of(self, frame: FrameType | None) -> object:
+    def _running_in(self, frame: FrameType | None) -> object:
         loop = self._monitor.loop_frame
         task = asyncio.current_task(self._monitor.loop)
         if task is not None and frame is not loop:  # else its last line has ended
