@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 from programs import need, run
+from running import patience
 
 FILES = ("alerts", "slo")
 
@@ -75,6 +76,6 @@ def test_every_metric_that_an_alert_reads_is_exported(start_service, rendered_se
     read = {re.sub("_(count|bucket)$", "", name) for name in series} - {"up"}
     assert len(read) >= 9
     service = start_service()
-    with urllib.request.urlopen(f"{service.admin_url}/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(f"{service.admin_url}/metrics", timeout=patience(5)) as answer:
         exported = re.findall(r"^# TYPE (\w+)", answer.read().decode(), re.MULTILINE)
     assert read <= set(exported), sorted(read - set(exported))

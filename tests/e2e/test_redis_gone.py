@@ -1,6 +1,7 @@
 import time
 
 import httpx2
+from running import patience
 
 
 def test_without_redis_cached_and_anonymous_routes_answer_and_a_login_is_503(
@@ -13,7 +14,7 @@ def test_without_redis_cached_and_anonymous_routes_answer_and_a_login_is_503(
         valkey.stop()
 
         for path in ("/", "/products/1", "/products?page=1", "/livez", "/readyz"):
-            assert httpx2.get(service.base_url + path, timeout=5).status_code == 200, path
+            assert httpx2.get(service.base_url + path, timeout=patience(5)).status_code == 200, path
         assert http.get("/session").status_code == 503
         answer = http.post("/session", json={"username": "alice", "password": "whatever"})
         assert answer.status_code in {401, 503}

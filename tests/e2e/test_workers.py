@@ -3,6 +3,7 @@ import signal
 import time
 
 import httpx2
+from running import patience
 
 LATE = """
 import asyncio
@@ -55,6 +56,6 @@ def test_a_killed_worker_is_replaced_and_the_other_serves_on(start_service):
     deadline = time.monotonic() + 20
     while (now := ready(service)).keys() != {0, 1} or now[0] == before[0]:
         assert time.monotonic() < deadline
-        assert httpx2.get(f"{service.base_url}/livez", timeout=5).status_code == 200
+        assert httpx2.get(f"{service.base_url}/livez", timeout=patience(5)).status_code == 200
         time.sleep(0.01)
     assert now[1] == before[1]

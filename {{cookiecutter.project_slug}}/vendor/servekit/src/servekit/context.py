@@ -19,7 +19,8 @@ class NotOpen(RuntimeError):  # noqa: N818 - what it is about
     def __init__(self, what: str) -> None:
         super().__init__(
             f"{what} is not open, for the application's lifespan does not run. A test client runs "
-            "it while it is entered: `with TestClient(app) as client:`."
+            "it while it is entered: `with TestClient(app) as client:`. httpx's ASGITransport does "
+            "not: give it the fixture `running_app` of servekit.testing."
         )
 
 

@@ -59,7 +59,7 @@ def install(service: Installed, app: FastAPI) -> None:
         RuntimeError: The application has a service already, or has started.
     """
     if hasattr(app.state, "servekit"):
-        raise RuntimeError("This application has a Service already.")
+        raise RuntimeError("This application has a Service already: call `install` once.")
     if app.middleware_stack is not None:
         raise RuntimeError("Install the Service before the application starts.")
     app.state.servekit = service

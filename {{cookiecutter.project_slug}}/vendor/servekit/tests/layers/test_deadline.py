@@ -12,6 +12,7 @@ from servekit.hang_up import HUNG_UP
 from servekit.layers.deadline import DeadlineMiddleware, deadline
 from servekit.resilience.deadlines import remaining
 from servekit.scope import REQUEST_ID_KEY
+from servekit.testing import patience
 from tests.asgi import answers, call, foreign, http_scope, passed
 
 SOON = {"seconds": 0.02, "resolution_seconds": 0.005}
@@ -250,7 +251,7 @@ async def test_an_error_with_one_late_request_leaves_none_without_its_504(monkey
         await asyncio.sleep(10)
 
     app = DeadlineMiddleware(slow, **SOON)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(patience(5)):
         answers = await asyncio.gather(*(call(app) for _ in range(3)))
         answers.append(await call(app))
     assert [answer.status for answer in answers] == [504] * 4

@@ -163,6 +163,25 @@ async def test_who_gives_up_leaves_no_child(monkeypatch):
     assert children() == before
 
 
+@pytest.mark.parametrize("turns", range(4))
+async def test_who_gives_up_closes_no_file_that_is_opened_next(turns):
+    ours, theirs = os.pipe()
+    reading = asyncio.create_task(heap.read(ours))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    reading.cancel()
+    await asyncio.wait([reading])
+    if not turns:
+        os.close(ours)  # it never began
+    await asyncio.sleep(0)
+    other = os.open(os.devnull, os.O_RDONLY)
+    del reading
+    gc.collect()
+    os.fstat(other)
+    os.close(other)
+    os.close(theirs)
+
+
 async def test_a_connection_that_is_closed_meanwhile_is_closed_for_its_client(monkeypatch):
     monkeypatch.setattr(heap, "snapshot", lambda *_: time.sleep(60))
     ours, clients = socket.socketpair()

@@ -188,7 +188,10 @@ def children(pid: int) -> list[int]:
 def receives(pid: int) -> bool:
     """Whether a process waits for what comes over a socket, in a plain call."""
     number = {"x86_64": "45", "aarch64": "207"}[platform.machine()]  # of recvfrom
-    return Path(f"/proc/{pid}/syscall").read_text().split()[:1] == [number]
+    try:
+        return Path(f"/proc/{pid}/syscall").read_text().split()[:1] == [number]
+    except OSError:  # it has ended
+        return False
 
 
 def parent_of(pid: int) -> int:

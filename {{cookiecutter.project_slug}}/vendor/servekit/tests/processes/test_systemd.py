@@ -77,7 +77,7 @@ def test_a_passed_socket_is_served_and_outlives_the_service(demo):
                 assert asked(port).startswith(b"HTTP/1.1 200 ")
                 process.send_signal(signal.SIGTERM)
                 assert process.wait(patience(15)) == 0
-        with socket.create_connection(("127.0.0.1", port), timeout=5):
+        with socket.create_connection(("127.0.0.1", port), timeout=patience(5)):
             pass  # nobody serves it now, and nobody was refused
 
 

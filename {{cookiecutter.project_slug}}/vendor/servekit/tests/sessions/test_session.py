@@ -118,3 +118,12 @@ def test_a_secret_is_refused_as_it_would_come_back_as_asterisks(kind):
 def test_so_is_a_field_that_would_be_left_out():
     with pytest.raises(TypeError, match="'hidden' is excluded"):
         SessionKey("any", Excluding, default=Excluding())
+
+
+@pytest.mark.parametrize("value", [{1, 2}, Excluding(), b"", object()])
+async def test_a_value_that_has_no_json_is_refused_with_the_remedy(session, value):
+    with pytest.raises(TypeError, match=r"'any' cannot be kept in a session: .*a `SessionKey`"):
+        session["any"] = value
+    with pytest.raises(TypeError, match=r"'any' cannot be kept in a session: .*a `SessionKey`"):
+        await session.login("7", any=value)
+    assert "any" not in session

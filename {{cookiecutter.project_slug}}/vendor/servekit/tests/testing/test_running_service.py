@@ -47,6 +47,13 @@ def test_the_log_is_that_of_this_process_and_lines_of_others_are_no_events(start
     assert not second.events("stopped")
 
 
+def test_what_is_started_is_found_where_the_tests_find_it(start_service, demo, monkeypatch):
+    monkeypatch.chdir(demo.parent)
+    monkeypatch.setenv("PYTHONPATH", demo.name)
+    service = start_service("demo", folder=demo.parent, WORKERS=1, GREETING="moin")
+    assert service.events("service_started")
+
+
 def test_a_service_that_cannot_start_says_why(start_service, demo):
     with pytest.raises(AssertionError, match=r"exit 1 at start:\s+GREETING_LENGTH: "):
         start_service("demo", folder=demo, GREETING_LENGTH="long")

@@ -100,7 +100,7 @@ class Settings(BaseSettings):
     worker_start_method: Literal["auto", "fork", "spawn"] = "auto"
     """`fork` shares the application's memory; `auto` is `spawn` on macOS, where that is unsafe."""
 
-    worker_start_seconds: float = Field(default=60, gt=0, le=3600)
+    worker_start_seconds: float = Field(default=60, ge=1, le=3600)
     """Time a new worker has to become ready; at a terminal in development an hour, unless set."""
 
     worker_hang_seconds: float = Field(default=10, ge=0, le=3600)

@@ -29,6 +29,7 @@ NICE = 5
 SCHEMA = 1
 COUNT_MIN = 20
 BYTES_MIN = 65_536
+PIECE_BYTES = 65_536
 LIBRARY = "<unknown>"
 
 
@@ -80,15 +81,31 @@ def fork() -> int:
 
 
 async def read(fd: int) -> bytes:
-    """Return what comes through a pipe until its other end is closed, and close this one."""
-    reader = asyncio.StreamReader()
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(fd, "rb")
-    )
+    """Return what comes through a pipe until its other end is closed, and close this one.
+
+    Not by `connect_read_pipe`, of which uvloop's closes a descriptor twice: by then it may be that
+    of somebody else.
+    """
+    loop = asyncio.get_running_loop()
+    body = bytearray()
+    ended = asyncio.Event()
+
+    def take() -> None:
+        with contextlib.suppress(BlockingIOError):
+            piece = os.read(fd, PIECE_BYTES)
+            body.extend(piece)
+            if not piece:
+                ended.set()
+                loop.remove_reader(fd)
+
+    os.set_blocking(fd, False)
+    loop.add_reader(fd, take)
     try:
-        return await reader.read()
+        await ended.wait()
     finally:
-        transport.close()
+        loop.remove_reader(fd)
+        os.close(fd)
+    return bytes(body)
 
 
 async def end(pid: int) -> None:

@@ -12,6 +12,7 @@ from servekit.notation.words import unquoted
 SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://(.*)", re.IGNORECASE)
 DEFAULT_PORTS = {"http": 80, "https": 443}
 ROOT_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*")
+SOCKET_PATH_MAX = 107  # bytes: the kernel's limit
 PREFIX = re.compile(r"/[^\s?#{}*<>\"\\^`|\x00-\x1f\x7f]*")
 
 
@@ -132,6 +133,17 @@ def root_path(text: str) -> str:
     return prefix
 
 
+def checked_socket_path(path: str) -> str:
+    """Return the path of a unix socket.
+
+    Raises:
+        Refused: No socket can have it.
+    """
+    if len(path.encode()) > SOCKET_PATH_MAX:
+        raise Refused(f"has a path longer than the {SOCKET_PATH_MAX} bytes that a socket may have")
+    return path
+
+
 def listen_host(text: str) -> str:
     """Return the address to listen on; brackets around an IPv6 address may stand or not.
 
@@ -143,7 +155,7 @@ def listen_host(text: str) -> str:
         path = path.removeprefix("//")
         if not path:
             raise Refused("names no path: write it as unix:/run/service.sock")
-        return f"unix:{path}"
+        return f"unix:{checked_socket_path(path)}"
     bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     if is_ipv6(bare):
         return bare

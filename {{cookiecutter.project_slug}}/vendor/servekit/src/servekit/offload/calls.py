@@ -20,9 +20,10 @@ def pack_call(function: Callable[..., Any], args: tuple[Any, ...]) -> bytes:
         for name, value in get_contextvars().items()
         if isinstance(value, str | int | float | bool)
     }
+    named = getattr(function, "__qualname__", repr(function))
     try:
         return pack(Call(function, args, context))
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise TypeError(
-            f"{function!r} must be a module-level function, its arguments picklable: {error}"
+            f"{named} must be a module-level function, its arguments picklable: {error}"
         ) from error

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from servekit.event_log import get_logger
-from servekit.redis.url import SOCKET_PATH_MAX
+from servekit.notation.places import SOCKET_PATH_MAX
 
 START_SECONDS = 5.0
 STOP_SECONDS = 3.0

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from servekit.notation.places import checked_socket_path
 from servekit.notation.tls_files import check_authorities, check_certificate, readable
 from servekit.notation.urls import ENCODE, Address, Refused, read_number, read_switch, split_url
 
 PORT, SENTINEL_PORT = 6379, 26379
-SOCKET_PATH_MAX = 107  # bytes: the kernel's limit
 SCHEMES = {"redis": False, "rediss": True, "valkey": False, "valkeys": True}
 BEGINS = (
     "a Redis URL begins with redis://, rediss:// (TLS), unix://, redis+sentinel:// or "
@@ -113,9 +113,7 @@ def socket_path(address: Address) -> str:
     """Return the path of a unix socket."""
     if address.hosts or not address.path.strip("/"):
         raise Refused("names no path: unix:///run/redis.sock has three slashes")
-    if len(address.path.encode()) > SOCKET_PATH_MAX:
-        raise Refused(f"has a path longer than the {SOCKET_PATH_MAX} bytes that a socket may have")
-    return address.path
+    return checked_socket_path(address.path)
 
 
 SAYING_TLS = {"ssl", "tls", "use_ssl", "use_tls"}

@@ -19,6 +19,19 @@ TOO_LATE = (
 )
 
 
+def written(name: str, value: object) -> bytes:
+    """Return a field's value as JSON.
+
+    Raises:
+        TypeError: It has none.
+    """
+    try:
+        return orjson.dumps(value)
+    except TypeError as error:
+        remedy = "keep JSON values, or use a `SessionKey` with the type of this one"
+        raise TypeError(f"{name!r} cannot be kept in a session: {error}; {remedy}.") from None
+
+
 class SessionFields(MutableMapping[str, Any]):
     """Fields as JSON texts, a mapping of values, and those that nobody has written yet."""
 
@@ -48,7 +61,7 @@ class SessionFields(MutableMapping[str, Any]):
 
     def __setitem__(self, name: str, value: Any) -> None:
         self.require_writable()
-        text = orjson.dumps(value)
+        text = written(name, value)
         if self._data.get(name) != text:
             self._data[name] = self._changes[name] = text
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any, Self
 
-import orjson
 from starlette.types import Scope
 
 from servekit.errors import StoreUnavailable
@@ -14,7 +13,7 @@ from servekit.layers.http_headers import Headers
 from servekit.scope import SESSION_HEADERS_KEY
 from servekit.sessions.cookie import SessionCookie, SessionToken
 from servekit.sessions.errors import SessionEnded
-from servekit.sessions.fields import NO_COOKIE, NO_VISITOR, SessionFields
+from servekit.sessions.fields import NO_COOKIE, NO_VISITOR, SessionFields, written
 from servekit.sessions.record import (
     Changes,
     SessionInfo,
@@ -115,7 +114,7 @@ class Session(SessionFields):
         if self._ended or self.user_id not in {None, user_id}:
             await self._end("replaced")
         before = dict(self._changes)
-        changes = before | {name: orjson.dumps(value) for name, value in fields.items()}
+        changes = before | {name: written(name, value) for name, value in fields.items()}
         kept = self._data if self._record is not None and self._record.current else {}
         token = await self._store.login(
             self._token, user_id, changes, device=device_of(self._scope["headers"])
@@ -138,7 +137,7 @@ class Session(SessionFields):
         if self._token is None or self._record is None:
             return
         before = dict(self._changes)
-        changes = before | {name: orjson.dumps(value) for name, value in fields.items()}
+        changes = before | {name: written(name, value) for name, value in fields.items()}
         kept = dict(self._data)
         token = await self._store.rotate(self._token, changes)
         if token is None:

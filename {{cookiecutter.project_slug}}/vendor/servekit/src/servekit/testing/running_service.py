@@ -128,6 +128,8 @@ def running(module: str, folder: Path, environment: dict[str, object]) -> Iterat
     """Run a service in a folder, with only the variables given and what they leave out."""
     with reserved_port() as port, reserved_port() as admin_port:
         given = {name: os.environ[name] for name in KEPT if name in os.environ}
+        if path := os.environ.get("PYTHONPATH"):  # what the tests import is what is started
+            given["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, path.split(os.pathsep)))
         given |= {"ENVIRONMENT": "test", "LOG_FORMAT": "json", "WORKERS": "2"}
         given |= {"PORT": str(port), "ADMIN_PORT": str(admin_port)}
         given |= {name: str(value) for name, value in environment.items()}

@@ -67,7 +67,9 @@ def main() -> None:
         give_up(control, *failure_of(error))
     if threading.active_count() > 1:
         log.warning(
-            "threads_before_fork", threads=[thread.name for thread in threading.enumerate()]
+            "threads_before_fork",
+            threads=[thread.name for thread in threading.enumerate()],
+            remedy="workers do not have these threads: start them in the application's lifespan",
         )
     tune()  # also lets go of connections that nobody holds
     if not has_debugger() and (reason := refusal(inherited)):
