@@ -55,7 +55,6 @@ TELEMETRY_OFF: TelemetryConfig = {"tracing": False, "metrics": False, "logs": Fa
 TELEMETRY_ON: TelemetryConfig = {**TELEMETRY_OFF, "tracing": True, "auto_configure": True}
 
 Part = TypeVar("Part", bound=AbstractAsyncContextManager[Any])
-Hook = TypeVar("Hook", bound=Callable[..., None])
 
 
 def no_context_manager(part: object) -> str:

@@ -191,14 +191,6 @@ async def test_bytes_keep_their_state_and_age(cache):
     assert await cache.lookup_bytes("page") is None
 
 
-async def test_large_values_are_compressed_where_asked(redis_url):
-    async with worker(redis_url, compress_bytes=1000) as cache:
-        await cache.set_bytes("page", b"a" * 100_000, ttl_seconds=60)
-        assert await cache.get_bytes("page") == b"a" * 100_000
-        async with redis.asyncio.from_url(redis_url) as client:
-            assert await client.strlen("service:cache:e:{page}") < 1000
-
-
 async def test_a_bypass_reads_the_source_and_touches_nothing(cache):
     source = Source()
     product = source.cached(cache)

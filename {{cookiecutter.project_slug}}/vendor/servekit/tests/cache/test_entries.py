@@ -26,10 +26,9 @@ tags = st.lists(st.tuples(st.text(max_size=40), st.binary(min_size=8, max_size=8
         negative=st.booleans(),
         local_seconds=st.floats(width=32, allow_nan=False),
     ),
-    st.sampled_from([0, 1, 1000]),
 )
-def test_an_entry_is_read_back_as_it_was(entry, compress_bytes):
-    assert unpack(pack(entry, PRINT, compress_bytes=compress_bytes), PRINT) == entry
+def test_an_entry_is_read_back_as_it_was(entry):
+    assert unpack(pack(entry, PRINT), PRINT) == entry
 
 
 @given(st.binary(max_size=200))
@@ -40,10 +39,11 @@ def test_any_bytes_are_a_miss_or_an_entry_and_never_an_error(data):
 
 @given(st.data())
 def test_a_truncated_entry_is_no_error(data):
-    packed = pack(Entry(b"x" * 50, 1, 2, 3, 0, (("tag", b"8" * 8),)), PRINT, compress_bytes=1)
+    packed = pack(Entry(b"x" * 50, 1, 2, 3, 0, (("tag", b"8" * 8),)), PRINT)
     cut = data.draw(st.integers(0, len(packed) - 1))
 
-    assert unpack(packed[:cut], PRINT) is None or cut >= len(packed) - 20
+    head = len(packed) - 50
+    assert unpack(packed[:cut], PRINT) is None or cut >= head  # of a cut text, JSON is none
 
 
 class Item(BaseModel):

@@ -1,6 +1,5 @@
 import asyncio
 import hashlib
-import json
 import re
 import sys
 import threading
@@ -34,17 +33,13 @@ async def work(seconds=0.3):
 async def test_a_profile_shows_what_the_event_loop_computes():
     profile = asyncio.ensure_future(Profiling().commands["profile"]({"seconds": 0.3}))
     await work()
-    document = json.loads(await profile)
-    frames = document["shared"]["frames"]
-    [sampled] = document["profiles"]
-    seconds = {"hot": 0.0, "(idle)": 0.0, "other": 0.0}
-    for stack, weight in zip(sampled["samples"], sampled["weights"], strict=True):
-        names = {frames[index]["name"] for index in stack}
-        seconds[next(iter(names & seconds.keys()), "other")] += weight
-    assert seconds["hot"] > seconds["other"]
-    assert seconds["hot"] > 0.02
-    assert sampled["endValue"] == pytest.approx(sum(seconds.values()))
-    assert "speedscope" in document["$schema"]
+    samples = {"hot": 0, "(idle)": 0, "other": 0}
+    for line in (await profile).decode().splitlines():
+        stack, _, count = line.rpartition(" ")
+        kind = "hot" if "hot (" in stack else "(idle)" if stack == "(idle)" else "other"
+        samples[kind] += int(count)
+    assert samples["hot"] > samples["other"]
+    assert samples["hot"] > 2
 
 
 async def test_a_collapsed_profile_tells_idle_time_apart():

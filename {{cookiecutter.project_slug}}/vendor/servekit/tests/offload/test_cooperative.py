@@ -1,7 +1,7 @@
 import asyncio
 import time
 
-from servekit.offload.cooperative import Checkpoint, cooperatively
+from servekit.offload.cooperative import cooperatively
 
 
 async def longest_gap(work):
@@ -50,14 +50,3 @@ async def test_short_items_do_not_give_way_each_time():
 
     _, turns = await longest_gap(work())
     assert turns <= 2
-
-
-async def test_a_checkpoint_gives_way_when_due():
-    async def work():
-        pause = Checkpoint(budget_seconds=0.005)
-        for _ in range(40):
-            burn(0.002)
-            await pause()
-
-    _, turns = await longest_gap(work())
-    assert 8 <= turns <= 42  # one for each checkpoint, and one before and after

@@ -50,7 +50,6 @@ class Cache(Values):
         lease_seconds: float = 10,
         timeout_seconds: float = 30,
         warm_seconds: float = 5,
-        compress_bytes: int = 0,
         registry: CollectorRegistry | None = None,
     ) -> None:
         keys = KeySpace(clients.prefix(prefix))
@@ -69,9 +68,7 @@ class Cache(Values):
         )
         if registry is not None:
             registry.register(metrics)
-        super().__init__(
-            reader, writer, engine, metrics, enabled=enabled, compress_bytes=compress_bytes
-        )
+        super().__init__(reader, writer, engine, metrics, enabled=enabled)
 
     async def __aenter__(self) -> Self:
         if self._enabled:
@@ -139,9 +136,7 @@ class Cache(Values):
         stats = self.metrics.stats(declaration.name)
         return Cached(
             declaration,
-            declaration.policy(
-                stats, compress_bytes=self._compress_bytes, timeout_seconds=self._timeout_seconds
-            ),
+            declaration.policy(stats, timeout_seconds=self._timeout_seconds),
             reader=self._reader,
             writer=self._writer,
             engine=self._engine,

@@ -63,9 +63,7 @@ class Declaration(Generic[P, R]):
         self._signature = inspect.signature(function)
         self._check_the_rest()
 
-    def policy(
-        self, stats: CacheStats, *, compress_bytes: int, timeout_seconds: float
-    ) -> CachePolicy:
+    def policy(self, stats: CacheStats, *, timeout_seconds: float) -> CachePolicy:
         """Return the policy under which one cache keeps the results."""
         options = self.options
         own = options.timeout_seconds
@@ -78,7 +76,6 @@ class Declaration(Generic[P, R]):
             options.negative_ttl_seconds,
             options.local_ttl_seconds,
             options.jitter,
-            compress_bytes,
             timeout_seconds if own is None else own,
         )
 

@@ -7,7 +7,6 @@ import random
 import re
 import struct
 import time
-import zlib
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar, cast
 
@@ -22,9 +21,8 @@ TagVersions = tuple[tuple[str, bytes], ...]
 
 HEADER = struct.Struct(">B8sBdddffH")
 TAGS_MAX = TAG_BYTES_MAX = 0xFFFF
-COMPRESSED, NEGATIVE = 1, 2
+NEGATIVE = 2
 VERSION_BYTES = 8
-COMPRESSION_LEVEL = 1
 
 ENTRY_BYTES = 600
 """About what an entry costs beside its value: the object, its key and its place in the table."""
@@ -128,7 +126,6 @@ class CachePolicy:
     negative_ttl_seconds: float | None = None
     local_ttl_seconds: float = math.inf
     jitter: float = 0.1
-    compress_bytes: int = 0
     timeout_seconds: float = 0
 
     def entry(self, value: Any, tags: TagVersions, load_seconds: float) -> Entry:
@@ -159,7 +156,7 @@ class CachePolicy:
 
     def pack(self, entry: Entry) -> bytes:
         """Return the entry as it stands in Redis."""
-        return pack(entry, self.codec.fingerprint, compress_bytes=self.compress_bytes)
+        return pack(entry, self.codec.fingerprint)
 
     def uncached(self, value: Any) -> LocalEntry:
         """Return an entry for a value that no tier can hold."""
@@ -215,18 +212,16 @@ def _head_start(entry: Entry) -> float:
     return min(head_start, (entry.fresh_until - entry.created_at) / 2)
 
 
-def pack(entry: Entry, fingerprint: bytes, *, compress_bytes: int = 0) -> bytes:
-    """Return the entry as bytes; a payload of `compress_bytes` or more is compressed (0: never)."""
-    flags, payload = NEGATIVE if entry.negative else 0, entry.payload
-    if compress_bytes and len(payload) >= compress_bytes:
-        flags, payload = flags | COMPRESSED, zlib.compress(payload, COMPRESSION_LEVEL)
+def pack(entry: Entry, fingerprint: bytes) -> bytes:
+    """Return the entry as bytes."""
+    flags = NEGATIVE if entry.negative else 0
     times = (entry.created_at, entry.fresh_until, entry.usable_until)
     spans = (entry.load_seconds, entry.local_seconds)
     parts = [HEADER.pack(FORMAT, fingerprint, flags, *times, *spans, len(entry.tags))]
     for tag, version in entry.tags:
         name = tag.encode()
         parts += [struct.pack(">H", len(name)), name, version]
-    parts.append(payload)
+    parts.append(entry.payload)
     return b"".join(parts)
 
 
@@ -243,10 +238,9 @@ def unpack(data: bytes, fingerprint: bytes) -> Entry | None:
             version = data[at + length : at + length + VERSION_BYTES]
             tags.append((data[at : at + length].decode(), version))
             at += length + VERSION_BYTES
-        payload = data[at:]
-        if flags & COMPRESSED:
-            payload = zlib.decompress(payload)
-    except (struct.error, zlib.error, UnicodeDecodeError):
+        if at > len(data):
+            return None
+    except (struct.error, UnicodeDecodeError):
         return None
     versions, negative = cast("TagVersions", tuple(tags)), bool(flags & NEGATIVE)
-    return Entry(payload, created, fresh, usable, load, versions, negative, kept)
+    return Entry(data[at:], created, fresh, usable, load, versions, negative, kept)

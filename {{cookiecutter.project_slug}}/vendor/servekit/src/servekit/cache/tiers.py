@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from typing import TypeVar
 
 from servekit.cache.entries import (
     TAG_BYTES_MAX,
@@ -20,8 +19,6 @@ from servekit.cache.local_tier import LocalTier
 from servekit.cache.redis_tier import RedisTier
 from servekit.errors import StoreUnavailable
 from servekit.redis.invalidation import ReadFence
-
-T = TypeVar("T")
 
 
 class ReaderLeft(Exception):  # noqa: N818 - a state, for those who shared a read

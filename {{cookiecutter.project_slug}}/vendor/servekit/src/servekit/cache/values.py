@@ -22,7 +22,7 @@ D = TypeVar("D")
 class Values:
     """What a cache holds under explicit keys; reads load nothing, writes never fail for Redis."""
 
-    def __init__(  # noqa: PLR0913 - the cache makes it
+    def __init__(
         self,
         reader: TierReader,
         writer: TierWriter,
@@ -30,14 +30,12 @@ class Values:
         metrics: CacheMetrics,
         *,
         enabled: bool,
-        compress_bytes: int,
     ) -> None:
         self._reader = reader
         self._writer = writer
         self._engine = engine
         self.metrics = metrics
         self._enabled = enabled
-        self._compress_bytes = compress_bytes
         self._bypassed: ContextVar[bool] = ContextVar("cache_bypassed", default=False)
 
     async def lookup(
@@ -189,5 +187,4 @@ class Values:
             None,
             local_ttl_seconds,
             jitter,
-            self._compress_bytes,
         )

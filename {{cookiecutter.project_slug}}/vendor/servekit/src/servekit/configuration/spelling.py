@@ -109,9 +109,10 @@ def protected(text: str) -> str:
 
 def list_as_text(values: list[Any]) -> str:
     """Return comma-separated words, or JSON where they would not come back as they are."""
-    text = ",".join(as_text(each) for each in values)
+    words = [as_text(each) for each in values]
+    text = ",".join(words)
     plain = all(isinstance(each, str | int | float) for each in values)
-    if plain and split_words(text) == [as_text(each) for each in values] and text[:1] != "[":
+    if plain and split_words(text) == words and text[:1] != "[" and not is_quoted(text):
         return text
     return orjson.dumps(values, default=str).decode()
 

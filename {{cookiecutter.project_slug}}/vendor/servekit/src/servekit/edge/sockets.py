@@ -9,11 +9,10 @@ from pathlib import Path
 
 UNIX = "unix:"
 UNSENT_BYTES = 131_072
+BACKLOG = 2048
 
 
-def listen(
-    host: str, port: int, *, mode: int = 0o666, backlog: int = 2048, both: bool = True
-) -> socket.socket:
+def listen(host: str, port: int, *, mode: int = 0o666, both: bool = True) -> socket.socket:
     """Bind and listen on a TCP address, or where host is `unix:/path` on a unix socket.
 
     `mode` says who may connect to a unix socket; without `both`, `::` leaves IPv4 to another.
@@ -22,7 +21,7 @@ def listen(
         OSError: The address is taken or not ours.
     """
     if host.startswith(UNIX):
-        return _listen_unix(Path(host.removeprefix(UNIX)), mode, backlog)
+        return _listen_unix(Path(host.removeprefix(UNIX)), mode)
     family, kind, proto, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
@@ -36,7 +35,7 @@ def listen(
         # Inherited too: what a client that reads nothing has buffered in the kernel stays small.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         listener.bind(address)
-        return _ready(listener, backlog)
+        return _ready(listener)
     except OSError:
         listener.close()
         raise
@@ -61,7 +60,7 @@ def url(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _listen_unix(path: Path, mode: int, backlog: int) -> socket.socket:
+def _listen_unix(path: Path, mode: int) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX)
     try:
         with contextlib.suppress(FileNotFoundError):
@@ -70,7 +69,7 @@ def _listen_unix(path: Path, mode: int, backlog: int) -> socket.socket:
                 path.unlink()
         listener.bind(str(path))
         path.chmod(mode)  # before it listens: nobody can be faster
-        return _ready(listener, backlog)
+        return _ready(listener)
     except OSError:
         listener.close()
         raise
@@ -81,7 +80,7 @@ def _answers(path: Path) -> bool:
         return client.connect_ex(str(path)) == 0
 
 
-def _ready(listener: socket.socket, backlog: int) -> socket.socket:
-    listener.listen(backlog)
+def _ready(listener: socket.socket) -> socket.socket:
+    listener.listen(BACKLOG)
     listener.setblocking(False)
     return listener

@@ -6,6 +6,7 @@ import gc
 import time
 from bisect import bisect_left
 from collections.abc import Iterator
+from itertools import accumulate
 from types import TracebackType
 from typing import Any, Self
 
@@ -60,12 +61,8 @@ class GcMonitor(Collector):
             labels=["generation"],
         )
         for generation in GENERATIONS:
-            buckets: list[tuple[str, float]] = []
-            total = 0
-            bounds = (*PAUSE_BUCKETS, "+Inf")
-            for bound, count in zip(bounds, self._counts[generation], strict=True):
-                total += count
-                buckets.append((str(bound), total))
+            bounds = (*map(str, PAUSE_BUCKETS), "+Inf")
+            buckets = [*zip(bounds, accumulate(self._counts[generation]), strict=True)]
             pauses.add_metric([str(generation)], buckets, self._seconds[generation])
         yield pauses
         yield GaugeMetricFamily(

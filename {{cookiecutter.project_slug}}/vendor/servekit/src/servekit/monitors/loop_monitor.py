@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 from types import FrameType, TracebackType
 from typing import Self
 
@@ -218,11 +219,8 @@ class LoopMonitor(Collector):
         return tasks
 
     def _histogram(self) -> HistogramMetricFamily:
-        buckets: list[tuple[str, float]] = []
-        total = 0
-        for bound, count in zip((*LAG_BUCKETS, "+Inf"), self._lags.bucket_counts, strict=True):
-            total += count
-            buckets.append((str(bound), total))
+        bounds = (*map(str, LAG_BUCKETS), "+Inf")
+        buckets = [*zip(bounds, accumulate(self._lags.bucket_counts), strict=True)]
         return HistogramMetricFamily(
             "asyncio_eventloop_lag_seconds",
             "Event-loop lag, corrected for the samples that a stall kept from being taken.",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import tempfile
 import threading
 from collections import Counter
@@ -53,12 +52,12 @@ class Profiling:
         """Sample the event loop for `seconds` (5) at `hertz` (100).
 
         `mode` is `wall` (the default: what its thread does), `cpu` (the same while it computes) or
-        `waits` (where requests wait). `format` is `speedscope` (JSON, the default) or `collapsed`
-        (text; the only one for `waits`), which `around` follows with other threads that compute,
-        where requests wait and
-        the tasks that there are at the end. Raises `RuntimeError` while another profile runs and
-        `ValueError` for bad options.
+        `waits` (where requests wait). The answer is text, collapsed, as flame-graph tools read it;
+        `around` adds other threads that compute, where requests wait, and the tasks that there are
+        at the end. Raises `RuntimeError` while another profile runs, `ValueError` for bad options.
         """
+        if options.get("format", "collapsed") != "collapsed":
+            raise ValueError("it is given collapsed; the command profile writes other formats.")
         around = "around" in options
         seconds = number(options, "seconds", 5, PROFILE_SECONDS_MAX)
         hertz = number(options, "hertz", 100, HERTZ_MAX)
@@ -66,7 +65,7 @@ class Profiling:
         if mode not in MODES:
             raise ValueError(f"mode is one of {', '.join(MODES)}, not {mode}.")
         if mode == "waits":
-            return await self._waits(seconds, hertz, options.get("format", "collapsed"))
+            return await self._waits(seconds, hertz)
         sampler = StackSampler(
             threading.get_ident(),
             loop_frame=loop_frame(),
@@ -81,16 +80,12 @@ class Profiling:
                 await (waits.run(seconds) if around else asyncio.sleep(seconds))
             finally:
                 sampler.stop()
-        if options.get("format") == "collapsed":
-            text = sampler.collapsed()
-            if around:
-                text += collapsed_tasks() + collapsed_waits(waits)
-            return text.encode()
-        return json.dumps(sampler.speedscope()).encode()
+        text = sampler.collapsed()
+        if around:
+            text += collapsed_tasks() + collapsed_waits(waits)
+        return text.encode()
 
-    async def _waits(self, seconds: float, hertz: float, form: str) -> bytes:
-        if form != "collapsed":
-            raise ValueError("waits are given collapsed; the command profile writes other formats.")
+    async def _waits(self, seconds: float, hertz: float) -> bytes:
         sampler = WaitSampler(self._describe_request, hertz=hertz)
         with self._alone():
             await sampler.run(seconds)

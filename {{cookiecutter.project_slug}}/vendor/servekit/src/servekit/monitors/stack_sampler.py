@@ -8,7 +8,6 @@ import threading
 import time
 from collections import Counter
 from types import CodeType, FrameType
-from typing import Any
 
 from servekit.monitors.busy_clock import RunQueueWait
 from servekit.monitors.other_threads import OtherThreads, Stack, functions
@@ -140,27 +139,6 @@ class StackSampler:
             lines += [written(stack, count, "(interpreter held)") for stack, count in held]
             lines.append(f"(interpreter free) {self.others.free}")
         return "\n".join([*lines, f"(idle) {self.idle}", ""])
-
-    def speedscope(self) -> dict[str, Any]:
-        """Return the document that https://www.speedscope.app reads."""
-        used = dict.fromkeys(place for stack in self.stacks for place in stack)
-        places = {place: index for index, place in enumerate(used)}
-        frames = [
-            {"name": code.co_qualname, "file": code.co_filename, "line": line or begins_at(code)}
-            for code, line in places
-        ]
-        samples = [[places[place] for place in stack] for stack in self.stacks]
-        weights = [count * self.interval_seconds for count in self.stacks.values()]
-        samples.append([len(frames)])
-        weights.append(self.idle * self.interval_seconds)
-        frames.append({"name": "(idle)", "file": "", "line": 0})
-        profile = {"type": "sampled", "name": "event loop", "unit": "seconds", "startValue": 0}
-        profile |= {"endValue": sum(weights), "samples": samples, "weights": weights}
-        return {
-            "$schema": "https://www.speedscope.app/file-format-schema.json",
-            "shared": {"frames": frames},
-            "profiles": [profile],
-        }
 
 
 def thread_clock(thread_id: int) -> int:

@@ -37,6 +37,7 @@ DRIVER = DriverInfo()
 NAMESPACE = re.compile(r"[A-Za-z0-9._-]+")
 MOVING_SECONDS = 1.0
 PROBE_SECONDS = 1.0
+BREAKER_SECONDS_MAX = 5
 DURATION_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
 
 
@@ -65,7 +66,6 @@ class RedisClients(Reserves):
         cache_timeout_seconds: float = 0.1,
         session_timeout_seconds: float = 0.25,
         connection_age_seconds_max: float = 600,
-        breaker_open_seconds_max: float = 5,
     ) -> None:
         if not NAMESPACE.fullmatch(namespace):
             raise ValueError(f"The namespace {namespace!r} may hold letters, digits and ._- only.")
@@ -74,7 +74,6 @@ class RedisClients(Reserves):
         self._url = parse_redis_url(url)
         self._connections = connections
         self._connect_timeout_seconds = connect_timeout_seconds
-        self._cache_timeout_seconds = cache_timeout_seconds
         self._age_seconds_max = connection_age_seconds_max
         self._stack = AsyncExitStack()
         self._duration = Histogram(
@@ -106,8 +105,7 @@ class RedisClients(Reserves):
             "rate_limit": cache_timeout_seconds,
         }
         self.breakers = {
-            name: RedisBreaker(name, open_seconds_max=breaker_open_seconds_max)
-            for name in self._limits
+            name: RedisBreaker(name, open_seconds_max=BREAKER_SECONDS_MAX) for name in self._limits
         }
         for name, breaker in self.breakers.items():
             state.labels(name).set_function(partial(getattr, breaker, "state"))
@@ -133,10 +131,6 @@ class RedisClients(Reserves):
         On a Cluster or by Sentinel, keys may come to live on a server that nobody here follows yet.
         """
         return math.inf if self._url.kind == "standalone" else MOVING_SECONDS
-
-    @property
-    def cache_timeout_seconds(self) -> float:
-        return self._cache_timeout_seconds
 
     async def __aenter__(self) -> Self:
         if self._url.tls:

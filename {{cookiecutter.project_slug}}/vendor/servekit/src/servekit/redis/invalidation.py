@@ -23,6 +23,8 @@ TURNS = 3
 """Of the loop, in which what was asked is sent, and what was answered is read."""
 FINAL_READ_SECONDS = 0.02
 """Time for a reply that lies unread in this worker, when its time was up."""
+PAUSE_SECONDS_MAX = 1
+"""Between two tries to connect."""
 
 Connect = Callable[[], Awaitable[list[AbstractConnection]]]
 
@@ -47,7 +49,6 @@ class InvalidationChannel:
         on_down: Callable[[], None],
         on_silent: Callable[[], None] = lambda: None,
         heartbeat_seconds: float = 0.5,
-        pause_seconds_max: float = 1,
     ) -> None:
         self.up = False
         self.proven_until = 0.0
@@ -60,7 +61,6 @@ class InvalidationChannel:
         self._on_down = on_down
         self._on_silent = on_silent
         self._heartbeat_seconds = heartbeat_seconds
-        self._pause_seconds_max = pause_seconds_max
         self._pause = 0.0
 
     async def run(self) -> None:
@@ -84,7 +84,7 @@ class InvalidationChannel:
             # A group that fails in the moment it is cancelled raises its errors and no more.
             if task.cancelling():
                 raise asyncio.CancelledError
-            self._pause = min(self._pause * 2 or 0.02, self._pause_seconds_max)
+            self._pause = min(self._pause * 2 or 0.02, PAUSE_SECONDS_MAX)
             await asyncio.sleep(self._pause * random.uniform(0.5, 1))  # noqa: S311 - jitter
 
     async def _follow(self) -> None:

@@ -117,7 +117,6 @@ class Application:
             ours: Any = functools.partial(make_websocket, websocket_protocol(make), headers)
             self.config.ws_protocol_class = ours
         self._server = uvicorn.Server(self.config)
-        self.tick_count = 0
 
     @property
     def state(self) -> ServerState:

@@ -30,7 +30,7 @@ from servekit.worker.spare import NotNeeded, import_ahead
 from servekit.worker.worker import run_worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    pass
 
 ORPHAN_SECONDS = 3.0
 END_SECONDS = 3.0
@@ -112,12 +112,9 @@ class Zygote:
         with selectors.DefaultSelector() as selector:
             selector.register(self._control, selectors.EVENT_READ, self._start_worker)
             selector.register(self._wakeup, selectors.EVENT_READ, self._reap)
-            while all(self._call(key.data) for key, _ in selector.select()):
+            while all(key.data() for key, _ in selector.select()):
                 pass
         self._outlive_orphans()
-
-    def _call(self, action: Callable[[], bool]) -> bool:
-        return action()
 
     def _start_worker(self) -> bool:
         """Read one assignment: the supervisor sends the next only after the reply to this one."""
