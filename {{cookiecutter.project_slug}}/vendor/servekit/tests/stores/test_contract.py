@@ -10,7 +10,7 @@ from limits import RateLimitItemPerSecond
 from limits.aio.strategies import MovingWindowRateLimiter
 
 from servekit.layers.rate_limit_storage import ClientStorage
-from servekit.redis.clients import RedisClients
+from tests.redis.patient import patient_clients
 from tests.stores.topologies import TOPOLOGIES
 from tests.stores.workers import Product, Source, session_worker, until, worker
 
@@ -122,8 +122,7 @@ async def _ended(store, tokens):
 
 
 async def test_a_rate_limit_counts_for_both_workers(url):
-    budget: Any = {"cache_timeout_seconds": 5, "connect_timeout_seconds": 5}
-    async with RedisClients(url, **budget) as a, RedisClients(url, **budget) as b:
+    async with patient_clients(url) as a, patient_clients(url) as b:
         for clients in (a, b):
             limiter = MovingWindowRateLimiter(
                 ClientStorage(clients.rate_limit, prefix="rate-limit:")
@@ -135,7 +134,7 @@ async def test_a_rate_limit_counts_for_both_workers(url):
 
 
 async def test_many_first_commands_at_once_lose_none(url):
-    async with RedisClients(url, cache_timeout_seconds=2, connect_timeout_seconds=2) as clients:
+    async with patient_clients(url) as clients:
         values = await asyncio.gather(*(clients.cache.get(f"first:{n}") for n in range(50)))
 
     assert values == [None] * 50
@@ -143,9 +142,7 @@ async def test_many_first_commands_at_once_lose_none(url):
 
 async def test_an_old_connection_is_replaced_whatever_the_topology(url):
     clients: Any
-    async with RedisClients(
-        url, connection_age_seconds_max=0.05, cache_timeout_seconds=2, connect_timeout_seconds=2
-    ) as clients:
+    async with patient_clients(url, connection_age_seconds_max=0.05) as clients:
 
         async def number():
             nodes = clients.cache.get_primaries()[:1] if clients.is_cluster else []

@@ -68,7 +68,7 @@ async def _is_two(cache):
 
 async def test_a_certificate_that_nobody_vouches_for_is_refused(port):
     url = f"rediss://127.0.0.1:{port}"
-    async with RedisClients(url, connect_timeout_seconds=10, session_timeout_seconds=10) as clients:
+    async with patient_clients(url) as clients:
         with structlog.testing.capture_logs() as logs:
             for _ in range(5):
                 with pytest.raises(StoreUnavailable, match="certificate verify failed"):
