@@ -46,6 +46,13 @@ def test_a_truncated_entry_is_no_error(data):
     assert unpack(packed[:cut], PRINT) is None or cut >= head  # of a cut text, JSON is none
 
 
+def test_an_entry_with_a_flag_that_is_not_known_is_a_miss():
+    packed = bytearray(pack(Entry(b"[]", 1, 2, 3), PRINT))
+    assert unpack(bytes(packed), PRINT) is not None
+    packed[9] = 1  # compressed, in a format of before
+    assert unpack(bytes(packed), PRINT) is None
+
+
 class Item(BaseModel):
     id: int
     kind: Annotated[str, Field(alias="class", serialization_alias="klass")] = "chair"

@@ -238,7 +238,7 @@ def unpack(data: bytes, fingerprint: bytes) -> Entry | None:
             version = data[at + length : at + length + VERSION_BYTES]
             tags.append((data[at : at + length].decode(), version))
             at += length + VERSION_BYTES
-        if at > len(data):
+        if at > len(data) or flags not in {0, NEGATIVE}:
             return None
     except (struct.error, UnicodeDecodeError):
         return None

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import traceback
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from servekit import signals
 from servekit.children import end_at_once, end_children, end_within
@@ -28,9 +28,6 @@ from servekit.worker.application import import_early
 from servekit.worker.shared_connections import open_sockets, refusal
 from servekit.worker.spare import NotNeeded, import_ahead
 from servekit.worker.worker import run_worker
-
-if TYPE_CHECKING:
-    pass
 
 ORPHAN_SECONDS = 3.0
 END_SECONDS = 3.0
