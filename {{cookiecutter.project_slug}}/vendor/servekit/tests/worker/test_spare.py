@@ -10,6 +10,7 @@ import time
 import pytest
 
 from servekit.testing import patience
+from servekit.worker import spare
 from tests.processes.running import receives
 
 PROGRAM = """
@@ -33,7 +34,13 @@ def broken():
 
 
 @pytest.fixture
-def waiting(tmp_path, broken):
+def ago():
+    """By how many ns the process began after its files were written."""
+    return 0
+
+
+@pytest.fixture
+def waiting(tmp_path, broken, ago):
     """Yield the process that waits, having imported its program, and our end of its control."""
     if broken:
         (tmp_path / "broken").touch()
@@ -47,7 +54,7 @@ def waiting(tmp_path, broken):
         "counts": theirs.fileno(),
         "listeners": [],
     }
-    ahead = boot | {"ahead": ["program"]}
+    ahead = boot | {"ahead": ["program"], "since": time.time_ns() + spare.CLOCK_NS + ago}
     with theirs:
         process = subprocess.Popen(
             [sys.executable, "-m", "servekit.worker.zygote"],
@@ -95,6 +102,17 @@ def test_a_link_to_a_file_that_is_made_elsewhere_changes_nothing(waiting, tmp_pa
     os.link(tmp_path / "words.py", tmp_path / "other-name")  # as another environment's installer
     assert f"old {process.pid} " in reply(control, **boot, arguments=[])
     assert (tmp_path / "imports").read_text() == "x"
+
+
+@pytest.mark.parametrize("ago", [-1_000_000_000])
+def test_what_was_written_while_it_imported_is_imported_again_before_anybody_waits(
+    waiting, tmp_path
+):
+    process, control, boot = waiting
+    imports = (tmp_path / "imports").read_text()
+    assert len(imports) > 1
+    assert f"old {process.pid} " in reply(control, **boot, arguments=[])
+    assert (tmp_path / "imports").read_text() == imports
 
 
 CHANGES = {

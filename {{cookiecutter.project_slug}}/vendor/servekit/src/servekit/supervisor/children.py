@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -73,7 +74,8 @@ class ZygoteProcess:
         fd = theirs.fileno()
         try:
             with theirs:
-                process = spawner.start("servekit.worker.zygote", [fd], control=fd, ahead=ahead)
+                told = {"control": fd, "ahead": ahead, "since": time.time_ns()}
+                process = spawner.start("servekit.worker.zygote", [fd], **told)
         except BaseException:
             control.close()
             raise

@@ -10,10 +10,11 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import select
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from servekit.interpreter import own_flags
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 CLOCK_NS = 20_000_000
 """By how much the times of files may lag behind."""
 
+QUIET_SECONDS = 1.0
+"""How long it waits to begin anew, where files changed while it imported them."""
+
 State = dict[str, tuple[int, ...] | frozenset[str]]
 
 
@@ -30,25 +34,34 @@ class NotNeeded(Exception):  # noqa: N818 - no error
     """Nobody has code to load any more."""
 
 
-def import_ahead(modules: list[str], control: socket.socket) -> dict[str, Any]:
-    """Import these modules, and return the boot message once it comes.
+def import_ahead(boot: dict[str, Any], control: socket.socket) -> dict[str, Any]:
+    """Import the modules that a boot message names as `ahead`, and return the one that follows.
 
     Raises:
-        NotNeeded: It never comes.
+        NotNeeded: None follows.
         OSError: This process had to start anew, and could not.
     """
-    before = imported_state(modules)
+    before = imported_state(boot["ahead"])
+    if before is not None and touched_since(before, boot["since"] - CLOCK_NS):
+        # What was imported may be of before. An installer's links look like that too.
+        if not select.select([control], [], [], QUIET_SECONDS)[0]:
+            start_anew(json.dumps(boot | {"since": time.time_ns()}))
+        before = None
     message = read_line(control)
     if before is None or state(before) != before:
-        os.environ["SERVEKIT_BOOT"] = message
-        os.execv(sys.executable, [sys.executable, *own_flags(), "-m", "servekit.worker.zygote"])  # noqa: S606 - ourselves
+        start_anew(message)
     importlib.invalidate_caches()
     return json.loads(message)  # type: ignore[no-any-return]
 
 
+def start_anew(message: str) -> NoReturn:
+    """Become a process that has imported nothing yet, with this boot message."""
+    os.environ["SERVEKIT_BOOT"] = message
+    os.execv(sys.executable, [sys.executable, *own_flags(), "-m", "servekit.worker.zygote"])  # noqa: S606 - ourselves
+
+
 def imported_state(modules: list[str]) -> State | None:
-    """Import, and return the state of what counts; None where that failed, or is in doubt."""
-    began = time.time_ns() - CLOCK_NS
+    """Import, and return the state of what counts; None where that failed."""
     try:
         for name in modules:
             importlib.import_module(name)
@@ -56,9 +69,7 @@ def imported_state(modules: list[str]) -> State | None:
         return None
     specs = [getattr(module, "__spec__", None) for module in list(sys.modules.values())]
     origins = [getattr(spec, "origin", None) for spec in specs]
-    now = state([path for path in [*origins, *sys.path] if isinstance(path, str)])
-    files = [path for path, about in now.items() if isinstance(about, tuple)]
-    return None if any(touched_at(file) > began for file in files) else now
+    return state([path for path in [*origins, *sys.path] if isinstance(path, str)])
 
 
 def state(paths: list[str] | State) -> State:
@@ -70,10 +81,15 @@ def state(paths: list[str] | State) -> State:
             # Not the time of its last change: a link made elsewhere, as by uv's cache, sets that.
             found[path] = about.st_mtime_ns, about.st_ino, about.st_size
             if Path(path).is_dir():
-                found[path] = frozenset(filter(can_be_imported, os.listdir(path)))  # noqa: PTH208 - names
+                found[path] = frozenset(filter(can_be_imported, os.listdir(path or ".")))  # noqa: PTH208 - names
         except OSError:
             found[path] = ()
     return found
+
+
+def touched_since(found: State, since: int) -> bool:
+    """Whether a file of these was written or put in its place after a time in ns."""
+    return any(touched_at(path) > since for path, about in found.items() if type(about) is tuple)
 
 
 def touched_at(file: str) -> int:

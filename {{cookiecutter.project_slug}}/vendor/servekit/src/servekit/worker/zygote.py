@@ -52,7 +52,7 @@ def main() -> None:
     inherited = open_sockets()
     try:
         if boot.get("ahead"):
-            boot = import_ahead(boot["ahead"], control)
+            boot = import_ahead(boot, control)
         keep_from_programs([*boot["listeners"], boot["counts"], control.fileno()])
         program = load_program(boot["program"], boot["arguments"])
         import_early(program.asgi)
