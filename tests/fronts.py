@@ -148,7 +148,7 @@ def shakes_hands(port: int, authority: Path) -> bool:
 
     try:
         with (
-            socket.create_connection(("127.0.0.1", port), timeout=2) as plain,
+            socket.create_connection(("127.0.0.1", port), timeout=patience(2)) as plain,
             trusting(authority).wrap_socket(plain, server_hostname="localhost"),
         ):
             return True

@@ -192,7 +192,7 @@ class RunningValkey:
         deadline = time.monotonic() + patience(10)
         while time.monotonic() < deadline:
             try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                socket.create_connection(("127.0.0.1", self.port), patience(1)).close()
             except OSError:
                 time.sleep(0.02)
             else:
@@ -209,7 +209,7 @@ class RunningValkey:
 def answers(url: str) -> bool:
     """Whether the address answers 200."""
     try:
-        with urllib.request.urlopen(url, timeout=1) as response:
+        with urllib.request.urlopen(url, timeout=patience(2)) as response:
             return bool(response.status == 200)
     except urllib.error.HTTPError as answer:
         answer.close()

@@ -9,7 +9,7 @@ import time
 import pytest
 from render import copy_tracked
 from repository import commit_all
-from running import answers, clean_environment, reserved_port
+from running import answers, clean_environment, patience, reserved_port
 
 pytestmark = pytest.mark.live
 
@@ -30,7 +30,7 @@ def test_make_demo_serves_until_ctrl_c(tmp_path):
             start_new_session=True,
         )
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + patience(120)
         while not answers(f"http://127.0.0.1:{port}/readyz"):
             assert demo.poll() is None, output.read_text()
             assert time.monotonic() < deadline, output.read_text()
@@ -40,5 +40,5 @@ def test_make_demo_serves_until_ctrl_c(tmp_path):
         # Ctrl-C reaches the whole process group of a terminal, make included.
         if demo.poll() is None:
             os.killpg(demo.pid, signal.SIGINT)
-            demo.wait(40)
+            demo.wait(patience(40))
     assert not answers(f"http://127.0.0.1:{port}/livez")

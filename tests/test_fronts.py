@@ -65,7 +65,7 @@ def front(request, service, installed_service, tmp_path_factory):
 
 @pytest.fixture
 def client(front):
-    with httpx2.Client(verify=front.context, base_url=front.url, timeout=30) as client:
+    with httpx2.Client(verify=front.context, base_url=front.url, timeout=patience(30)) as client:
         yield client
 
 
@@ -191,7 +191,9 @@ async def visit(front, seconds, reload, reloaded):
             got[type(error).__name__] += 1
 
     limits = httpx2.Limits(max_connections=100)
-    client = httpx2.AsyncClient(verify=front.context, base_url=front.url, timeout=30, limits=limits)
+    client = httpx2.AsyncClient(
+        verify=front.context, base_url=front.url, timeout=patience(30), limits=limits
+    )
     async with client, asyncio.TaskGroup() as group:
         end = time.monotonic() + seconds
         last = time.monotonic() + patience(seconds)

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import pytest
 from render import render
-from running import answers
+from running import answers, patience
 
 pytestmark = [
     pytest.mark.live,
@@ -133,7 +133,7 @@ def test_prometheus_scrapes_every_worker_and_knows_the_alerts(stack):
     api = f"http://127.0.0.1:{stack.prometheus_port}/api/v1"
 
     def asked(path: str) -> Any:
-        with urllib.request.urlopen(f"{api}/{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"{api}/{path}", timeout=patience(5)) as answer:
             return json.load(answer)["data"]
 
     found = "query?query=" + quote("process_resident_memory_bytes{worker!=''}")

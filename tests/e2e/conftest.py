@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 import pytest
+from running import patience
 
 PASSWORD = "correct horse battery staple"
 
@@ -17,7 +18,7 @@ def client() -> Callable[..., httpx2.Client]:
 
     def client(service, *, fresh: bool = False) -> httpx2.Client:
         limits = httpx2.Limits(max_keepalive_connections=0 if fresh else 20)
-        return httpx2.Client(base_url=service.base_url, limits=limits, timeout=30)
+        return httpx2.Client(base_url=service.base_url, limits=limits, timeout=patience(30))
 
     return client
 
@@ -75,7 +76,7 @@ class Upload:
         return await self.status()
 
     async def status(self) -> int:
-        line = await asyncio.wait_for(self._reader.readline(), 30)
+        line = await asyncio.wait_for(self._reader.readline(), patience(30))
         self._writer.close()
         return int(line.split()[1])
 

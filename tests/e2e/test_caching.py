@@ -2,6 +2,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
+from running import patience
 
 UNSEEDED = {"name": "Rare", "price": 5.0, "tags": [], "description": ""}
 
@@ -23,7 +24,7 @@ def test_a_hot_key_is_loaded_once_however_many_ask(start_service, metric):
     before = loads(metric, service)
 
     async def ask_together() -> list[int]:
-        async with httpx2.AsyncClient(base_url=service.base_url, timeout=30) as http:
+        async with httpx2.AsyncClient(base_url=service.base_url, timeout=patience(30)) as http:
             answers = await asyncio.gather(*(http.get("/products/1") for _ in range(100)))
             return [answer.status_code for answer in answers]
 

@@ -3,6 +3,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
+from running import patience
 
 ROWS = 200_000
 GROWTH_MAX_BYTES = 40 * 2**20
@@ -32,7 +33,7 @@ def import_file(http: httpx2.Client, bad_row: int = 0) -> httpx2.Response:
         "/products/import",
         content=csv_pieces(bad_row),
         headers={"Content-Type": "text/csv"},
-        timeout=120,
+        timeout=patience(120),
     )
 
 
@@ -65,5 +66,6 @@ def test_a_file_of_200_000_rows_is_imported_in_constant_memory_or_not_at_all(
     assert max(peak) - peak[0] < GROWTH_MAX_BYTES
     assert httpx2.get(service.base_url + total).json()["total"] == ROWS
 
-    with httpx2.stream("GET", f"{service.base_url}/products/export.csv", timeout=60) as answer:
+    export = f"{service.base_url}/products/export.csv"
+    with httpx2.stream("GET", export, timeout=patience(60)) as answer:
         assert sum(piece.count(b"\n") for piece in answer.iter_bytes()) == ROWS + 1

@@ -20,7 +20,7 @@ def test_without_redis_cached_and_anonymous_routes_answer_and_a_login_is_503(
         assert answer.status_code in {401, 503}
 
         valkey.start()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + patience(20)
         while http.get("/session").status_code == 503:
             assert time.monotonic() < deadline
             time.sleep(0.1)

@@ -8,6 +8,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 import httpx2
+from running import patience
 
 PROBE_SECONDS = 1.0
 DRAIN_DELAY_SECONDS = 3
@@ -82,8 +83,8 @@ async def traffic(url: str, over: asyncio.Event) -> Counter[str]:
     answers: Counter[str] = Counter()
     fresh = httpx2.Limits(max_keepalive_connections=0)
     async with (
-        httpx2.AsyncClient(base_url=url, timeout=20) as kept,
-        httpx2.AsyncClient(base_url=url, timeout=20, limits=fresh) as new,
+        httpx2.AsyncClient(base_url=url, timeout=patience(20)) as kept,
+        httpx2.AsyncClient(base_url=url, timeout=patience(20), limits=fresh) as new,
         asyncio.TaskGroup() as asking,
     ):
         while not over.is_set():

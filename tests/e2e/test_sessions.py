@@ -1,6 +1,8 @@
 import json
 import time
 
+from running import patience
+
 
 def workers_that_served(service, path: str) -> set[int]:
     lines = (json.loads(line) for line in service.log.splitlines() if line.startswith("{"))
@@ -11,7 +13,7 @@ def test_a_session_holds_on_every_worker(start_service, client, login):
     service = start_service(WORKERS=2)
     with client(service, fresh=True) as http:
         login(http)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + patience(20)
         while workers_that_served(service, "/session") != {0, 1}:
             assert time.monotonic() < deadline
             answer = http.get("/session")

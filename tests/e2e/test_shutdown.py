@@ -2,6 +2,7 @@ import asyncio
 import signal
 
 import pytest
+from running import patience
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -18,4 +19,4 @@ def test_requests_in_progress_are_answered_after_the_signal_and_it_exits_0(
         return [await upload.finish() for upload in uploads]
 
     assert asyncio.run(stop_in_between()) == [200, 200]
-    assert service.process.wait(30) == 0
+    assert service.process.wait(patience(30)) == 0

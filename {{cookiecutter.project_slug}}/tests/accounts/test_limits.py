@@ -3,6 +3,7 @@ import asyncio
 import httpx2
 import pytest
 
+from servekit.testing import patience
 from service.accounts import limits
 from tests.accounts.test_routes import ADA
 
@@ -74,7 +75,7 @@ async def test_what_was_refused_prolongs_nothing(at, ada, monkeypatch):
     monkeypatch.setattr(limits.BY_USER_AND_ADDRESS, "seconds", 1)
     async with at("203.0.113.7") as client:
         await statuses(client, WRONG, 5)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(patience(30)):
             while await statuses(client, ADA, 1) != [200]:  # noqa: ASYNC110 - Redis' clock decides
                 await asyncio.sleep(0.05)
 

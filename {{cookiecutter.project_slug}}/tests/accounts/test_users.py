@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from prometheus_client import CollectorRegistry
 
-from servekit.testing import both_databases
+from servekit.testing import both_databases, patience
 from service.accounts import passwords, users as module
 from service.accounts.users import UsernameTakenError, Users, password_threads
 
@@ -80,7 +80,7 @@ async def test_who_gives_up_leaves_no_room_while_his_password_is_still_hashed(us
 
     def hashing(password: str) -> str:
         begun.append(password)
-        end.wait(30)
+        end.wait(patience(30))
         return passwords.unmatched_hash()
 
     monkeypatch.setattr(module, "hash_password", hashing)

@@ -59,7 +59,7 @@ def bare() -> ASGIApp:
 def layers() -> list[tuple[str, Callable[[ASGIApp], ASGIApp]]]:
     """Return the layers, innermost first."""
     draining = Draining()
-    headers = default_security_headers(https=True)
+    headers = default_security_headers(hsts_seconds=300)
     return [
         ("compression", CompressionMiddleware),
         ("proxy headers", lambda app: ProxyHeadersMiddleware(app, hops=0)),

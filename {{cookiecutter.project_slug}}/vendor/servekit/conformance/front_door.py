@@ -18,7 +18,7 @@ from servekit.edge.refusals import Refusals
 from servekit.edge.websockets import make_websocket
 from servekit.layers.security_headers import default_security_headers
 
-HEADERS = default_security_headers(https=False)
+HEADERS = default_security_headers()
 LIMITS = ConnectionLimits(header_bytes=2**20)  # a test sends 64 KiB
 OPTIONS = ProtocolOptions(LIMITS, Refusals(HEADERS), cycle_factory(HEADERS))
 

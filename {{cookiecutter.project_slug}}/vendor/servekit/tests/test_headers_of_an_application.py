@@ -12,7 +12,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from servekit import Service, Settings
 from servekit.layers.security_headers import default_security_headers
 
-NAMES = [name.decode() for name, _ in default_security_headers(https=True)]
+NAMES = [name.decode() for name, _ in default_security_headers(hsts_seconds=300)]
 NAMES += ["x-request-id", "cache-control"]
 EACH = {name: ["own"] for name in NAMES}
 POLICY = "content-security-policy"
@@ -31,7 +31,7 @@ def app(settings):
     app = FastAPI(docs_url="/internal/docs")
     app.mount("/sub", inner)
     service = Service(settings)
-    service.headers = default_security_headers(https=True)
+    service.headers = default_security_headers(hsts_seconds=300)
     service.install(app)
 
     @app.get("/docs")

@@ -69,7 +69,7 @@ threading.Thread(target=look).start()
 looking.wait()
 child = os.fork()
 if not child:
-    signal.alarm(10)
+    signal.alarm(60)
     with current_frames():
         pass
     os._exit(0 if gc.isenabled() else 1)
@@ -83,7 +83,7 @@ def test_a_process_that_is_forked_while_threads_are_looked_at_collects_garbage()
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=patience(20),
+        timeout=patience(90),
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr

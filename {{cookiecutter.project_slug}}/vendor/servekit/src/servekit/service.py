@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from servekit.admission.pressure import Pressure
 from servekit.cache.cache import Cache
-from servekit.configuration.identity import project_name
+from servekit.configuration.identity import default_namespace
 from servekit.configuration.settings import Settings
 from servekit.cpus import usable_cpus
 from servekit.draining import Draining
@@ -86,7 +86,10 @@ class Service:
         self.requests = RequestMetrics()
         self.request_ids = RequestIds()
         self.ended = EndedRequests(self.requests)
-        self.headers = default_security_headers(https=settings.production)
+        self.headers = default_security_headers(
+            hsts_seconds=settings.hsts_seconds if settings.production else 0,
+            hsts_subdomains=settings.hsts_subdomains,
+        )
         self.docs_paths: tuple[str, ...] = ("/docs", "/redoc")
         self.statuses: dict[type[Exception], int] = {
             StoreUnavailable: 503,
@@ -288,9 +291,3 @@ def profile_folder(settings: Settings) -> Path:
     if settings.profile_folder:
         return Path(settings.profile_folder)
     return Path(tempfile.gettempdir()) / f"{default_namespace(settings)}-profiles"
-
-
-def default_namespace(settings: Settings) -> str:
-    """Return what the keys in Redis begin with: the project's name, or its package's."""
-    package = type(settings).__module__
-    return project_name(package) or package.partition(".")[0]

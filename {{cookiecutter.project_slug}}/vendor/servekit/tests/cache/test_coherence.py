@@ -44,12 +44,10 @@ async def test_a_key_that_is_loaded_ahead_stays_local_in_every_worker(redis_url)
         for product in functions:
             await product(7)
             await product(7)
-        tiers = []
-        deadline = time.monotonic() + 1
-        while time.monotonic() < deadline:
+        tiers: list[str] = []
+        while source.loads <= 3 or len(tiers) < 400:
             tiers += [(await product.lookup(7)).tier for product in functions]
             await asyncio.sleep(0.005)
-        assert source.loads > 3
         assert tiers.count("local") > 0.9 * len(tiers)
 
 

@@ -10,7 +10,7 @@ from servekit import Service, Settings
 from servekit.layers.security_headers import SecurityHeadersMiddleware, default_security_headers
 from tests.asgi import answers, call, foreign, passed
 
-HTTPS = default_security_headers(https=True)
+HTTPS = default_security_headers(hsts_seconds=63_072_000, hsts_subdomains=True)
 
 
 @pytest.mark.parametrize("status", [200, 304, 404, 429, 500, 503])
@@ -36,6 +36,23 @@ def test_the_set_is_the_one_that_scanners_ask_for():
 
 def test_plain_http_promises_no_https():
     assert b"strict-transport-security" not in dict(default_security_headers())
+
+
+@pytest.mark.parametrize(
+    ("environment", "given", "said"),
+    [
+        ("production", {}, b"max-age=63072000; includeSubDomains"),
+        ("production", {"hsts_subdomains": False}, b"max-age=63072000"),
+        ("production", {"hsts_seconds": 300}, b"max-age=300; includeSubDomains"),
+        ("production", {"hsts_seconds": 0}, None),
+        ("development", {}, None),
+    ],
+)
+def test_production_says_for_how_long_and_for_which_hosts_https_holds(
+    make_settings, environment, given, said
+):
+    headers = Service(make_settings(Settings, environment=environment, **given)).headers
+    assert dict(headers).get(b"strict-transport-security") == said
 
 
 async def test_what_a_route_set_stays():

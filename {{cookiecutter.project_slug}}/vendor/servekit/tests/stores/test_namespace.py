@@ -19,9 +19,8 @@ from redis.crc import key_slot
 from servekit import Service, Settings
 from servekit.cache import CacheDep, cache_response, cached
 from servekit.cache.keys.space import KeySpace
-from servekit.configuration.identity import GROUP, project_name
+from servekit.configuration.identity import GROUP, default_namespace, project_name
 from servekit.redis.clients import RedisClients
-from servekit.service import default_namespace
 from servekit.sessions import SessionDep
 from servekit.throttle import Throttle, attempt
 from tests.asgi import call

@@ -3,7 +3,7 @@ from typing import Any, cast
 
 from structlog.testing import capture_logs
 
-from servekit.configuration.settings import HANG_SECONDS_MIN
+from servekit.configuration.safety import HANG_SECONDS_MIN
 from servekit.supervisor import events, health
 from servekit.supervisor.health import DUMP_SECONDS, HealthChecks
 from servekit.supervisor.program import SupervisorConfig

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from servekit.configuration.settings import Settings
 
 GROUP = "servekit.services"
 
@@ -43,3 +46,9 @@ def project_name(package: str) -> str:
     }
     only = next(iter(offered.values())) if len(offered) == 1 else ""
     return offered.get(package.partition(".")[0], only)
+
+
+def default_namespace(settings: Settings) -> str:
+    """Return what the keys in Redis begin with: the project's name, or its package's."""
+    package = type(settings).__module__
+    return project_name(package) or package.partition(".")[0]

@@ -15,6 +15,7 @@ from servekit.notation.words import split_words
 SECRET_KEY_MIN_LENGTH = 32
 SECRET_KEY_MIN_DIFFERENT = 8
 TOKEN_MIN_LENGTH = 16
+HANG_SECONDS_MIN = 4
 MAKES_A_KEY = "`openssl rand -hex 32` makes one"
 CLOSE_SECONDS = 5
 """What closing pools and processes may take after the drain."""
@@ -40,6 +41,11 @@ def _unsafe(settings: Settings) -> Iterator[tuple[str, str]]:
         yield (
             "grace_period_seconds",
             f"{grace:g} s is less than a stop takes: {drain:g} s = {sum_of}",
+        )
+    if 0 < settings.worker_hang_seconds < HANG_SECONDS_MIN:
+        yield (
+            "worker_hang_seconds",
+            f"must be 0 or at least {HANG_SECONDS_MIN}: a loop reports once a second",
         )
     if both := set(settings.critical_paths) & set(settings.sheddable_paths):
         yield "sheddable_paths", f"holds {min(both)}, and so does CRITICAL_PATHS"

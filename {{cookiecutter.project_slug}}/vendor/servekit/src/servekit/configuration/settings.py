@@ -20,7 +20,6 @@ from servekit.configuration.forms import (
 from servekit.notation.http_url import BaseUrl
 from servekit.notation.words import decode, split_keys
 
-HANG_SECONDS_MIN = 4
 DEVELOPMENT_SECRET = "development-only-secret-never-use-in-production"  # noqa: S105 - refused in production
 MOST = 1_000_000_000  # as seconds 31 years: clocks and sizes beyond it overflow somewhere
 
@@ -47,13 +46,6 @@ class Settings(BaseSettings):
     @classmethod
     def _decode(cls, given: object, info: ValidationInfo) -> object:
         return decode(given, cls.model_fields[info.field_name or ""])
-
-    @field_validator("worker_hang_seconds", check_fields=False)
-    @classmethod
-    def _check_hang_seconds(cls, seconds: float) -> float:
-        if 0 < seconds < HANG_SECONDS_MIN:
-            raise ValueError(f"0, or at least {HANG_SECONDS_MIN}: a heartbeat comes every second")
-        return seconds
 
     of_others: ClassVar[frozenset[str]] = frozenset()  # variables that others read from `.env`
 
@@ -91,6 +83,12 @@ class Settings(BaseSettings):
 
     cors_origins: Origins = []
     """Origins that a browser may call from, comma-separated; `*`: any, without cookies."""
+
+    hsts_seconds: int = Field(default=63_072_000, ge=0, le=MOST)
+    """Time for which production tells browsers to use HTTPS only. 0 leaves the header out."""
+
+    hsts_subdomains: bool = True
+    """Whether that holds for the hosts below this one too: then each needs a certificate."""
 
     # Workers
 

@@ -38,11 +38,11 @@ STARTS = {"http": "http.response.start", "websocket": "websocket.http.response.s
 
 REMEMBERED = 256
 
-HSTS = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
 
-
-def default_security_headers(*, https: bool = False, csp: bytes = CSP) -> Headers:
-    """Return the set for an API; with `https`, browsers are told to stay on it for two years."""
+def default_security_headers(
+    *, hsts_seconds: int = 0, hsts_subdomains: bool = False, csp: bytes = CSP
+) -> Headers:
+    """Return the set for an API; browsers stay with HTTPS for as long as it says, 0 for nothing."""
     headers = [
         (b"content-security-policy", csp),
         (b"cross-origin-opener-policy", b"same-origin"),
@@ -52,7 +52,10 @@ def default_security_headers(*, https: bool = False, csp: bytes = CSP) -> Header
         (b"x-content-type-options", b"nosniff"),
         (b"x-frame-options", b"DENY"),
     ]
-    return [*headers, HSTS] if https else headers
+    if hsts_seconds:
+        below = b"; includeSubDomains" if hsts_subdomains else b""
+        headers.append((b"strict-transport-security", b"max-age=%d%b" % (hsts_seconds, below)))
+    return headers
 
 
 class SecurityHeadersMiddleware:

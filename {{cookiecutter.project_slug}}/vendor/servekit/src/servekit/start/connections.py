@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from servekit.configuration.identity import default_namespace
 from servekit.configuration.problems import one_line
 from servekit.configuration.safety import database_fields
 from servekit.configuration.variables import names_of
 from servekit.errors import reason_of
 from servekit.redis.clients import RedisClients
-from servekit.service import default_namespace
 from servekit.start.libraries import tell_libraries
 from servekit.start.redis_rights import try_rights
 
