@@ -42,7 +42,7 @@ def import_ahead(boot: dict[str, Any], control: socket.socket) -> dict[str, Any]
         OSError: This process had to start anew, and could not.
     """
     before = imported_state(boot["ahead"])
-    if before is not None and touched_since(before, boot["since"] - CLOCK_NS):
+    if before is not None and touched_since(before, boot.get("since", 0) - CLOCK_NS):
         # What was imported may be of before. An installer's links look like that too.
         if not select.select([control], [], [], QUIET_SECONDS)[0]:
             start_anew(json.dumps(boot | {"since": time.time_ns()}))
